@@ -1,0 +1,519 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The door of core/: the words of a hand-over, the tables through which it is
+ * carried out, and the engine that carries it out.
+ *
+ * core/ knows no QEMU and no kernel. It reaches them through the ops tables
+ * below, which vm/, host/ and peer/ fill in.
+ */
+#pragma once
+
+#include <gio/gio.h>
+
+/* ---------------------------------------------------------------- errors */
+
+/**
+ * VFO_ERROR: the one error domain of vfailover.
+ *
+ * A message says what was being done, to which VM, VF or socket, and what the
+ * user can do about it, on one line. A call that was cancelled through its
+ * GCancellable fails with G_IO_ERROR_CANCELLED instead.
+ */
+#define VFO_ERROR (vfo_error_quark())
+GQuark vfo_error_quark(void);
+
+typedef enum {
+    VFO_ERROR_FAILED,        /* it did not work, for the reason given */
+    VFO_ERROR_INVALID,       /* bad input from the user, a file or a peer */
+    VFO_ERROR_NOT_FOUND,     /* no such VM, VF, host, job, socket */
+    VFO_ERROR_BUSY,          /* there, but in use by somebody else */
+    VFO_ERROR_MISMATCH,      /* the two hosts or a read-back disagree */
+    VFO_ERROR_DEADLINE,      /* the deadline of a wait passed */
+    VFO_ERROR_CLOSED,        /* the other end of a connection went away */
+    VFO_ERROR_PROTOCOL,      /* the other end broke the protocol or a bound */
+    VFO_ERROR_DENIED,        /* the caller may not do this */
+    VFO_ERROR_NOT_SUPPORTED, /* the kernel, driver or QEMU cannot do this */
+    /* The error classes of QMP, as QEMU's qapi/error.json names them. */
+    VFO_ERROR_QMP_GENERIC,
+    VFO_ERROR_QMP_COMMAND_NOT_FOUND,
+    VFO_ERROR_QMP_DEVICE_NOT_ACTIVE,
+    VFO_ERROR_QMP_DEVICE_NOT_FOUND,
+    VFO_ERROR_QMP_KVM_MISSING_CAP,
+} VfoError;
+
+/* ------------------------------------------------------------------- MAC */
+
+typedef struct {
+    guint8 octet[6];
+} VfoMac;
+
+/* Room for "52:54:00:aa:00:10" and the NUL. */
+#define VFO_MAC_STRLEN 18
+
+/**
+ * vfo_mac_parse: reads @text ("52:54:00:aa:00:10", either case, nothing around
+ * it) into @mac. FALSE and @mac unchanged when it is anything else.
+ */
+gboolean vfo_mac_parse(const char *text, VfoMac *mac);
+
+/** vfo_mac_format: writes @mac in lower case into @buffer and returns @buffer. */
+char *vfo_mac_format(const VfoMac *mac, char buffer[VFO_MAC_STRLEN]);
+
+gboolean vfo_mac_equal(const VfoMac *a, const VfoMac *b);
+
+/** vfo_mac_is_unicast: TRUE for an address that a NIC may own: not zero, not a group address. */
+gboolean vfo_mac_is_unicast(const VfoMac *mac);
+
+/**
+ * vfo_mac_parking: the address for VF number @index of the PF whose own
+ * address is @pf while no guest uses it: unicast, locally administered (IEEE
+ * 802-2014, 8.2.2), the same each time, and different for each PF and VF.
+ */
+void vfo_mac_parking(const VfoMac *pf, guint index, VfoMac *mac);
+
+/** vfo_pci_is_address: TRUE for "0000:01:10.0" (lower case hexadecimal) and nothing else. */
+gboolean vfo_pci_is_address(const char *text);
+
+/* -------------------------------------------------------------- VF, pair */
+
+typedef enum { VFO_LINK_AUTO, VFO_LINK_ENABLE, VFO_LINK_DISABLE } VfoLinkState;
+
+/** VfoVfSettings: what the PF's driver enforces for one VF (IFLA_VFINFO_LIST). */
+typedef struct {
+    VfoMac mac;
+    guint16 vlan; /* 0: none; 1..4094 */
+    guint8 qos;   /* 802.1p priority, 0..7 */
+    gboolean spoofchk;
+    gboolean trust;
+    guint min_tx_rate; /* Mbit/s, 0: none */
+    guint max_tx_rate; /* Mbit/s, 0: no limit */
+    VfoLinkState link;
+} VfoVfSettings;
+
+/** VfoVf: one VF as the host sees it at one moment. Free with vfo_vf_free(). */
+typedef struct {
+    char *pci;     /* "0000:01:10.0" */
+    char *pf;      /* the PF's network interface */
+    char *network; /* the physical network the configuration puts the PF in */
+    guint index;   /* the VF's number on its PF */
+    char *driver;  /* "vfio-pci"; NULL: none is bound */
+    int iommu_group;
+    int numa_node;   /* -1: unknown */
+    gboolean opened; /* some process holds its vfio group open */
+    guint64 generation;
+    VfoMac parking; /* the address it has while no guest uses it */
+    VfoVfSettings settings;
+} VfoVf;
+
+void vfo_vf_free(VfoVf *vf);
+VfoVf *vfo_vf_copy(const VfoVf *vf);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VfoVf, vfo_vf_free)
+
+/** VfoPair: a standby and its primary as QEMU describes them. Free with vfo_pair_free(). */
+typedef struct {
+    char *standby;  /* device id of the virtio-net device with failover=on */
+    VfoMac mac;     /* the address of the pair */
+    char *tap;      /* the standby's host interface; NULL: not a tap */
+    char *features; /* the standby's properties that both ends must share,
+                       "name=value" sorted and joined by ',' */
+    char *primary;  /* device id of the VF; NULL: none in the guest */
+    char *vf;       /* PCI address of the VF on the host; NULL with @primary */
+    char *bus;      /* id of the bus that the primary sits on, or may be plugged into */
+    gboolean rombar;
+} VfoPair;
+
+void vfo_pair_free(VfoPair *pair);
+VfoPair *vfo_pair_copy(const VfoPair *pair);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VfoPair, vfo_pair_free)
+
+/** VfoVmInfo: a VM at one moment. Free with vfo_vm_info_free(). */
+typedef struct {
+    char *name;
+    char *machine;      /* "pc-q35-10.0" */
+    char *status;       /* QEMU's RunState: "running", "inmigrate", ... */
+    GPtrArray *pairs;   /* of VfoPair */
+    GPtrArray *free_buses; /* of char *: hot-pluggable PCIe buses with nothing on them */
+} VfoVmInfo;
+
+void vfo_vm_info_free(VfoVmInfo *info);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VfoVmInfo, vfo_vm_info_free)
+
+/** VfoProgress: how far memory has moved. */
+typedef struct {
+    guint64 transferred; /* bytes */
+    guint64 remaining;   /* bytes */
+    guint64 total;       /* bytes */
+    double mbps;         /* Mbit/s */
+    guint64 total_ms;    /* since the migration began */
+    guint64 downtime_ms; /* QEMU's own figure; 0 until it is known */
+} VfoProgress;
+
+/* ------------------------------------------------------------ ops tables */
+
+/*
+ * An op that waits for somebody takes a GTask. The op owns that reference and
+ * completes the task exactly once, with vfo_task_done(), vfo_task_fail() or
+ * g_task_return_*(), soon after the task's cancellable fires at the latest.
+ * What the task returns is in the op's comment; "nothing" is TRUE.
+ *
+ * An op without a GTask asks the kernel and returns at once.
+ */
+
+typedef struct _VfoVm VfoVm;
+
+/** VfoVmOps: a VM, whatever manages it. vm/ fills this in. */
+typedef struct {
+    /** Returns a VfoVmInfo, read from QEMU now. Free with vfo_vm_info_free(). */
+    void (*inspect)(VfoVm *vm, GTask *task);
+    /** Asks the guest to release the primary; done when it is out of QEMU as well
+     *  (DEVICE_DELETED). Fails at once when QEMU or the guest refuses. */
+    void (*unplug)(VfoVm *vm, const VfoPair *pair, GTask *task);
+    /** Plugs @pci as the primary of @pair; done when QEMU has realized it. */
+    void (*plug)(VfoVm *vm, const VfoPair *pair, const char *pci, GTask *task);
+    /** Sends the standby's announcements (RARP / guest announce). Returns nothing. */
+    void (*announce)(VfoVm *vm, const VfoPair *pair, GTask *task);
+    /** Destination: listens for a migration on @address and a port of @ports
+     *  ("49152-49215"). Returns the URI ("tcp:10.8.0.2:49152"). Free with g_free(). */
+    void (*listen)(VfoVm *vm, const char *address, const char *ports, GTask *task);
+    /** Destination: done when the VM runs here (RESUME); fails when the
+     *  incoming migration failed or QEMU went away. */
+    void (*resumed)(VfoVm *vm, GTask *task);
+    /** Source: starts the migration to @uri; done when the VM has been stopped
+     *  for the switch-over (STOP). Progress goes to the VM's progress handler. */
+    void (*migrate)(VfoVm *vm, const char *uri, guint64 max_bandwidth, guint downtime_limit_ms,
+                    GTask *task);
+    /** Source: done when the migration completed; fails when it failed. */
+    void (*completed)(VfoVm *vm, GTask *task);
+    /** Source: abandons a migration; done when QEMU is rid of it and the VM runs
+     *  again if it ran before. Nothing under way is success. */
+    void (*cancel)(VfoVm *vm, GTask *task);
+    /** TRUE when an incoming migration has begun (bytes are arriving or have arrived). */
+    gboolean (*incoming_began)(VfoVm *vm);
+    /** The figures of a migration under way or just completed. */
+    void (*progress)(VfoVm *vm, VfoProgress *progress);
+} VfoVmOps;
+
+/** VfoVm: what every back end's VM begins with. */
+struct _VfoVm {
+    const VfoVmOps *ops;
+    char *name;
+};
+
+/** VfoWire: how one pair reaches the physical network on this host. */
+typedef struct {
+    char *network;
+    char *pf;     /* the PF's network interface */
+    char *bridge;
+    char *tap;
+    VfoMac mac;   /* the guest's */
+    guint16 vlan; /* the guest's, 0: none */
+} VfoWire;
+
+void vfo_wire_free(VfoWire *wire);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VfoWire, vfo_wire_free)
+
+typedef struct _VfoHost VfoHost;
+
+/** VfoHostOps: this host's PFs, VFs and bridges. host/ fills this in.
+ *  Every change is read back from the kernel before the op succeeds. */
+typedef struct {
+    /** Every VF of every configured PF. (transfer container) of VfoVf, or NULL. */
+    GPtrArray *(*list_vfs)(VfoHost *host, GError **error);
+    /** One VF. Free with vfo_vf_free(). */
+    VfoVf *(*read_vf)(VfoHost *host, const char *pci, GError **error);
+    /** Finds the wire of a pair from its @tap and, when the VF has been chosen,
+     *  the VF's PF (@pf; NULL: the network's first PF that is usable). Fails when
+     *  the PF is down or the tap is not in the network's bridge. */
+    VfoWire *(*find_wire)(VfoHost *host, const char *tap, const char *pf, const VfoMac *mac,
+                          guint16 vlan, GError **error);
+    /** Lets frames for the guest in on the PF side: filter on the PF, bridge
+     *  entry to the tap. Succeeds when they are already there. */
+    gboolean (*open_pf)(VfoHost *host, const VfoWire *wire, GError **error);
+    /** Takes both away; nothing there is success. With @to_vf the bridge sends
+     *  what its own ports have for the guest out through the PF, to its VF. */
+    gboolean (*close_pf)(VfoHost *host, const VfoWire *wire, gboolean to_vf, GError **error);
+    /** Holds, in order, what arrives for the guest on the PF side. VFO_ERROR_NOT_SUPPORTED
+     *  when this kernel cannot; nothing has changed then. */
+    gboolean (*hold)(VfoHost *host, const VfoWire *wire, GError **error);
+    /** Delivers what was held, in order, and stops holding. Nothing held is success. */
+    gboolean (*release)(VfoHost *host, const VfoWire *wire, GError **error);
+    /** Gives a VF its settings. What the driver cannot do fails only when it was asked
+     *  for (a state that differs from the present one). */
+    gboolean (*set_vf)(VfoHost *host, const char *pci, const VfoVfSettings *settings,
+                       GError **error);
+    /** A function-level reset of a VF that nobody has open; in a thread, as it
+     *  takes 100 ms and more. Done when the VF answers again. Returns nothing. */
+    void (*reset_vf)(VfoHost *host, const char *pci, GTask *task);
+    /** Done when no process has the VF's vfio group open. Returns nothing. */
+    void (*closed_vf)(VfoHost *host, const char *pci, GTask *task);
+    /** Done when the guest's driver receives through the VF: its counters or
+     *  interrupts have grown since they stood at @since. Returns nothing. */
+    void (*used_vf)(VfoHost *host, const char *pci, guint64 since, GTask *task);
+    /** The present value of what used_vf() watches. */
+    gboolean (*activity_vf)(VfoHost *host, const char *pci, guint64 *activity, GError **error);
+} VfoHostOps;
+
+struct _VfoHost {
+    const VfoHostOps *ops;
+};
+
+/** VfoOffer: what the source tells the destination before anything is touched. */
+typedef struct {
+    char *job;     /* UUID */
+    char *vm;
+    char *machine;
+    VfoPair *pair; /* with the primary's id and bus; its tap and VF are the source's */
+    char *network;
+    VfoVfSettings settings; /* of the source's VF; every attribute is carried over */
+} VfoOffer;
+
+void vfo_offer_free(VfoOffer *offer);
+VfoOffer *vfo_offer_copy(const VfoOffer *offer);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VfoOffer, vfo_offer_free)
+
+typedef struct _VfoPeer VfoPeer;
+
+/** VfoPeerOps: the destination's daemon, seen from the source. peer/ fills this in. */
+typedef struct {
+    /** Makes the destination ready for @offer. Returns the URI to migrate to. Free with g_free(). */
+    void (*reserve)(VfoPeer *peer, const VfoOffer *offer, GTask *task);
+    /** Done when the destination's half of the job has ended well. */
+    void (*finished)(VfoPeer *peer, GTask *task);
+    /** Tells the destination to undo its half. Nothing reserved is success. */
+    void (*release)(VfoPeer *peer, GTask *task);
+} VfoPeerOps;
+
+struct _VfoPeer {
+    const VfoPeerOps *ops;
+    char *name;
+};
+
+/** vfo_task_done: completes @task, which returns nothing, and drops the reference. */
+void vfo_task_done(GTask *task);
+
+/** vfo_task_fail: completes @task with @error (transfer full) and drops the reference. */
+void vfo_task_fail(GTask *task, GError *error);
+
+/* ------------------------------------------------------------- deadlines */
+
+typedef enum {
+    VFO_DEADLINE_QUERY,   /* QEMU answers a question */
+    VFO_DEADLINE_PEER,    /* the other daemon answers */
+    VFO_DEADLINE_UNPLUG,  /* the guest releases the primary */
+    VFO_DEADLINE_HOLD,    /* frames are held for no longer than this */
+    VFO_DEADLINE_CLOSE,   /* QEMU closes the VF's descriptors */
+    VFO_DEADLINE_RESET,   /* the VF comes back from its reset */
+    VFO_DEADLINE_MIGRATE, /* memory moves, until the switch-over */
+    VFO_DEADLINE_SWITCH,  /* from the stop to the resume */
+    VFO_DEADLINE_PLUG,    /* QEMU realizes the primary */
+    VFO_DEADLINE_USE,     /* the guest uses the primary */
+    VFO_N_DEADLINES
+} VfoDeadline;
+
+/** VfoPolicy: what the operator decided. Plain data, copied by assignment. */
+typedef struct {
+    guint deadline_ms[VFO_N_DEADLINES];
+    guint64 max_bandwidth;   /* bytes/s, 0: leave QEMU's */
+    guint downtime_limit_ms; /* 0: leave QEMU's */
+    gboolean standby_only;   /* no VF free at the destination: go on without one */
+} VfoPolicy;
+
+/** vfo_policy_default: the policy of a configuration file that says nothing. */
+void vfo_policy_default(VfoPolicy *policy);
+
+/** vfo_deadline_name: "unplug", as in the configuration file. */
+const char *vfo_deadline_name(VfoDeadline deadline);
+
+/* ---------------------------------------------------------------- leases */
+
+typedef struct _VfoLeases VfoLeases;
+
+/**
+ * vfo_leases_new: who may touch which VF on this host: no lease, no reset, no
+ * change of its MAC. A lease is one VF, one job, the VF's generation, an expiry.
+ */
+VfoLeases *vfo_leases_new(void);
+void vfo_leases_free(VfoLeases *leases);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VfoLeases, vfo_leases_free)
+
+/** vfo_leases_take: gives @pci to @job for @seconds. VFO_ERROR_BUSY when another job's lease stands. */
+gboolean vfo_leases_take(VfoLeases *leases, const char *pci, const char *job, guint seconds,
+                         GError **error);
+/** vfo_leases_check: TRUE while @job may touch @pci. */
+gboolean vfo_leases_check(VfoLeases *leases, const char *pci, const char *job, GError **error);
+/** vfo_leases_drop: ends @job's lease of @pci; none is fine. */
+void vfo_leases_drop(VfoLeases *leases, const char *pci, const char *job);
+/** vfo_leases_holder: the job that holds @pci, NULL: nobody. Valid until the next call. */
+const char *vfo_leases_holder(VfoLeases *leases, const char *pci);
+/** vfo_leases_generation: how often @pci has gone back to the pool. */
+guint64 vfo_leases_generation(VfoLeases *leases, const char *pci);
+/** vfo_leases_returned: @pci is back in the pool: its generation grows by one, its lease ends. */
+void vfo_leases_returned(VfoLeases *leases, const char *pci);
+
+/* ------------------------------------------------------------------ jobs */
+
+typedef struct _VfoJob VfoJob;
+
+typedef void (*VfoStepFunc)(VfoJob *job, GTask *task);
+
+typedef enum {
+    /* Once this step is done the VM belongs to the other side of it: it and the
+     * steps before it are no longer undone. */
+    VFO_STEP_COMMITS = 1 << 0,
+} VfoStepFlags;
+
+/** VfoStep: one line of a hand-over. */
+typedef struct {
+    const char *name;
+    const char *waits_for; /* the observable, for the log and the deadline's error */
+    VfoStepFunc run;       /* completes its task when the observable was seen */
+    VfoStepFunc undo;      /* must bear a step that was only half done; NULL: nothing to undo */
+    VfoDeadline deadline;
+    VfoStepFlags flags;
+} VfoStep;
+
+typedef enum {
+    VFO_RESULT_RUNNING,
+    VFO_RESULT_OK,
+    VFO_RESULT_SKIPPED,
+    VFO_RESULT_FAILED,
+    VFO_RESULT_CANCELLED,
+    VFO_RESULT_UNDONE,      /* a record of an undo that worked */
+    VFO_RESULT_UNDO_FAILED, /* ... and of one that did not */
+} VfoResult;
+
+const char *vfo_result_name(VfoResult result);
+/** vfo_result_parse: the inverse; FALSE when @name is no result's name. */
+gboolean vfo_result_parse(const char *name, VfoResult *result);
+
+/** VfoRecord: what happened to one step, for the timeline. */
+typedef struct {
+    char *step;
+    char *host;          /* the daemon that ran it */
+    gint64 start_us;     /* CLOCK_REALTIME */
+    gint64 duration_us;
+    gint64 own_us;       /* of which neither QEMU's, the guest's, the kernel's nor a peer's */
+    VfoResult result;
+    char *detail;        /* an error, or a remark; NULL: none */
+} VfoRecord;
+
+void vfo_record_free(VfoRecord *record);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VfoRecord, vfo_record_free)
+
+typedef enum {
+    VFO_JOB_RUNNING,
+    VFO_JOB_UNDOING,
+    VFO_JOB_COMPLETED,
+    VFO_JOB_DEGRADED,  /* the VM has moved, but without its VF */
+    VFO_JOB_CANCELLED, /* undone at the user's wish */
+    VFO_JOB_FAILED,    /* undone after a failure */
+} VfoJobState;
+
+const char *vfo_job_state_name(VfoJobState state);
+gboolean vfo_job_state_parse(const char *name, VfoJobState *state);
+
+/** VfoJobChanged: @record began, ended, or (NULL) the job's state or progress changed. */
+typedef void (*VfoJobChanged)(VfoJob *job, const VfoRecord *record, gpointer data);
+
+/**
+ * vfo_job_new: a job that will run @n_steps of @steps on @host (this daemon's
+ * name) for the VM named @vm. @steps must outlive it. @id is a UUID.
+ */
+VfoJob *vfo_job_new(const char *id, const char *vm, const char *host, const VfoStep *steps,
+                    guint n_steps, const VfoPolicy *policy);
+VfoJob *vfo_job_ref(VfoJob *job);
+void vfo_job_unref(VfoJob *job);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VfoJob, vfo_job_unref)
+
+/** vfo_job_set_context: what the steps work on; @free_func runs when the job is freed. */
+void vfo_job_set_context(VfoJob *job, gpointer context, GDestroyNotify free_func);
+gpointer vfo_job_context(VfoJob *job);
+const VfoPolicy *vfo_job_policy(VfoJob *job);
+
+/** vfo_job_on_change: one listener; called on the main loop's thread. */
+void vfo_job_on_change(VfoJob *job, VfoJobChanged changed, gpointer data);
+
+/**
+ * vfo_job_run: starts the first step and returns. The job keeps itself alive
+ * until it has ended; the listener is told.
+ */
+void vfo_job_run(VfoJob *job);
+
+/**
+ * vfo_job_cancel: ends the present step and undoes what was done. Fails,
+ * changing nothing, when the job has ended or the VM has already moved.
+ */
+gboolean vfo_job_cancel(VfoJob *job, GError **error);
+
+/** vfo_job_remark: puts @detail on the record of the running step, with @result as its
+ *  outcome if it is OK otherwise (VFO_RESULT_OK or VFO_RESULT_SKIPPED). */
+void vfo_job_remark(VfoJob *job, VfoResult result, const char *detail);
+
+/** vfo_job_degrade: the job will end as VFO_JOB_DEGRADED for @reason unless it fails. */
+void vfo_job_degrade(VfoJob *job, const char *reason);
+
+/** vfo_job_add_record: adds or (same host, step and start) replaces a record that
+ *  another daemon made (transfer full). */
+void vfo_job_add_record(VfoJob *job, VfoRecord *record);
+
+const char *vfo_job_id(VfoJob *job);
+const char *vfo_job_vm(VfoJob *job);
+VfoJobState vfo_job_state(VfoJob *job);
+/** vfo_job_ended: the job's last listener call has been made or is being made. */
+gboolean vfo_job_ended(VfoJob *job);
+/** vfo_job_error: why it failed or is degraded; NULL: it did not. */
+const GError *vfo_job_error(VfoJob *job);
+/** vfo_job_records: of VfoRecord, in order of their start (transfer none). */
+GPtrArray *vfo_job_records(VfoJob *job);
+/** vfo_job_step: the running step; NULL: none. */
+const VfoStep *vfo_job_step(VfoJob *job);
+
+/* ------------------------------------------------------------- hand-over */
+
+/** VfoSourceArgs: what the source's steps work on. None of it is owned; all of it must outlive the job. */
+typedef struct {
+    VfoVm *vm;       /* not owned */
+    VfoHost *host;   /* not owned */
+    VfoPeer *peer;   /* not owned */
+    VfoLeases *leases; /* not owned */
+} VfoSourceArgs;
+
+/** vfo_source_job: the source's half of a hand-over of args->vm to args->peer. */
+VfoJob *vfo_source_job(const char *host_name, const VfoSourceArgs *args, const VfoPolicy *policy);
+
+/** VfoReserved: the destination is ready and listens on @uri. */
+typedef void (*VfoReserved)(VfoJob *job, const char *uri, gpointer data);
+
+typedef struct {
+    VfoVm *vm;
+    VfoHost *host;
+    VfoLeases *leases;
+    const VfoOffer *offer;  /* copied */
+    const char *address;    /* where QEMU shall listen; copied */
+    const char *ports;      /* copied */
+    VfoReserved reserved;
+    gpointer data;
+} VfoDestinationArgs;
+
+/** vfo_destination_job: the destination's half, under the source's job id. */
+VfoJob *vfo_destination_job(const char *host_name, const VfoDestinationArgs *args,
+                            const VfoPolicy *policy);
+
+/** vfo_destination_orphaned: the source's daemon is gone: undo, unless memory is arriving. */
+void vfo_destination_orphaned(VfoJob *job);
+
+/* ------------------------------------------------------------- stopwatch */
+
+/**
+ * vfo_stopwatch_install: makes the main loop count the time it sleeps in
+ * poll(2). Once, before the loop runs.
+ */
+void vfo_stopwatch_install(GMainContext *context);
+
+/** vfo_stopwatch_own_us: the time this process has spent awake and outside
+ *  vfo_stopwatch_outside() spans, since the stopwatch was installed. */
+gint64 vfo_stopwatch_own_us(void);
+
+/** vfo_stopwatch_begin_outside: the kernel works for us from here on (a netlink request, sysfs). */
+void vfo_stopwatch_begin_outside(void);
+void vfo_stopwatch_end_outside(void);
