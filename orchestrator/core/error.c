@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "core/core.h"
+
+G_DEFINE_QUARK(vfo - error - quark, vfo_error)
+
+void vfo_task_done(GTask *task)
+{
+    g_task_return_boolean(task, TRUE);
+    g_object_unref(task);
+}
+
+void vfo_task_fail(GTask *task, GError *error)
+{
+    g_task_return_error(task, error);
+    g_object_unref(task);
+}

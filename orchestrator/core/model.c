@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "core/core.h"
+
+void vfo_vf_free(VfoVf *vf)
+{
+    if (!vf)
+        return;
+    g_free(vf->pci);
+    g_free(vf->pf);
+    g_free(vf->network);
+    g_free(vf->driver);
+    g_free(vf);
+}
+
+VfoVf *vfo_vf_copy(const VfoVf *vf)
+{
+    VfoVf *copy = g_memdup2(vf, sizeof(*vf));
+
+    copy->pci = g_strdup(vf->pci);
+    copy->pf = g_strdup(vf->pf);
+    copy->network = g_strdup(vf->network);
+    copy->driver = g_strdup(vf->driver);
+    return copy;
+}
+
+void vfo_pair_free(VfoPair *pair)
+{
+    if (!pair)
+        return;
+    g_free(pair->standby);
+    g_free(pair->tap);
+    g_free(pair->features);
+    g_free(pair->primary);
+    g_free(pair->vf);
+    g_free(pair->bus);
+    g_free(pair);
+}
+
+VfoPair *vfo_pair_copy(const VfoPair *pair)
+{
+    VfoPair *copy = g_memdup2(pair, sizeof(*pair));
+
+    copy->standby = g_strdup(pair->standby);
+    copy->tap = g_strdup(pair->tap);
+    copy->features = g_strdup(pair->features);
+    copy->primary = g_strdup(pair->primary);
+    copy->vf = g_strdup(pair->vf);
+    copy->bus = g_strdup(pair->bus);
+    return copy;
+}
+
+void vfo_vm_info_free(VfoVmInfo *info)
+{
+    if (!info)
+        return;
+    g_free(info->name);
+    g_free(info->machine);
+    g_free(info->status);
+    g_clear_pointer(&info->pairs, g_ptr_array_unref);
+    g_clear_pointer(&info->free_buses, g_ptr_array_unref);
+    g_free(info);
+}
+
+void vfo_wire_free(VfoWire *wire)
+{
+    if (!wire)
+        return;
+    g_free(wire->network);
+    g_free(wire->pf);
+    g_free(wire->bridge);
+    g_free(wire->tap);
+    g_free(wire);
+}
+
+void vfo_offer_free(VfoOffer *offer)
+{
+    if (!offer)
+        return;
+    g_free(offer->job);
+    g_free(offer->vm);
+    g_free(offer->machine);
+    vfo_pair_free(offer->pair);
+    g_free(offer->network);
+    g_free(offer);
+}
+
+VfoOffer *vfo_offer_copy(const VfoOffer *offer)
+{
+    VfoOffer *copy = g_memdup2(offer, sizeof(*offer));
+
+    copy->job = g_strdup(offer->job);
+    copy->vm = g_strdup(offer->vm);
+    copy->machine = g_strdup(offer->machine);
+    copy->pair = vfo_pair_copy(offer->pair);
+    copy->network = g_strdup(offer->network);
+    return copy;
+}
+
+void vfo_record_free(VfoRecord *record)
+{
+    if (!record)
+        return;
+    g_free(record->step);
+    g_free(record->host);
+    g_free(record->detail);
+    g_free(record);
+}
