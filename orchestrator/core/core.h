@@ -109,6 +109,10 @@ void vfo_vf_free(VfoVf *vf);
 VfoVf *vfo_vf_copy(const VfoVf *vf);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VfoVf, vfo_vf_free)
 
+/** vfo_vf_parked: the settings of @vf while no guest uses it: its parking address, no VLAN, no
+ *  priority, spoof check on, not trusted, no rates, the PF's link state. */
+VfoVfSettings vfo_vf_parked(const VfoVf *vf);
+
 /** VfoPair: a standby and its primary as QEMU describes them. Free with vfo_pair_free(). */
 typedef struct {
     char *standby;  /* device id of the virtio-net device with failover=on */
@@ -191,6 +195,9 @@ typedef struct {
     gboolean (*incoming_began)(VfoVm *vm);
     /** The figures of a migration under way or just completed. */
     void (*progress)(VfoVm *vm, VfoProgress *progress);
+    /** A job keeps its VM's object although the VM may go away; its ops fail from then on. */
+    void (*ref)(VfoVm *vm);
+    void (*unref)(VfoVm *vm);
 } VfoVmOps;
 
 /** VfoVm: what every back end's VM begins with. */
@@ -294,6 +301,12 @@ void vfo_task_done(GTask *task);
 /** vfo_task_fail: completes @task with @error (transfer full) and drops the reference. */
 void vfo_task_fail(GTask *task, GError *error);
 
+/** vfo_task_return: vfo_task_done() if @ok, else vfo_task_fail() with @error (transfer full). */
+void vfo_task_return(GTask *task, gboolean ok, GError *error);
+
+/** vfo_task_inner: a task under @outer's cancellable whose @callback gets @outer as its data. */
+GTask *vfo_task_inner(GTask *outer, GAsyncReadyCallback callback);
+
 /* ------------------------------------------------------------- deadlines */
 
 typedef enum {
@@ -307,6 +320,7 @@ typedef enum {
     VFO_DEADLINE_SWITCH,  /* from the stop to the resume */
     VFO_DEADLINE_PLUG,    /* QEMU realizes the primary */
     VFO_DEADLINE_USE,     /* the guest uses the primary */
+    VFO_DEADLINE_ARRIVE,  /* the destination has done all that it does */
     VFO_N_DEADLINES
 } VfoDeadline;
 
@@ -360,6 +374,11 @@ typedef enum {
     /* Once this step is done the VM belongs to the other side of it: it and the
      * steps before it are no longer undone. */
     VFO_STEP_COMMITS = 1 << 0,
+    /* The VM is between two hosts: the user may not cancel. */
+    VFO_STEP_NO_CANCEL = 1 << 1,
+    /* When the undo of this step fails the VM may be on the other host: what
+     * was done before it is left as it is. */
+    VFO_STEP_UNDO_OR_STOP = 1 << 2,
 } VfoStepFlags;
 
 /** VfoStep: one line of a hand-over. */
@@ -367,9 +386,10 @@ typedef struct {
     const char *name;
     const char *waits_for; /* the observable, for the log and the deadline's error */
     VfoStepFunc run;       /* completes its task when the observable was seen */
-    VfoStepFunc undo;      /* must bear a step that was only half done; NULL: nothing to undo */
     VfoDeadline deadline;
-    VfoStepFlags flags;
+    VfoStepFunc undo; /* must bear a step that was only half done; NULL: nothing to undo */
+    VfoDeadline undo_deadline;
+    guint flags; /* VfoStepFlags */
 } VfoStep;
 
 typedef enum {
@@ -453,7 +473,8 @@ void vfo_job_remark(VfoJob *job, VfoResult result, const char *detail);
 void vfo_job_degrade(VfoJob *job, const char *reason);
 
 /** vfo_job_add_record: adds or (same host, step and start) replaces a record that
- *  another daemon made (transfer full). */
+ *  another daemon made (transfer full). One that bears this daemon's own name, or is one too
+ *  many, is dropped. */
 void vfo_job_add_record(VfoJob *job, VfoRecord *record);
 
 const char *vfo_job_id(VfoJob *job);

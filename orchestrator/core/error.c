@@ -14,3 +14,16 @@ void vfo_task_fail(GTask *task, GError *error)
     g_task_return_error(task, error);
     g_object_unref(task);
 }
+
+void vfo_task_return(GTask *task, gboolean ok, GError *error)
+{
+    if (ok)
+        vfo_task_done(task);
+    else
+        vfo_task_fail(task, error);
+}
+
+GTask *vfo_task_inner(GTask *outer, GAsyncReadyCallback callback)
+{
+    return g_task_new(NULL, g_task_get_cancellable(outer), callback, outer);
+}

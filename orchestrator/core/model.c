@@ -23,6 +23,11 @@ VfoVf *vfo_vf_copy(const VfoVf *vf)
     return copy;
 }
 
+VfoVfSettings vfo_vf_parked(const VfoVf *vf)
+{
+    return (VfoVfSettings){.mac = vf->parking, .spoofchk = TRUE, .link = VFO_LINK_AUTO};
+}
+
 void vfo_pair_free(VfoPair *pair)
 {
     if (!pair)

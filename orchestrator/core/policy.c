@@ -15,6 +15,7 @@ static const struct {
     [VFO_DEADLINE_SWITCH] = {"switch", 60000},
     [VFO_DEADLINE_PLUG] = {"plug", 60000},
     [VFO_DEADLINE_USE] = {"use", 30000},
+    [VFO_DEADLINE_ARRIVE] = {"arrive", 120000},
 };
 
 void vfo_policy_default(VfoPolicy *policy)

@@ -1,0 +1,420 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The engine: runs a table of steps from top to bottom, one at a time, each
+ * under its deadline, and on failure undoes them from the bottom up.
+ */
+#include "core/core.h"
+
+/* Many times what two tables and their undos make. */
+#define MAX_RECORDS 256
+
+struct _VfoJob {
+    gatomicrefcount references;
+    char *id;
+    char *vm;
+    char *host;
+    const VfoStep *steps;
+    guint n_steps;
+    VfoPolicy policy;
+    gpointer context;
+    GDestroyNotify context_free;
+    VfoJobChanged changed;
+    gpointer changed_data;
+
+    VfoJobState state;
+    gboolean ended;
+    gboolean cancel_wanted;
+    gboolean degraded;
+    gboolean stop_undoing;
+    GError *error;
+    GPtrArray *records; /* of VfoRecord */
+
+    guint present;     /* the step that runs, or is being undone */
+    guint undo_floor;  /* steps before this one are not undone */
+    VfoRecord *record; /* of the present step; owned by records */
+    gint64 started_us;
+    gint64 own_started_us;
+    GCancellable *cancellable;
+    guint timer;
+    gboolean expired;
+};
+
+static void run_step(VfoJob *job);
+static void undo_step(VfoJob *job);
+
+static const char *const result_names[] = {
+    [VFO_RESULT_RUNNING] = "running",         [VFO_RESULT_OK] = "ok",
+    [VFO_RESULT_SKIPPED] = "skipped",         [VFO_RESULT_FAILED] = "failed",
+    [VFO_RESULT_CANCELLED] = "cancelled",     [VFO_RESULT_UNDONE] = "undone",
+    [VFO_RESULT_UNDO_FAILED] = "undo-failed",
+};
+
+static const char *const state_names[] = {
+    [VFO_JOB_RUNNING] = "running",     [VFO_JOB_UNDOING] = "undoing",
+    [VFO_JOB_COMPLETED] = "completed", [VFO_JOB_DEGRADED] = "degraded",
+    [VFO_JOB_CANCELLED] = "cancelled", [VFO_JOB_FAILED] = "failed",
+};
+
+static gboolean find_name(const char *const *names, guint n_names, const char *name, guint *index)
+{
+    for (guint i = 0; i < n_names; i++) {
+        if (g_str_equal(names[i], name)) {
+            *index = i;
+            return TRUE;
+        }
+    }
+    return FALSE;
+}
+
+const char *vfo_result_name(VfoResult result)
+{
+    return result_names[result];
+}
+
+gboolean vfo_result_parse(const char *name, VfoResult *result)
+{
+    guint index;
+
+    if (!find_name(result_names, G_N_ELEMENTS(result_names), name, &index))
+        return FALSE;
+    *result = (VfoResult)index;
+    return TRUE;
+}
+
+const char *vfo_job_state_name(VfoJobState state)
+{
+    return state_names[state];
+}
+
+gboolean vfo_job_state_parse(const char *name, VfoJobState *state)
+{
+    guint index;
+
+    if (!find_name(state_names, G_N_ELEMENTS(state_names), name, &index))
+        return FALSE;
+    *state = (VfoJobState)index;
+    return TRUE;
+}
+
+VfoJob *vfo_job_new(const char *id, const char *vm, const char *host, const VfoStep *steps,
+                    guint n_steps, const VfoPolicy *policy)
+{
+    VfoJob *job = g_new0(VfoJob, 1);
+
+    g_atomic_ref_count_init(&job->references);
+    job->id = g_strdup(id);
+    job->vm = g_strdup(vm);
+    job->host = g_strdup(host);
+    job->steps = steps;
+    job->n_steps = n_steps;
+    job->policy = *policy;
+    job->records = g_ptr_array_new_with_free_func((GDestroyNotify)vfo_record_free);
+    return job;
+}
+
+VfoJob *vfo_job_ref(VfoJob *job)
+{
+    g_atomic_ref_count_inc(&job->references);
+    return job;
+}
+
+void vfo_job_unref(VfoJob *job)
+{
+    if (!job || !g_atomic_ref_count_dec(&job->references))
+        return;
+    if (job->context_free)
+        job->context_free(job->context);
+    g_free(job->id);
+    g_free(job->vm);
+    g_free(job->host);
+    g_clear_error(&job->error);
+    g_ptr_array_unref(job->records);
+    g_clear_object(&job->cancellable);
+    g_free(job);
+}
+
+void vfo_job_set_context(VfoJob *job, gpointer context, GDestroyNotify free_func)
+{
+    job->context = context;
+    job->context_free = free_func;
+}
+
+gpointer vfo_job_context(VfoJob *job)
+{
+    return job->context;
+}
+
+const VfoPolicy *vfo_job_policy(VfoJob *job)
+{
+    return &job->policy;
+}
+
+void vfo_job_on_change(VfoJob *job, VfoJobChanged changed, gpointer data)
+{
+    job->changed = changed;
+    job->changed_data = data;
+}
+
+static void tell(VfoJob *job, const VfoRecord *record)
+{
+    if (job->changed)
+        job->changed(job, record, job->changed_data);
+}
+
+static gboolean on_deadline(gpointer data)
+{
+    VfoJob *job = data;
+
+    job->timer = 0;
+    job->expired = TRUE;
+    g_cancellable_cancel(job->cancellable);
+    return G_SOURCE_REMOVE;
+}
+
+static void begin(VfoJob *job, gboolean undo)
+{
+    const VfoStep *step = &job->steps[job->present];
+    VfoDeadline deadline = undo ? step->undo_deadline : step->deadline;
+    VfoRecord *record = g_new0(VfoRecord, 1);
+
+    record->step = g_strconcat(undo ? "undo " : "", step->name, NULL);
+    record->host = g_strdup(job->host);
+    record->start_us = g_get_real_time();
+    job->record = record;
+    job->started_us = g_get_monotonic_time();
+    job->own_started_us = vfo_stopwatch_own_us();
+    job->expired = FALSE;
+    g_clear_object(&job->cancellable);
+    job->cancellable = g_cancellable_new();
+    job->timer = g_timeout_add(job->policy.deadline_ms[deadline], on_deadline, job);
+    g_ptr_array_add(job->records, record);
+    g_info("job %s: VM %s: %s: waits for %s", job->id, job->vm, record->step, step->waits_for);
+    tell(job, record);
+}
+
+static void end(VfoJob *job, VfoResult result, const GError *error)
+{
+    VfoRecord *record = job->record;
+
+    g_clear_handle_id(&job->timer, g_source_remove);
+    record->duration_us = g_get_monotonic_time() - job->started_us;
+    record->own_us = vfo_stopwatch_own_us() - job->own_started_us;
+    if (error) {
+        g_free(record->detail);
+        record->detail = g_strdup(error->message);
+    }
+    if (error || record->result == VFO_RESULT_RUNNING)
+        record->result = result;
+    if (error)
+        g_warning("job %s: VM %s: %s: %s", job->id, job->vm, record->step, error->message);
+    else
+        g_info("job %s: VM %s: %s: %s in %.1f ms", job->id, job->vm, record->step,
+               vfo_result_name(record->result), (double)record->duration_us / 1000);
+    job->record = NULL;
+    tell(job, record);
+}
+
+/* The error of a step as the user shall read it: a deadline is named, a cancellation is not an
+ * error of the step's own. */
+static void explain(VfoJob *job, VfoDeadline deadline, GError **error)
+{
+    const VfoStep *step = &job->steps[job->present];
+
+    if (!job->expired)
+        return;
+    g_clear_error(error);
+    g_set_error(error, VFO_ERROR, VFO_ERROR_DEADLINE,
+                "VM %s: %s: %s did not happen within %.1f s (deadline '%s' in the configuration)",
+                job->vm, step->name, step->waits_for,
+                (double)job->policy.deadline_ms[deadline] / 1000, vfo_deadline_name(deadline));
+}
+
+static void finish(VfoJob *job)
+{
+    if (job->error && job->undo_floor > 0)
+        job->state = VFO_JOB_DEGRADED;
+    else if (job->cancel_wanted && job->error)
+        job->state = VFO_JOB_CANCELLED;
+    else if (job->degraded)
+        job->state = VFO_JOB_DEGRADED;
+    else
+        job->state = job->error ? VFO_JOB_FAILED : VFO_JOB_COMPLETED;
+    job->ended = TRUE;
+    g_message("job %s: VM %s: %s%s%s", job->id, job->vm, vfo_job_state_name(job->state),
+              job->error ? ": " : "", job->error ? job->error->message : "");
+    tell(job, NULL);
+    vfo_job_unref(job);
+}
+
+static void on_undone(GObject *source, GAsyncResult *result, gpointer data)
+{
+    VfoJob *job = data;
+    const VfoStep *step = &job->steps[job->present];
+    g_autoptr(GError) error = NULL;
+
+    if (g_task_propagate_boolean(G_TASK(result), &error)) {
+        end(job, VFO_RESULT_UNDONE, NULL);
+    } else {
+        explain(job, step->undo_deadline, &error);
+        end(job, VFO_RESULT_UNDO_FAILED, error);
+        job->stop_undoing = (step->flags & VFO_STEP_UNDO_OR_STOP) != 0;
+    }
+    if (job->stop_undoing || job->present == job->undo_floor) {
+        finish(job);
+        return;
+    }
+    job->present--;
+    undo_step(job);
+}
+
+static void undo_step(VfoJob *job)
+{
+    const VfoStep *step = &job->steps[job->present];
+
+    while (!step->undo) {
+        if (job->present == job->undo_floor) {
+            finish(job);
+            return;
+        }
+        step = &job->steps[--job->present];
+    }
+    begin(job, TRUE);
+    step->undo(job, g_task_new(NULL, job->cancellable, on_undone, job));
+}
+
+static void on_ran(GObject *source, GAsyncResult *result, gpointer data)
+{
+    VfoJob *job = data;
+    const VfoStep *step = &job->steps[job->present];
+    g_autoptr(GError) error = NULL;
+
+    if (g_task_propagate_boolean(G_TASK(result), &error)) {
+        end(job, VFO_RESULT_OK, NULL);
+        if (step->flags & VFO_STEP_COMMITS)
+            job->undo_floor = job->present + 1;
+        job->present++;
+        run_step(job);
+        return;
+    }
+    explain(job, step->deadline, &error);
+    end(job, job->cancel_wanted ? VFO_RESULT_CANCELLED : VFO_RESULT_FAILED, error);
+    g_clear_error(&job->error);
+    job->error = g_steal_pointer(&error);
+    job->state = VFO_JOB_UNDOING;
+    tell(job, NULL);
+    undo_step(job);
+}
+
+static void run_step(VfoJob *job)
+{
+    const VfoStep *step;
+
+    if (job->present == job->n_steps) {
+        finish(job);
+        return;
+    }
+    step = &job->steps[job->present];
+    begin(job, FALSE);
+    step->run(job, g_task_new(NULL, job->cancellable, on_ran, job));
+}
+
+void vfo_job_run(VfoJob *job)
+{
+    vfo_job_ref(job);
+    run_step(job);
+}
+
+gboolean vfo_job_cancel(VfoJob *job, GError **error)
+{
+    if (job->ended) {
+        g_set_error(error, VFO_ERROR, VFO_ERROR_FAILED, "job %s has already ended (%s)", job->id,
+                    vfo_job_state_name(job->state));
+        return FALSE;
+    }
+    if (job->state == VFO_JOB_UNDOING || job->cancel_wanted) {
+        g_set_error(error, VFO_ERROR, VFO_ERROR_BUSY, "job %s is already being undone", job->id);
+        return FALSE;
+    }
+    if (job->undo_floor > 0 || (job->steps[job->present].flags & VFO_STEP_NO_CANCEL)) {
+        g_set_error(error, VFO_ERROR, VFO_ERROR_BUSY,
+                    "job %s can no longer be cancelled: VM %s is moving to its new host", job->id,
+                    job->vm);
+        return FALSE;
+    }
+    job->cancel_wanted = TRUE;
+    g_cancellable_cancel(job->cancellable);
+    return TRUE;
+}
+
+void vfo_job_remark(VfoJob *job, VfoResult result, const char *detail)
+{
+    g_return_if_fail(job->record);
+    job->record->result = result;
+    g_free(job->record->detail);
+    job->record->detail = g_strdup(detail);
+}
+
+void vfo_job_degrade(VfoJob *job, const char *reason)
+{
+    job->degraded = TRUE;
+    if (!job->error)
+        job->error = g_error_new(VFO_ERROR, VFO_ERROR_FAILED, "%s", reason);
+}
+
+void vfo_job_add_record(VfoJob *job, VfoRecord *record)
+{
+    /* The present step's record is the engine's own, whatever another daemon calls itself. */
+    if (g_str_equal(record->host, job->host) || job->records->len >= MAX_RECORDS) {
+        vfo_record_free(record);
+        return;
+    }
+    for (guint i = 0; i < job->records->len; i++) {
+        VfoRecord *known = g_ptr_array_index(job->records, i);
+
+        if (known->start_us == record->start_us && g_str_equal(known->host, record->host) &&
+            g_str_equal(known->step, record->step)) {
+            vfo_record_free(known);
+            job->records->pdata[i] = record;
+            tell(job, record);
+            return;
+        }
+    }
+    /* In the order of arrival: the two hosts' clocks may differ. */
+    g_ptr_array_add(job->records, record);
+    tell(job, record);
+}
+
+const char *vfo_job_id(VfoJob *job)
+{
+    return job->id;
+}
+
+const char *vfo_job_vm(VfoJob *job)
+{
+    return job->vm;
+}
+
+VfoJobState vfo_job_state(VfoJob *job)
+{
+    return job->state;
+}
+
+gboolean vfo_job_ended(VfoJob *job)
+{
+    return job->ended;
+}
+
+const GError *vfo_job_error(VfoJob *job)
+{
+    return job->error;
+}
+
+GPtrArray *vfo_job_records(VfoJob *job)
+{
+    return job->records;
+}
+
+const VfoStep *vfo_job_step(VfoJob *job)
+{
+    return job->ended || !job->record ? NULL : &job->steps[job->present];
+}
