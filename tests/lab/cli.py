@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The command line of scripts/lab."""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from . import isolation, paths, remote, report, runs, scenarios
+from .contenders import ALL
+from .errors import LabError
+from .lab import Lab
+from .run import Run, header
+
+
+def main() -> int:
+    arguments = _parser().parse_args()
+    return arguments.function(arguments)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="scripts/lab",
+        description="Two emulated hosts with SR-IOV, a guest that migrates between them, and its "
+        "traffic measured.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    command = commands.add_parser("list", help="list the scenarios")
+    command.set_defaults(function=_list)
+
+    command = commands.add_parser("run", help="run scenarios")
+    command.add_argument("scenario", nargs="+", choices=scenarios.names(), metavar="SCENARIO")
+    command.add_argument("--contender", choices=sorted(ALL), help="what migrates the guest")
+    command.add_argument("--json", type=Path, metavar="FILE", help="write the report to FILE")
+    command.set_defaults(function=_run)
+
+    command = commands.add_parser("shell", help="bring hosts and guest up, until Ctrl-C")
+    command.add_argument("--contender", choices=sorted(ALL), default="vfailover")
+    command.set_defaults(function=_shell)
+
+    command = commands.add_parser("sh", help="run a command (or a shell) in a host of a lab")
+    command.add_argument("host")
+    command.add_argument("command", nargs=argparse.REMAINDER)
+    command.set_defaults(function=_sh)
+
+    command = commands.add_parser("table", help="print a report that was written with --json")
+    command.add_argument("file", type=Path)
+    command.set_defaults(function=_table)
+    return parser
+
+
+def _list(_arguments: argparse.Namespace) -> int:
+    for name in scenarios.names():
+        print(f"{name:<16} {scenarios.load(name).DESCRIPTION}")
+    return 0
+
+
+def _table(arguments: argparse.Namespace) -> int:
+    try:
+        print(report.table(json.loads(arguments.file.read_text(encoding="utf-8"))))
+    except (OSError, ValueError) as error:
+        print(f"lab: {arguments.file}: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _set_up() -> bool:
+    """Have what the lab needs; False if that cannot be had."""
+    if os.geteuid() != 0:
+        print("lab: must be run as root", file=sys.stderr)
+        return False
+    return subprocess.run([paths.REPOSITORY / "scripts" / "lab-setup"]).returncode == 0
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    for name in arguments.scenario:
+        if arguments.contender not in (None, *scenarios.load(name).CONTENDERS):
+            print(f"lab: {name} does not run with {arguments.contender}", file=sys.stderr)
+            return 2
+    if not _set_up():
+        return 1
+    results: list[dict[str, Any]] = []
+    for name in arguments.scenario:
+        contender = arguments.contender or scenarios.load(name).CONTENDERS[0]
+        directory = runs.new(name)
+        print(f"== {name} with {contender}: {directory}", flush=True)
+        code = isolation.run(lambda: _one(name, contender, directory))
+        result_file = directory / "report.json"
+        if code == 130:
+            return 130
+        if result_file.exists():
+            result = json.loads(result_file.read_text())
+        else:
+            result = {**header(name, contender), "ok": False, "error": f"the lab ended ({code})"}
+        results.append(result)
+        print(report.table({"runs": [result]}), flush=True)
+        if not result["ok"]:
+            print(runs.last_lines(directory), file=sys.stderr)
+            print(f"lab: {name} failed; all logs: {directory}", file=sys.stderr)
+        if arguments.json:
+            arguments.json.write_text(json.dumps({"runs": results}, indent=1) + "\n")
+    return 0 if all(result["ok"] for result in results) else 1
+
+
+def _one(name: str, contender_name: str, directory: Path) -> int:
+    """Run one scenario and leave its report in the directory."""
+    scenario = scenarios.load(name)
+    contender = ALL[contender_name]()
+    started = time.monotonic()
+    try:
+        with Lab(directory, vfs=getattr(scenario, "VFS", 4)) as lab:
+            lab.say("hosts are up")
+            test = Run(name, lab, contender)
+            try:
+                contender.prepare(lab)
+                scenario.run(test)
+                test.finish()
+            finally:
+                test.abandon()
+            result = test.report()
+    except (LabError, OSError, subprocess.SubprocessError) as error:
+        result = {**header(name, contender_name), "ok": False, "error": str(error)}
+    result["seconds"] = round(time.monotonic() - started, 1)
+    result["logs"] = str(directory)
+    (directory / "report.json").write_text(json.dumps(result, indent=1))
+    return 0
+
+
+def _shell(arguments: argparse.Namespace) -> int:
+    if not _set_up():
+        return 1
+    directory = runs.new("shell")
+    return isolation.run(lambda: _stay(arguments.contender, directory))
+
+
+def _stay(contender_name: str, directory: Path) -> int:
+    contender = ALL[contender_name]()
+    with Lab(directory) as lab:
+        lab.say("hosts are up")
+        contender.prepare(lab)
+        guest = Run("shell", lab, contender).start_guest("hosta")
+        # The daemon's and the user's, from here on.
+        guest.qmp.close()
+        print(
+            f"\nlogs, consoles:      {directory}\n"
+            "a host:              scripts/lab sh hosta [COMMAND...]\n"
+            "the network:         scripts/lab sh lab [COMMAND...]   (client and switch)\n"
+            f"the guest's address: {guest.address}, from the lab's network\n"
+            f"the guest's monitor: tcp {guest.host.mgmt}:{guest.lab_qmp_port}, from there too\n"
+            f"the daemon:          scripts/lab sh hosta {paths.COMMAND} list\n"
+            "Ctrl-C ends it all.",
+            flush=True,
+        )
+        signal.pause()
+    return 0
+
+
+def _sh(arguments: argparse.Namespace) -> int:
+    live = runs.newest_live()
+    if live is None:
+        print("lab: no lab is running (start one with scripts/lab shell)", file=sys.stderr)
+        return 1
+    if arguments.host != "lab" and arguments.host not in live["hosts"]:
+        print(f"lab: no host {arguments.host}", file=sys.stderr)
+        return 2
+    remote.enter(live["pid"])
+    if arguments.host == "lab":
+        shell = arguments.command or ["/bin/bash"]
+        os.execvp(shell[0], shell)
+    return remote.shell(live["hosts"][arguments.host], arguments.command)

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a way of migrating has to offer."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+from ..guest import Guest
+from ..host import Host
+from ..lab import Lab
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What driving a migration gave; its times come from QEMU's events."""
+
+    job: dict[str, Any] | None = None
+    """The daemon's account of it, if there is a daemon."""
+
+
+class Contender(ABC):
+    """A way to migrate."""
+
+    name: str
+
+    def prepare(self, lab: Lab) -> None:
+        """Set up the hosts, before any guest is there."""
+
+    def give_vf(self, host: Host, vf: int) -> None:
+        """Make a VF the guest's, as whoever starts a guest on it has to."""
+        host.run(["ip", "link", "set", "pf0", "vf", str(vf), "mac", Guest.mac])
+
+    @abstractmethod
+    def start_destination(self, lab: Lab, host: Host) -> Guest:
+        """Start a QEMU that waits for the guest to come in."""
+
+    @abstractmethod
+    def migrate(self, lab: Lab, source: Guest, destination: Guest) -> Outcome:
+        """Migrate, from the first change to the moment at which the destination runs the guest."""
+
+    def figures(self, lab: Lab) -> dict[str, Any] | None:
+        """What it costs, if there is something to say."""
+        return None

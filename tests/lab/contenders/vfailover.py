@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""vfailoverd on both hosts, told by the command line to migrate."""
+
+import json
+import re
+from typing import Any
+
+from .. import certificates, paths
+from ..errors import LabError
+from ..guest import Guest
+from ..guest.guest import QMP_DIRECTORY
+from ..host import Host
+from ..host.host import Background
+from ..lab import Lab
+from .contender import Contender, Outcome
+
+CONFIG = "/etc/vfailover/vfailoverd.conf"
+SOCKET = "/run/vfailover/vfailoverd.sock"
+PORT = 16516
+START_SECONDS = 30
+MIGRATION_SECONDS = 180
+
+
+class Vfailover(Contender):
+    """The destination's QEMU is started without a VF; the daemon chooses and plugs one."""
+
+    name = "vfailover"
+
+    def __init__(self) -> None:
+        self.daemons: dict[str, Background] = {}
+        self._own_us = 0
+
+    def prepare(self, lab: Lab) -> None:
+        for program in (paths.DAEMON, paths.COMMAND):
+            if not program.exists():
+                raise LabError(f"{program} is not there: build it first (meson compile -C build)")
+        pki = certificates.directory([host.name for host in lab.hosts])
+        for host in lab.hosts:
+            certificates.install(host, pki)
+            host.write(CONFIG, self.config(lab, host))
+            self.start_daemon(host)
+        self.give_vf(lab.hosts[0], 0)
+
+    def config(self, lab: Lab, host: Host) -> str:
+        """The daemon's configuration in a host."""
+        sections: dict[str, dict[str, str]] = {
+            "daemon": {
+                "name": host.name,
+                "listen": host.mgmt,
+                "port": str(PORT),
+                "qmp-dir": QMP_DIRECTORY,
+            },
+            "migration": {
+                "address": host.mgmt,
+                "ports": "49152-49215",
+                "max-bandwidth": str(200 << 20),
+                "downtime-limit": "2000",
+            },
+            "tls": certificates.settings(),
+            "network lan": {"pf": "pf0", "bridge": "br0"},
+        }
+        for peer in lab.hosts:
+            if peer is not host:
+                sections[f"peer {peer.name}"] = {"address": peer.mgmt, "port": str(PORT)}
+        return "\n".join(
+            f"[{name}]\n" + "".join(f"{key}={value}\n" for key, value in values.items())
+            for name, values in sections.items()
+        )
+
+    def start_daemon(self, host: Host) -> None:
+        """Start the daemon and wait until it serves its control socket."""
+        host.sh(f"rm -f {SOCKET}; mkdir -p {QMP_DIRECTORY} /var/lib/vfailover")
+        daemon = host.start([str(paths.DAEMON), "--config", CONFIG], "vfailoverd.log")
+        self.daemons[host.name] = daemon
+        try:
+            host.wait_path(SOCKET, START_SECONDS)
+        except LabError as error:
+            log = (host.directory / "vfailoverd.log").read_text().strip()
+            raise LabError(f"{error} (daemon: {daemon.poll()}): {log}") from error
+
+    def command(self, host: Host, *arguments: str, check: bool = True) -> list[dict[str, Any]]:
+        """Run the command line in a host; the JSON objects that it printed."""
+        result = host.run(
+            [str(paths.COMMAND), "--json", *arguments], check=False, seconds=MIGRATION_SECONDS
+        )
+        with (host.directory / "vfailover.log").open("a", encoding="utf-8") as log:
+            log.write(f"$ vfailover {' '.join(arguments)}\n{result.stdout}{result.stderr}")
+        if check and result.status != 0:
+            what = f"{host.name}: vfailover {' '.join(arguments)}"
+            raise LabError(f"{what}: exit status {result.status}: {result.stderr.strip()}")
+        return _objects(result.stdout)
+
+    def start_destination(self, lab: Lab, host: Host) -> Guest:
+        return lab.start_guest(host, None, incoming=True)
+
+    def migrate(self, lab: Lab, source: Guest, destination: Guest) -> Outcome:
+        printed = self.command(source.host, "migrate", source.name, destination.host.name)
+        last = printed[-1] if printed else {}
+        if "id" not in last:
+            raise LabError("vfailover migrate: the last object it printed is not a job")
+        job = self.command(source.host, "job", last["id"])[0]
+        self._own_us += job.get("own-us", 0)
+        return Outcome(job)
+
+    def figures(self, lab: Lab) -> dict[str, Any] | None:
+        return {
+            "own_ms": self._own_us / 1000,
+            "rss_kb": max(self.rss_kb(host) for host in lab.hosts),
+        }
+
+    def rss_kb(self, host: Host) -> int:
+        """How much memory the daemon uses in a host."""
+        status = host.read(f"/proc/{self.daemons[host.name].pid}/status") or ""
+        found = re.search(r"VmRSS:\s+(\d+)", status)
+        if found is None:
+            raise LabError(f"{host.name}: the daemon does not run")
+        return int(found[1])
+
+
+def _objects(text: str) -> list[dict[str, Any]]:
+    """JSON values written one behind the other, each on one line or on several."""
+    decoder = json.JSONDecoder()
+    objects: list[dict[str, Any]] = []
+    position = 0
+    while position < len(text):
+        if text[position].isspace():
+            position += 1
+            continue
+        value, position = decoder.raw_decode(text, position)
+        objects += value if isinstance(value, list) else [value]
+    return objects

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A guest: a QEMU inside a host, and after a migration another QEMU inside another host."""
+
+from pathlib import Path
+
+from .. import fabric, wait
+from ..errors import LabError
+from ..host import Host
+from ..host.host import LOGS, Background
+from ..qmp import Qmp
+from .image import Image
+
+READY_SECONDS = 120
+QMP_DIRECTORY = "/run/vfailover/qmp"
+"""Where the daemon looks for QEMU's sockets."""
+
+
+class Guest:
+    """One QEMU process with this guest in it, running or waiting for it to come in.
+
+    `primary` is the PCI address of the VF on its command line, None for none.
+    """
+
+    name = "guest"
+    mac = "52:54:00:aa:00:10"
+    address = "10.9.0.100"
+    standby_id = "net1"
+    primary_id = "hostdev0"
+    lab_qmp_port = 5555
+
+    def __init__(
+        self,
+        host: Host,
+        image: Image,
+        qemu: list[str],
+        primary: str | None,
+        incoming: bool = False,
+        memory_mb: int = 256,
+        generation: int = 0,
+    ) -> None:
+        self.host = host
+        self.incoming = incoming
+        stem = f"{self.name}-{generation}"
+        self.console = host.directory / f"{stem}-console.log"
+        self.log = host.directory / f"{stem}-qemu.log"
+        self._argv = [*qemu, *self._arguments(image, primary, memory_mb, f"{LOGS}/{stem}-console.log")]
+        self._stem = stem
+        self._process: Background | None = None
+        self.qmp: Qmp
+
+    def _arguments(self, image: Image, primary: str | None, memory_mb: int, console: str) -> list[str]:
+        append = (
+            "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check tsc=reliable "
+            f"net.ifnames=0 lab_address={self.address}/24 "
+            f"lab_peer={fabric.CLIENT_ADDRESS},{fabric.CLIENT_MAC}"
+        )
+        argv = ["-name", self.name, "-nodefaults", "-no-reboot", "-display", "none"]
+        argv += ["-M", "q35", "-accel", "kvm", "-cpu", "host", "-smp", "1", "-m", str(memory_mb)]
+        argv += ["-serial", f"file:{console}"]
+        argv += ["-qmp", f"unix:{QMP_DIRECTORY}/{self.name}.sock,server=on,wait=off"]
+        argv += ["-qmp", f"tcp:{self.host.mgmt}:{self.lab_qmp_port},server=on,wait=off"]
+        argv += ["-device", "pcie-root-port,id=root1,bus=pcie.0,chassis=1,slot=1,addr=3"]
+        argv += ["-device", "pcie-root-port,id=root2,bus=pcie.0,chassis=2,slot=2,addr=4"]
+        argv += ["-netdev", "tap,id=hn1,ifname=tap0,script=no,downscript=no,vhost=on"]
+        argv += ["-device", f"virtio-net-pci,netdev=hn1,id={self.standby_id},mac={self.mac},"
+                 "bus=root1,failover=on,romfile="]  # fmt: skip
+        if primary is not None:
+            argv += ["-device", f"vfio-pci,host={primary},id={self.primary_id},bus=root2,"
+                     f"failover_pair_id={self.standby_id},rombar=0"]  # fmt: skip
+        argv += ["-kernel", str(image.kernel), "-initrd", str(image.ram_disk), "-append", append]
+        if self.incoming:
+            argv += ["-incoming", "defer"]
+        return argv
+
+    def start(self) -> None:
+        """Start QEMU and connect to it."""
+        self.host.sh(f"mkdir -p {QMP_DIRECTORY}")
+        self._process = self.host.start(self._argv, f"{self._stem}-qemu.log")
+        process = self._process
+
+        def connect() -> Qmp | None:
+            if process.poll() is not None:
+                raise LabError(f"{self.host.name}: QEMU ended: {self.log.read_text().strip()}")
+            try:
+                name = f"{self.name} in {self.host.name}"
+                log = self.host.directory / f"{self._stem}-qmp.log"
+                return Qmp(name, (self.host.mgmt, self.lab_qmp_port), log)
+            except ConnectionRefusedError:
+                return None
+
+        self.qmp = wait.until(f"{self.host.name}: QEMU's monitor", connect, 30)
+        capabilities = [{"capability": "events", "state": True}]
+        self.qmp.command("migrate-set-capabilities", capabilities=capabilities)
+
+    def wait_ready(self, primary: bool) -> None:
+        """Wait until the guest serves its probe, with its primary in use if it is to have one."""
+        text = "primary=up" if primary else "lab: probe ready"
+
+        def ready() -> bool:
+            if not self.running():
+                raise LabError(f"{self.host.name}: QEMU ended: {self.log.read_text().strip()}")
+            return text in self.console_text() and "lab: probe ready" in self.console_text()
+
+        wait.until(f"guest in {self.host.name}: {text}", ready, READY_SECONDS)
+
+    def console_text(self) -> str:
+        """All that the guest wrote to its console in this host."""
+        return self.console.read_text(errors="replace") if self.console.exists() else ""
+
+    def running(self) -> bool:
+        """Whether QEMU has not ended."""
+        return self._process is not None and self._process.poll() is None
+
+    def quit(self) -> None:
+        """What a manager does with the source's QEMU after a migration: end it."""
+        if self._process is None:
+            return
+        if self.running():
+            try:
+                self.qmp.command("quit")
+            except LabError:
+                pass  # it may be gone before it answers
+        self._process.wait(20)
+        self.qmp.close()

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The lab: hosts on a network, ready to run guests."""
+
+import json
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+
+from . import fabric, probe
+from .guest import Guest, Image
+from .host import Host
+
+DEFAULT_QEMU = "/usr/bin/qemu-system-x86_64"
+
+
+class Lab:
+    """Two hosts, booted and prepared; use as a context manager, inside isolation.run().
+
+    `directory` gets all logs. `vfs` is the number of VFs of each host.
+    """
+
+    def __init__(
+        self, directory: Path, vfs: int = 4, names: tuple[str, ...] = ("hosta", "hostb")
+    ) -> None:
+        self.directory = directory
+        self._vfs = vfs
+        self._started = time.monotonic()
+        self.hosts = [Host(name, n, directory / name) for n, name in enumerate(names, start=1)]
+        self._guests = 0
+        self.image: Image
+
+    def __enter__(self) -> "Lab":
+        self.directory.mkdir(parents=True, exist_ok=True)
+        # What `scripts/lab sh` needs to find this network. Not getpid(): that is 1 in here.
+        state = {"pid": int(os.readlink("/proc/self")), "hosts": {h.name: h.mgmt for h in self.hosts}}
+        (self.directory / "state.json").write_text(json.dumps(state))
+        try:
+            fabric.up()
+            peers = {host.name: host.mgmt for host in self.hosts}
+            for host in self.hosts:
+                host.boot(peers)
+            self.image = Image(self.directory, probe.program())
+            with ThreadPoolExecutor() as pool:
+                list(pool.map(self._bring_up, self.hosts))
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def _bring_up(self, host: Host) -> None:
+        host.wait_ready()
+        host.prepare(self._vfs)
+        host.start([str(probe.program()), "clock"], "clock.log")
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Pull all plugs."""
+        for host in self.hosts:
+            host.stop()
+        (self.directory / "state.json").unlink(missing_ok=True)
+
+    def host(self, name: str) -> Host:
+        """The host of that name."""
+        return next(host for host in self.hosts if host.name == name)
+
+    def say(self, text: str) -> None:
+        """Tell the user how far the run is."""
+        print(f"{time.monotonic() - self._started:7.1f} s  {text}", flush=True)
+
+    def start_guest(
+        self, host: Host, primary: str | None, incoming: bool = False, memory_mb: int = 256
+    ) -> Guest:
+        """Start a guest's QEMU in a host; with `incoming`, one that waits for a migration."""
+        self._guests += 1
+        guest = Guest(host, self.image, qemu(), primary, incoming, memory_mb, self._guests)
+        guest.start()
+        fabric.set_neighbour(guest.address, guest.mac)
+        return guest
+
+
+def qemu() -> list[str]:
+    """The QEMU that runs the guests, and where it finds its firmware."""
+    binary = os.environ.get("VFAILOVER_QEMU")
+    if not binary:
+        return [DEFAULT_QEMU]
+    return [binary, "-L", "/usr/share/qemu", "-L", "/usr/share/seabios"]

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The phases of a migration, and of a run with several of them."""
+
+from dataclasses import dataclass
+
+from .analysis import Phase, Span
+
+TO_STANDBY = "VF to standby"
+STOP_AND_COPY = "stop-and-copy"
+TO_VF = "standby to VF"
+REST = "rest"
+WHOLE = "whole"
+
+AFTER_RESUME_US = 400_000
+"""How long the switch-over's consequences (announcements, bridges that learn) count as part of it."""
+AFTER_VF_US = 1_000_000
+
+
+@dataclass(frozen=True)
+class Borders:
+    """When the things happened that separate the phases of one migration."""
+
+    start: int
+    """The job starts; on stock QEMU that is the request to unplug the VF."""
+    stop: int
+    """The source stopped the guest."""
+    resume: int
+    """The destination resumed it."""
+    vf: int
+    """The guest uses its new VF."""
+
+
+def of_migration(borders: Borders) -> list[Phase]:
+    """The phases of one migration, and the whole of it."""
+    switched = borders.resume + AFTER_RESUME_US
+    end = max(borders.vf, switched) + AFTER_VF_US
+    return [
+        Phase(TO_STANDBY, ((borders.start, borders.stop),)),
+        Phase(STOP_AND_COPY, ((borders.stop, switched),)),
+        Phase(TO_VF, ((switched, end),)),
+        Phase(WHOLE, ((borders.start, end),)),
+    ]
+
+
+def rest(migrations: list[list[Phase]], run: Span) -> Phase:
+    """What of the run belongs to no migration."""
+    spans: list[Span] = []
+    start = run[0]
+    for whole in sorted(phases[-1].spans[0] for phases in migrations):
+        if whole[0] > start:
+            spans.append((start, whole[0]))
+        start = max(start, whole[1])
+    if run[1] > start:
+        spans.append((start, run[1]))
+    return Phase(REST, tuple(spans))

@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The traffic probe, from the lab's side."""
+
+from .probe import Traffic, program
+
+__all__ = ["Traffic", "program"]

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "probe.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int usage(void)
+{
+    fputs("usage: vflab-probe guest\n"
+          "       vflab-probe clock\n"
+          "       vflab-probe client GUEST-ADDRESS SPACING-US DIRECTORY\n",
+          stderr);
+    return 2;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 2 && strcmp(argv[1], "guest") == 0) {
+        return guest_main();
+    }
+    if (argc == 2 && strcmp(argv[1], "clock") == 0) {
+        return clock_main();
+    }
+    if (argc == 5 && strcmp(argv[1], "client") == 0) {
+        struct in_addr guest;
+        char *end;
+        unsigned long spacing_us = strtoul(argv[3], &end, 10);
+
+        if (inet_pton(AF_INET, argv[2], &guest) != 1 || *end != '\0' || spacing_us < 100 ||
+            spacing_us > 1000000) {
+            return usage();
+        }
+        return client_main(guest, (uint32_t)spacing_us, argv[4]);
+    }
+    return usage();
+}

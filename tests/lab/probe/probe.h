@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The lab's traffic probe: numbered UDP frames both ways between a client and a guest, a TCP
+ * connection that must survive, and a clock that can be asked for the time.
+ */
+#ifndef VFLAB_PROBE_H
+#define VFLAB_PROBE_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    PORT_DATA = 7000,    /* UDP: the numbered frames, to the guest; replies go where "start" came from */
+    PORT_CONTROL = 7000, /* TCP: one line per command, see guest.c */
+    PORT_ECHO = 7001,    /* TCP: whatever comes in goes back */
+    PORT_CLOCK = 7002,   /* UDP: a host's clock */
+};
+
+#define FRAME_MAGIC 0x76666c62u
+
+/* What the guest's links look like; it says so in every frame. */
+enum {
+    LINK_STANDBY = 1 << 0,
+    LINK_STANDBY_CARRIER = 1 << 1,
+    LINK_PRIMARY = 1 << 2,
+    LINK_PRIMARY_CARRIER = 1 << 3,
+};
+
+/* A frame on the wire. Both ends are the same machine type, so no byte order is imposed. */
+struct frame {
+    uint32_t magic;
+    uint32_t sequence;
+    uint32_t links; /* LINK_*, from the guest only */
+    uint32_t reserved;
+    uint64_t sender_us; /* sender's CLOCK_MONOTONIC */
+    uint8_t padding[40];
+};
+
+/**
+ * now_us() - CLOCK_MONOTONIC in microseconds
+ *
+ * Return: the time; on the client this is the clock that every result is in.
+ */
+uint64_t now_us(void);
+
+/**
+ * die() - print a message and the reason in errno, and exit
+ * @what: what was being done
+ */
+_Noreturn void die(const char *what);
+
+/**
+ * pacer_new() - a timer that ticks at absolute times
+ * @spacing_us: microseconds between two ticks
+ *
+ * Return: a file descriptor to poll for input.
+ */
+int pacer_new(uint32_t spacing_us);
+
+/**
+ * pacer_take() - take the ticks that are due
+ * @pacer: from pacer_new()
+ *
+ * A sender that wakes up late sends one frame and skips the slots it missed. A burst would be
+ * traffic that nobody asked for, and would count one outage of the sender as many delivered frames.
+ *
+ * Return: the number of ticks since the last call, 0 if none is due.
+ */
+uint64_t pacer_take(int pacer);
+
+/**
+ * listen_tcp() - a listening, non-blocking TCP socket on all addresses
+ * @port: port number
+ *
+ * Return: the file descriptor.
+ */
+int listen_tcp(uint16_t port);
+
+/**
+ * links_open() - hear about changes of network interfaces
+ *
+ * Return: a file descriptor to poll for input, for links_read().
+ */
+int links_open(void);
+
+/**
+ * links_read() - forget the news that are waiting on the descriptor and look at the interfaces
+ * @events: from links_open()
+ *
+ * Return: LINK_* flags.
+ */
+uint32_t links_read(int events);
+
+/**
+ * raise_priority() - ask to run before ordinary processes, as a late sender or receiver falsifies
+ * what is measured
+ */
+void raise_priority(void);
+
+int guest_main(void);
+int client_main(struct in_addr guest, uint32_t spacing_us, const char *directory);
+int clock_main(void);
+
+#endif

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Building the probe, and running its client."""
+
+import os
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+from .. import paths, process
+from ..errors import DeadlineError, LabError
+
+NAME = "vflab-probe"
+SOURCES = Path(__file__).resolve().parent
+
+STANDBY, STANDBY_CARRIER, PRIMARY, PRIMARY_CARRIER = 1, 2, 4, 8
+"""The flags with which the guest describes its links."""
+
+
+def program() -> Path:
+    """The probe's program: of the build directory if that is up to date, else built here."""
+    sources = [*SOURCES.glob("*.c"), *SOURCES.glob("*.h")]
+    newest = max(source.stat().st_mtime for source in sources)
+    own = paths.CACHE / NAME
+    for candidate in (paths.BUILD / "tests" / "lab" / "probe" / NAME, own):
+        if candidate.exists() and candidate.stat().st_mtime >= newest:
+            return candidate
+    temporary = own.with_suffix(f".{os.readlink('/proc/self')}")
+    command = ["cc", "-std=gnu11", "-O2", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-static", "-o"]
+    command += [str(temporary), *(str(source) for source in sources if source.suffix == ".c")]
+    subprocess.run(command, check=True)
+    temporary.rename(own)
+    return own
+
+
+class Traffic:
+    """Frames both ways between the client and a guest, from start() to stop()."""
+
+    def __init__(self, guest_address: str, directory: Path, spacing_us: int = 2000) -> None:
+        self.directory = directory
+        self._argv = [str(program()), "client", guest_address, str(spacing_us), str(directory)]
+        self._changed = threading.Condition()
+        self._started = False
+        self._links: list[tuple[int, int]] = []
+        self._ended = False
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        """Start, and wait until frames come from the guest."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        log = self.directory / "client.log"
+        self._process = process.spawn(self._argv, log, stdout=subprocess.PIPE)
+        threading.Thread(target=self._read, daemon=True).start()
+        with self._changed:
+            self._changed.wait_for(lambda: self._started or self._ended, 30)
+        if not self._started:
+            self.kill()
+            raise LabError(f"no traffic from the guest within 30 s: {log.read_text().strip()}")
+
+    def _read(self) -> None:
+        assert self._process is not None and self._process.stdout is not None
+        for line in self._process.stdout:
+            word, *values = line.split()
+            with self._changed:
+                if word == "started":
+                    self._started = True
+                else:
+                    self._links.append((int(values[0]), int(values[1])))
+                self._changed.notify_all()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def wait_links(self, what: str, flags: int, seconds: float, after_us: int = 0) -> int:
+        """Wait for a frame after that time in which the guest shows all these flags.
+
+        Returns when it came, in microseconds.
+        """
+
+        def find() -> int | None:
+            current = 0
+            for us, links in self._links:
+                if us > after_us:
+                    if current & flags == flags:
+                        return after_us
+                    if links & flags == flags:
+                        return us
+                current = links
+            return None
+
+        deadline = time.monotonic() + seconds
+        with self._changed:
+            while (found := find()) is None and not self._ended and time.monotonic() < deadline:
+                self._changed.wait(deadline - time.monotonic())
+        if found is None:
+            raise DeadlineError(f"{what}: not within {seconds:g} s")
+        return found
+
+    def observe(self, seconds: float) -> None:
+        """Let the traffic flow for that long, undisturbed: the run's baseline."""
+        with self._changed:
+            if self._changed.wait_for(lambda: self._ended, seconds):
+                raise LabError(f"the traffic ended early, see {self.directory}/client.log")
+
+    def stop(self) -> None:
+        """Stop both senders and fetch what the guest recorded."""
+        assert self._process is not None
+        if process.stop(self._process, 60) != 0:
+            log = (self.directory / "client.log").read_text().strip()
+            raise LabError(f"the traffic's record is not complete: {log}")
+
+    def kill(self) -> None:
+        """Give it up."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()

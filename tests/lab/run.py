@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One run of a scenario with one contender: what the scenario does, and what came of it."""
+
+import csv
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from . import analysis, clock, phases
+from .analysis import Arrival, Flow, Phase, Record
+from .contenders import Contender, Outcome
+from .errors import LabError
+from .guest import Guest
+from .lab import Lab
+from .phases import Borders
+from .probe import Traffic
+from .probe.probe import PRIMARY, PRIMARY_CARRIER
+from .qmp import Event
+
+VF_SECONDS = 60
+SETTLE_SECONDS = 2
+
+
+@dataclass
+class Migration:
+    """A migration as it was seen; the events are on the clocks of their hosts."""
+
+    source: str
+    destination: str
+    start_us: int
+    stop: Event
+    resume: Event
+    vf_us: int
+    total_ms: int
+    downtime_ms: int
+    outcome: Outcome
+
+
+class Run:
+    """What a scenario works with."""
+
+    def __init__(self, scenario: str, lab: Lab, contender: Contender) -> None:
+        self.scenario = scenario
+        self.lab = lab
+        self.contender = contender
+        self.migrations: list[Migration] = []
+        self._traffic: Traffic | None = None
+        self._before: dict[str, clock.Reading] = {}
+        self._after: dict[str, clock.Reading] = {}
+        self._figures: dict[str, Any] | None = None
+
+    def start_guest(self, host_name: str) -> Guest:
+        """Start the guest on the first VF of a host, and wait until it uses it."""
+        host = self.lab.host(host_name)
+        guest = self.lab.start_guest(host, host.vfs[0])
+        guest.wait_ready(primary=True)
+        self.lab.say(f"guest runs in {host_name} and uses its VF")
+        return guest
+
+    def start_traffic(self, guest: Guest, spacing_us: int = 2000) -> Traffic:
+        """Start the flows that the run is judged by."""
+        self._before = {host.name: clock.read(host.mgmt) for host in self.lab.hosts}
+        self._traffic = Traffic(guest.address, self.lab.directory / "traffic", spacing_us)
+        self._traffic.start()
+        uses_vf = PRIMARY | PRIMARY_CARRIER
+        self._traffic.wait_links("guest on its VF before the run", uses_vf, VF_SECONDS)
+        return self._traffic
+
+    def migrate(self, guest: Guest, host_name: str) -> Guest:
+        """Migrate the guest to that host and wait until it uses a VF there; the guest there."""
+        if self._traffic is None:
+            raise LabError("a migration without traffic measures nothing")
+        host = self.lab.host(host_name)
+        destination = self.contender.start_destination(self.lab, host)
+        # Starting a QEMU disturbs the traffic of its own host: not this migration's fault.
+        self._traffic.observe(SETTLE_SECONDS)
+        start_us = clock.now_us()
+        before = len(guest.qmp.events)
+        outcome = self.contender.migrate(self.lab, guest, destination)
+        resume = destination.qmp.wait_event("RESUME", VF_SECONDS)
+        uses_vf = PRIMARY | PRIMARY_CARRIER
+        stop = guest.qmp.wait_event("STOP", 1, after=before)
+        vf_us = self._traffic.wait_links(
+            f"guest on its VF in {host_name}", uses_vf, VF_SECONDS, self._rough_us(host_name, resume)
+        )
+        statistics = guest.qmp.command("query-migrate")
+        guest.quit()
+        self.migrations.append(
+            Migration(
+                guest.host.name,
+                host_name,
+                start_us,
+                stop,
+                resume,
+                vf_us,
+                statistics["total-time"],
+                statistics["downtime"],
+                outcome,
+            )
+        )
+        self.lab.say(
+            f"migrated {guest.host.name} to {host_name}: {statistics['total-time']} ms, "
+            f"VF back {(vf_us - start_us) / 1000:.0f} ms after the start"
+        )
+        self._traffic.observe(SETTLE_SECONDS)
+        return destination
+
+    def _rough_us(self, host_name: str, event: Event) -> int:
+        """An event's time by the clock reading from before the run: exact to some milliseconds."""
+        reading = self._before[host_name]
+        return reading.client_us + event.host_us - reading.host_us
+
+    def finish(self) -> None:
+        """Stop the traffic and collect what is to be known while the hosts still run."""
+        if self._traffic is None:
+            return
+        self._figures = self.contender.figures(self.lab)
+        self._after = {host.name: clock.read(host.mgmt) for host in self.lab.hosts}
+        self._traffic.stop()
+
+    def abandon(self) -> None:
+        """Save what can be saved after a failure."""
+        if self._traffic is not None:
+            self._traffic.kill()
+
+    def report(self) -> dict[str, Any]:
+        """The run's part of the report."""
+        result = header(self.scenario, self.contender.name)
+        if self._traffic is None:
+            return {**result, "ok": True}
+        record = _load(self._traffic.directory)
+        clocks = {
+            name: clock.Clock(before, self._after[name]) for name, before in self._before.items()
+        }
+        ends = (record.sent[0], record.sent[-1])
+        of_migrations = [_phases(migration, clocks) for migration in self.migrations]
+        flows = [analysis.flows(record, own) for own in of_migrations]
+        total = _sum([flow for own in flows for flow in own])
+        total += analysis.flows(record, [phases.rest(of_migrations, ends)])
+        result["ok"] = record.tcp_alive
+        if not record.tcp_alive:
+            result["error"] = "the TCP connection did not live through the run"
+        result["phases"] = [asdict(flow) for flow in total]
+        result["migrations"] = [
+            {
+                "from": migration.source,
+                "to": migration.destination,
+                "phases": [asdict(flow) for flow in own],
+                "total_ms": migration.total_ms,
+                "downtime_ms": migration.downtime_ms,
+                "stopped_ms": _stopped_ms(migration, clocks),
+                "vf_ms": (migration.vf_us - migration.start_us) / 1000,
+                **_job(migration, clocks),
+            }
+            for migration, own in zip(self.migrations, flows)
+        ]
+        if self.migrations:
+            result["migration"] = {
+                name: max(migration[name] for migration in result["migrations"])
+                for name in ("total_ms", "downtime_ms", "stopped_ms", "vf_ms")
+            }
+            if "job" in result["migrations"][0]:
+                result["job"] = result["migrations"][0]["job"]
+        result["tcp"] = {
+            "alive": record.tcp_alive,
+            "longest_stall_ms": analysis.longest_stall_ms(record),
+        }
+        result["clock_uncertainty_ms"] = max(c.uncertainty_us for c in clocks.values()) / 1000
+        if self._figures is not None:
+            result["daemon"] = self._figures
+        return result
+
+
+def header(scenario: str, contender: str) -> dict[str, Any]:
+    """What a report says of a run in any case."""
+    qemu = "patched" if os.environ.get("VFAILOVER_QEMU") else "stock"
+    return {"scenario": scenario, "contender": contender, "qemu": qemu}
+
+
+def _phases(migration: Migration, clocks: dict[str, clock.Clock]) -> list[Phase]:
+    return phases.of_migration(
+        Borders(
+            migration.start_us,
+            clocks[migration.source].client_us(migration.stop.host_us),
+            clocks[migration.destination].client_us(migration.resume.host_us),
+            migration.vf_us,
+        )
+    )
+
+
+def _stopped_ms(migration: Migration, clocks: dict[str, clock.Clock]) -> float:
+    """How long the guest did not run, which is more than what QEMU calls downtime."""
+    stop = clocks[migration.source].client_us(migration.stop.host_us)
+    resume = clocks[migration.destination].client_us(migration.resume.host_us)
+    return (resume - stop) / 1000
+
+
+def _job(migration: Migration, clocks: dict[str, clock.Clock]) -> dict[str, Any]:
+    """The job's steps, with times from the start of the migration on the client's clock."""
+    job = migration.outcome.job
+    if job is None:
+        return {}
+    steps = [
+        {
+            "name": step["name"],
+            "host": step["host"],
+            "start_ms": (clocks[step["host"]].client_us(step["start-us"]) - migration.start_us) / 1000,
+            "duration_ms": step["duration-us"] / 1000,
+            "result": step["result"],
+        }
+        for step in job["steps"]
+        if step.get("start-us")
+    ]
+    return {"job": {"state": job["state"], "steps": steps}}
+
+
+def _sum(flows: list[Flow]) -> list[Flow]:
+    """The same phase and direction of several migrations as one: counts added, the longest gap."""
+    merged: dict[tuple[str, str], Flow] = {}
+    for flow in flows:
+        key = (flow.name, flow.direction)
+        other = merged.get(key)
+        if other is None:
+            merged[key] = flow
+            continue
+        silences = [s for s in (flow.longest_silence_ms, other.longest_silence_ms) if s is not None]
+        merged[key] = Flow(
+            flow.name,
+            flow.direction,
+            flow.sent + other.sent,
+            flow.lost + other.lost,
+            flow.duplicated + other.duplicated,
+            max(flow.longest_gap_ms, other.longest_gap_ms),
+            max(silences, default=None),
+        )
+    return list(merged.values())
+
+
+def _load(directory: Path) -> Record:
+    """What the probe's client wrote."""
+    summary = dict(
+        line.split("=", 1) for line in (directory / "summary").read_text().splitlines()
+    )
+    return Record(
+        [int(row[1]) for row in _rows(directory / "sent.csv")],
+        [int(row[0]) for row in _rows(directory / "delivered.csv")],
+        [Arrival(*map(int, row)) for row in _rows(directory / "received.csv")],
+        int(summary["guest_sent"]),
+        [(int(row[0]), int(row[1]) if row[1] else None) for row in _rows(directory / "tcp.csv")],
+        summary["tcp_alive"] == "1",
+    )
+
+
+def _rows(path: Path) -> list[list[str]]:
+    with path.open(newline="") as file:
+        return list(csv.reader(file))

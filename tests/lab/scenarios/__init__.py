@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The scenarios: one module each, with a DESCRIPTION, CONTENDERS to choose from (the first is the
+default) and a function run(). They are found by looking at this directory."""
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+
+
+def names() -> list[str]:
+    """All scenarios."""
+    found = Path(__file__).parent.glob("[a-z]*.py")
+    return sorted(path.stem.replace("_", "-") for path in found)
+
+
+def load(name: str) -> ModuleType:
+    """A scenario's module."""
+    return importlib.import_module(f".{name.replace('-', '_')}", __package__)
