@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "cli/cli.h"
+
+#include <locale.h>
+#include <stdio.h>
+
+#define DEFAULT_SOCKET "/run/vfailover/vfailoverd.sock"
+
+static const struct {
+    const char *name;
+    guint n_arguments;
+    int (*run)(Cli *cli, char **arguments);
+    const char *usage;
+    const char *what;
+} commands[] = {
+    {"list", 0, cli_list, "list", "VMs, their pairs, which side carries the traffic"},
+    {"vfs", 0, cli_vfs, "vfs", "VFs: PF, driver, owner, lease, MAC, VLAN"},
+    {"migrate", 2, cli_migrate, "migrate VM HOST", "Move VM to HOST; Ctrl-C cancels"},
+    {"jobs", 0, cli_jobs, "jobs", "Jobs, those under way and the latest"},
+    {"job", 1, cli_job, "job JOB", "A job's timeline; JOB is an id, its beginning, or a VM"},
+    {"cancel", 1, cli_cancel, "cancel JOB", "Cancel a job and undo what it did"},
+};
+
+static char *describe_commands(void)
+{
+    GString *text = g_string_new("Commands:\n");
+
+    for (guint i = 0; i < G_N_ELEMENTS(commands); i++)
+        g_string_append_printf(text, "  %-18s%s\n", commands[i].usage, commands[i].what);
+    g_string_append(text, "\nExit status: 0 done, 1 failed, 2 the command or its arguments are "
+                          "wrong.\nSee vfailover(1).");
+    return g_string_free(text, FALSE);
+}
+
+static int usage_error(const char *format, const char *argument)
+{
+    g_autofree char *message = g_strdup_printf("%s '%s'", format, argument);
+
+    fprintf(stderr, "vfailover: %s; see 'vfailover --help'\n", message);
+    return 2;
+}
+
+static int run_command(Cli *cli, const char *socket, int argc, char **argv)
+{
+    GError *error = NULL;
+
+    for (guint i = 0; i < G_N_ELEMENTS(commands); i++) {
+        int status;
+
+        if (!g_str_equal(commands[i].name, argv[1]))
+            continue;
+        if ((guint)argc - 2 != commands[i].n_arguments)
+            return usage_error("usage: vfailover", commands[i].usage);
+        if (!cli_connect(cli, socket, &error))
+            status = cli_fail(error);
+        else
+            status = commands[i].run(cli, argv + 2);
+        cli_disconnect(cli);
+        return status;
+    }
+    return usage_error("there is no command", argv[1]);
+}
+
+int main(int argc, char **argv)
+{
+    g_autofree char *socket = NULL;
+    gboolean json = FALSE, version = FALSE;
+    const GOptionEntry entries[] = {
+        {"json", 'j', 0, G_OPTION_ARG_NONE, &json, "Print JSON instead of tables", NULL},
+        {"socket", 's', 0, G_OPTION_ARG_FILENAME, &socket,
+         "Talk to the daemon on PATH instead of " DEFAULT_SOCKET, "PATH"},
+        {"version", 0, 0, G_OPTION_ARG_NONE, &version, "Print the version and exit", NULL},
+        {NULL, 0, 0, G_OPTION_ARG_NONE, NULL, NULL, NULL},
+    };
+    g_autoptr(GOptionContext) context = g_option_context_new("COMMAND [ARGUMENT...]");
+    g_autofree char *description = describe_commands();
+    g_autoptr(GError) error = NULL;
+    Cli cli = {0};
+
+    setlocale(LC_ALL, "");
+    g_option_context_set_summary(context, "Shows and steers vfailoverd, which hands over the "
+                                          "SR-IOV VFs of virtual machines that migrate.");
+    g_option_context_set_description(context, description);
+    g_option_context_add_main_entries(context, entries, NULL);
+    if (!g_option_context_parse(context, &argc, &argv, &error)) {
+        fprintf(stderr, "vfailover: %s\n", error->message);
+        return 2;
+    }
+    if (version) {
+        puts("vfailover " VFO_VERSION);
+        return 0;
+    }
+    if (argc < 2) {
+        g_autofree char *help = g_option_context_get_help(context, TRUE, NULL);
+
+        fputs(help, stderr);
+        return 2;
+    }
+    cli.json = json;
+    return run_command(&cli, socket ? socket : DEFAULT_SOCKET, argc, argv);
+}

@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "daemon/daemon.h"
+
+#include <math.h>
+#include <net/if.h>
+
+#define DEFAULT_PORT  16516
+#define DEFAULT_PORTS "49152-49215" /* libvirt's, so that firewalls already let them in */
+
+/* Every group and key there is; [network NAME] and [peer NAME] are matched by their first word. */
+static const struct {
+    const char *group;
+    const char *keys[8];
+} known[] = {
+    {"daemon", {"name", "socket", "admin-group", "listen", "port", "qmp-dir"}},
+    {"migration", {"address", "ports", "max-bandwidth", "downtime-limit", "no-vf"}},
+    {"tls", {"ca", "server-cert", "server-key", "client-cert", "client-key"}},
+    {"deadlines", {NULL}}, /* checked against vfo_deadline_name() */
+    {"network", {"pf", "bridge"}},
+    {"peer", {"address", "port"}},
+};
+
+typedef struct {
+    GKeyFile *file;
+    const char *path;
+} Reader;
+
+void vfo_config_free(VfoConfig *config)
+{
+    if (!config)
+        return;
+    g_free(config->name);
+    g_free(config->socket);
+    g_free(config->admin_group);
+    g_free(config->listen);
+    g_free(config->qmp_dir);
+    g_free(config->migration_address);
+    g_free(config->migration_ports);
+    g_free(config->tls.ca);
+    g_free(config->tls.server_cert);
+    g_free(config->tls.server_key);
+    g_free(config->tls.client_cert);
+    g_free(config->tls.client_key);
+    g_clear_pointer(&config->networks, g_ptr_array_unref);
+    g_clear_pointer(&config->peers, g_ptr_array_unref);
+    g_free(config);
+}
+
+static gboolean fail(const Reader *r, const char *group, const char *key, GError **error,
+                     const char *format, ...) G_GNUC_PRINTF(5, 6);
+
+static gboolean fail(const Reader *r, const char *group, const char *key, GError **error,
+                     const char *format, ...)
+{
+    va_list args;
+    g_autofree char *message = NULL;
+
+    va_start(args, format);
+    message = g_strdup_vprintf(format, args);
+    va_end(args);
+    g_set_error(error, VFO_ERROR, VFO_ERROR_INVALID, "%s: [%s]%s%s: %s", r->path, group,
+                key ? " " : "", key ? key : "", message);
+    return FALSE;
+}
+
+static gboolean is_deadline(const char *key)
+{
+    for (int i = 0; i < VFO_N_DEADLINES; i++) {
+        if (g_str_equal(vfo_deadline_name((VfoDeadline)i), key))
+            return TRUE;
+    }
+    return FALSE;
+}
+
+static gboolean check_keys(const Reader *r, const char *group, guint row, GError **error)
+{
+    g_auto(GStrv) keys = g_key_file_get_keys(r->file, group, NULL, NULL);
+
+    for (guint i = 0; keys && keys[i]; i++) {
+        gboolean found = FALSE;
+
+        if (g_str_equal(known[row].group, "deadlines"))
+            found = is_deadline(keys[i]);
+        for (guint k = 0; k < G_N_ELEMENTS(known[row].keys) && known[row].keys[k]; k++)
+            found = found || g_str_equal(keys[i], known[row].keys[k]);
+        if (!found)
+            return fail(r, group, keys[i], error,
+                        "there is no such setting; see vfailoverd.conf(5)");
+    }
+    return TRUE;
+}
+
+static gboolean check_names(const Reader *r, GError **error)
+{
+    g_auto(GStrv) groups = g_key_file_get_groups(r->file, NULL);
+
+    for (guint i = 0; groups[i]; i++) {
+        g_auto(GStrv) words = g_strsplit(groups[i], " ", 2);
+        gboolean found = FALSE;
+
+        for (guint k = 0; k < G_N_ELEMENTS(known) && !found; k++) {
+            gboolean named =
+                g_str_equal(known[k].group, "network") || g_str_equal(known[k].group, "peer");
+
+            found = g_str_equal(words[0], known[k].group) && named == (words[1] != NULL);
+            if (found && !check_keys(r, groups[i], k, error))
+                return FALSE;
+        }
+        if (!found)
+            return fail(r, groups[i], NULL, error,
+                        "there is no such group; see vfailoverd.conf(5)");
+    }
+    return TRUE;
+}
+
+static char *read_string(const Reader *r, const char *group, const char *key, const char *fallback)
+{
+    char *value = g_key_file_get_string(r->file, group, key, NULL);
+
+    return value ? g_strstrip(value) : g_strdup(fallback);
+}
+
+static gboolean read_number(const Reader *r, const char *group, const char *key, guint64 min,
+                            guint64 max, guint64 *value, GError **error)
+{
+    g_autofree char *text = read_string(r, group, key, NULL);
+    g_autoptr(GError) why = NULL;
+
+    if (!text)
+        return TRUE;
+    if (!g_ascii_string_to_unsigned(text, 10, min, max, value, &why))
+        return fail(r, group, key, error,
+                    "'%s' is not a number from %" G_GUINT64_FORMAT " to %" G_GUINT64_FORMAT, text,
+                    min, max);
+    return TRUE;
+}
+
+/* A host's name is also the name in its certificate. */
+static gboolean is_name(const char *text)
+{
+    return g_regex_match_simple("^[A-Za-z0-9]([A-Za-z0-9.-]{0,62})$", text, G_REGEX_DOLLAR_ENDONLY,
+                                0);
+}
+
+static gboolean is_ports(const char *text)
+{
+    g_auto(GStrv) ends = g_strsplit(text, "-", 3);
+    guint64 first, last;
+
+    return g_strv_length(ends) == 2 &&
+           g_ascii_string_to_unsigned(ends[0], 10, 1, 65535, &first, NULL) &&
+           g_ascii_string_to_unsigned(ends[1], 10, first, 65535, &last, NULL);
+}
+
+static gboolean read_daemon(const Reader *r, VfoConfig *config, GError **error)
+{
+    guint64 port = DEFAULT_PORT;
+
+    config->name = read_string(r, "daemon", "name", g_get_host_name());
+    config->socket = read_string(r, "daemon", "socket", VFO_CONTROL_SOCKET);
+    config->admin_group = read_string(r, "daemon", "admin-group", NULL);
+    config->listen = read_string(r, "daemon", "listen", "0.0.0.0");
+    config->qmp_dir = read_string(r, "daemon", "qmp-dir", "/run/vfailover/qmp");
+    if (!is_name(config->name))
+        return fail(r, "daemon", "name", error, "'%s' is not a host name", config->name);
+    if (!g_hostname_is_ip_address(config->listen))
+        return fail(r, "daemon", "listen", error, "'%s' is not an IP address", config->listen);
+    if (!read_number(r, "daemon", "port", 1, 65535, &port, error))
+        return FALSE;
+    config->port = (guint16)port;
+    return TRUE;
+}
+
+static gboolean read_migration(const Reader *r, VfoConfig *config, GError **error)
+{
+    g_autofree char *no_vf = read_string(r, "migration", "no-vf", "refuse");
+    guint64 downtime = 0;
+
+    config->migration_address = read_string(r, "migration", "address", config->listen);
+    config->migration_ports = read_string(r, "migration", "ports", DEFAULT_PORTS);
+    if (!g_hostname_is_ip_address(config->migration_address))
+        return fail(r, "migration", "address", error, "'%s' is not an IP address",
+                    config->migration_address);
+    if (g_str_equal(config->migration_address, "0.0.0.0") ||
+        g_str_equal(config->migration_address, "::"))
+        return fail(r, "migration", "address", error,
+                    "give the address at which other hosts reach this one");
+    if (!is_ports(config->migration_ports))
+        return fail(r, "migration", "ports", error, "'%s' is not a range such as %s",
+                    config->migration_ports, DEFAULT_PORTS);
+    if (!read_number(r, "migration", "max-bandwidth", 0, G_MAXINT64, &config->policy.max_bandwidth,
+                     error) ||
+        !read_number(r, "migration", "downtime-limit", 0, 2000000, &downtime, error))
+        return FALSE;
+    config->policy.downtime_limit_ms = (guint)downtime;
+    config->policy.standby_only = g_str_equal(no_vf, "standby-only");
+    if (!config->policy.standby_only && !g_str_equal(no_vf, "refuse"))
+        return fail(r, "migration", "no-vf", error, "'%s' is neither 'refuse' nor 'standby-only'",
+                    no_vf);
+    return TRUE;
+}
+
+static gboolean read_deadlines(const Reader *r, VfoConfig *config, GError **error)
+{
+    for (int i = 0; i < VFO_N_DEADLINES; i++) {
+        const char *key = vfo_deadline_name((VfoDeadline)i);
+        g_autofree char *text = read_string(r, "deadlines", key, NULL);
+        char *rest = NULL;
+        double seconds;
+
+        if (!text)
+            continue;
+        seconds = g_ascii_strtod(text, &rest);
+        if (rest == text || *rest || !isfinite(seconds) || seconds < 0.001 || seconds > 86400)
+            return fail(r, "deadlines", key, error,
+                        "'%s' is not a time from 0.001 to 86400 seconds", text);
+        config->policy.deadline_ms[i] = (guint)lround(seconds * 1000);
+    }
+    return TRUE;
+}
+
+static gboolean read_network(const Reader *r, const char *group, VfoConfig *config, GError **error)
+{
+    g_autoptr(VfoNetwork) network = g_new0(VfoNetwork, 1);
+
+    network->name = g_strstrip(g_strdup(group + strlen("network ")));
+    network->pfs = g_key_file_get_string_list(r->file, group, "pf", NULL, NULL);
+    network->bridge = read_string(r, group, "bridge", NULL);
+    if (!is_name(network->name))
+        return fail(r, group, NULL, error, "'%s' is not a name", network->name);
+    if (!network->pfs || !network->pfs[0])
+        return fail(r, group, "pf", error, "name the PF's network interface");
+    for (guint i = 0; network->pfs[i]; i++) {
+        g_strstrip(network->pfs[i]);
+        if (!network->pfs[i][0] || strlen(network->pfs[i]) >= IF_NAMESIZE)
+            return fail(r, group, "pf", error, "'%s' is not an interface name", network->pfs[i]);
+    }
+    if (!network->bridge || !network->bridge[0] || strlen(network->bridge) >= IF_NAMESIZE)
+        return fail(r, group, "bridge", error, "name the bridge that the PF is a port of");
+    g_ptr_array_add(config->networks, g_steal_pointer(&network));
+    return TRUE;
+}
+
+static gboolean read_peer(const Reader *r, const char *group, VfoConfig *config, GError **error)
+{
+    VfoPeerAddress *peer = g_new0(VfoPeerAddress, 1);
+    guint64 port = DEFAULT_PORT;
+
+    g_ptr_array_add(config->peers, peer);
+    peer->name = g_strstrip(g_strdup(group + strlen("peer ")));
+    peer->address = read_string(r, group, "address", peer->name);
+    if (!is_name(peer->name))
+        return fail(r, group, NULL, error, "'%s' is not a host name", peer->name);
+    if (g_str_equal(peer->name, config->name))
+        return fail(r, group, NULL, error, "this host is no peer of itself");
+    if (!g_hostname_is_ip_address(peer->address) && !is_name(peer->address))
+        return fail(r, group, "address", error, "'%s' is neither an IP address nor a host name",
+                    peer->address);
+    if (!read_number(r, group, "port", 1, 65535, &port, error))
+        return FALSE;
+    peer->port = (guint16)port;
+    return TRUE;
+}
+
+static void read_tls(const Reader *r, VfoConfig *config)
+{
+    VfoTlsFiles *tls = &config->tls;
+
+    tls->ca = read_string(r, "tls", "ca", "/etc/pki/vfailover/cacert.pem");
+    tls->server_cert = read_string(r, "tls", "server-cert", "/etc/pki/vfailover/servercert.pem");
+    tls->server_key = read_string(r, "tls", "server-key", "/etc/pki/vfailover/serverkey.pem");
+    tls->client_cert = read_string(r, "tls", "client-cert", "/etc/pki/vfailover/clientcert.pem");
+    tls->client_key = read_string(r, "tls", "client-key", "/etc/pki/vfailover/clientkey.pem");
+}
+
+static gboolean read_all(const Reader *r, VfoConfig *config, GError **error)
+{
+    g_auto(GStrv) groups = g_key_file_get_groups(r->file, NULL);
+
+    if (!check_names(r, error) || !read_daemon(r, config, error))
+        return FALSE;
+    read_tls(r, config);
+    for (guint i = 0; groups[i]; i++) {
+        if (g_str_has_prefix(groups[i], "network ") && !read_network(r, groups[i], config, error))
+            return FALSE;
+        if (g_str_has_prefix(groups[i], "peer ") && !read_peer(r, groups[i], config, error))
+            return FALSE;
+    }
+    if (config->networks->len == 0) {
+        g_set_error(error, VFO_ERROR, VFO_ERROR_INVALID,
+                    "%s: there is no [network NAME]: name at least one, with its pf and bridge",
+                    r->path);
+        return FALSE;
+    }
+    return read_migration(r, config, error) && read_deadlines(r, config, error);
+}
+
+VfoConfig *vfo_config_load(const char *path, GError **error)
+{
+    g_autoptr(GKeyFile) file = g_key_file_new();
+    g_autoptr(VfoConfig) config = g_new0(VfoConfig, 1);
+    g_autoptr(GError) why = NULL;
+    Reader r = {file, path};
+
+    config->networks = g_ptr_array_new_with_free_func((GDestroyNotify)vfo_network_free);
+    config->peers = g_ptr_array_new_with_free_func((GDestroyNotify)vfo_peer_address_free);
+    vfo_policy_default(&config->policy);
+    if (!g_key_file_load_from_file(file, path, G_KEY_FILE_NONE, &why)) {
+        g_set_error(error, VFO_ERROR, VFO_ERROR_INVALID,
+                    "the configuration %s cannot be read: %s; see vfailoverd.conf(5)", path,
+                    why->message);
+        return NULL;
+    }
+    if (!read_all(&r, config, error))
+        return NULL;
+    return g_steal_pointer(&config);
+}
+
+const VfoPeerAddress *vfo_config_peer(const VfoConfig *config, const char *name, GError **error)
+{
+    g_autoptr(GString) names = g_string_new(NULL);
+
+    for (guint i = 0; i < config->peers->len; i++) {
+        const VfoPeerAddress *peer = g_ptr_array_index(config->peers, i);
+
+        if (g_str_equal(peer->name, name))
+            return peer;
+        g_string_append_printf(names, "%s%s", names->len ? ", " : "", peer->name);
+    }
+    g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_FOUND,
+                "no host is called '%s' (peers in the configuration: %s)", name,
+                names->len ? names->str : "none");
+    return NULL;
+}

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Inside daemon/: the configuration, the jobs of this host, and the control
+ * socket's commands. Nobody includes this from outside; the program is the door.
+ */
+#pragma once
+
+#include "core/core.h"
+#include "host/host.h"
+#include "peer/peer.h"
+#include "qmp/qmp.h"
+#include "vm/vm.h"
+
+/* ---------------------------------------------------------- configuration */
+
+#define VFO_CONFIG_FILE    "/etc/vfailover/vfailoverd.conf"
+#define VFO_CONTROL_SOCKET "/run/vfailover/vfailoverd.sock"
+
+typedef struct {
+    char *name; /* this host's, as its peers know it */
+    char *socket;
+    char *admin_group; /* NULL: root alone changes things */
+    char *listen;
+    guint16 port;
+    char *qmp_dir;
+    char *migration_address;
+    char *migration_ports;
+    VfoTlsFiles tls;
+    VfoPolicy policy;
+    GPtrArray *networks; /* of VfoNetwork */
+    GPtrArray *peers;    /* of VfoPeerAddress */
+} VfoConfig;
+
+/** vfo_config_load: reads and checks all of @path; an error names the file, the group, the key
+ *  and what would be right. Free with vfo_config_free(). */
+VfoConfig *vfo_config_load(const char *path, GError **error);
+void vfo_config_free(VfoConfig *config);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VfoConfig, vfo_config_free)
+
+/** vfo_config_peer: the [peer @name], NULL and an error with the names there are. Borrowed. */
+const VfoPeerAddress *vfo_config_peer(const VfoConfig *config, const char *name, GError **error);
+
+/* ------------------------------------------------------------------- jobs */
+
+#define VFO_TYPE_JOBS (vfo_jobs_get_type())
+G_DECLARE_FINAL_TYPE(VfoJobs, vfo_jobs, VFO, JOBS, GObject)
+
+/* Signal "changed" (jobs, VfoJob *job, const VfoRecord *record): as VfoJobChanged. */
+
+VfoJobs *vfo_jobs_new(void);
+
+/** vfo_jobs_add: keeps @job (own reference) and, when @listen, follows it (otherwise whoever
+ *  listens calls vfo_jobs_note()). VFO_ERROR_BUSY when its VM has a job already. */
+gboolean vfo_jobs_add(VfoJobs *jobs, VfoJob *job, gboolean listen, GError **error);
+
+/** vfo_jobs_note: a followed job changed; ended ones beyond the last 64 are forgotten. */
+void vfo_jobs_note(VfoJobs *jobs, VfoJob *job, const VfoRecord *record);
+
+/** vfo_jobs_find: by id, by an unambiguous beginning of one (4 characters or more), or the
+ *  latest job of the VM of that name. */
+VfoJob *vfo_jobs_find(VfoJobs *jobs, const char *what, GError **error);
+
+/** vfo_jobs_of_vm: the job under way for @vm; NULL: none. */
+VfoJob *vfo_jobs_of_vm(VfoJobs *jobs, const char *vm);
+
+/** vfo_jobs_list: of VfoJob, oldest first (transfer none). */
+GPtrArray *vfo_jobs_list(VfoJobs *jobs);
+
+/** vfo_jobs_cancel_all: cancels what can be; TRUE when nothing is under way any more. */
+gboolean vfo_jobs_cancel_all(VfoJobs *jobs);
+
+/* ------------------------------------------------------------------ views */
+
+/* How the control socket shows things; docs/control-socket.md describes each member. */
+json_object *vfo_view_vm(VfoVm *vm, VfoJobs *jobs);
+json_object *vfo_view_vf(const VfoVf *vf, const char *owner, const char *lease);
+json_object *vfo_view_record(const VfoRecord *record);
+json_object *vfo_view_job(VfoJob *job, gboolean with_steps);
+json_object *vfo_view_progress(VfoJob *job, const VfoProgress *progress);
+
+/* ---------------------------------------------------------------- control */
+
+typedef struct _VfoControl VfoControl;
+
+typedef struct {
+    const VfoConfig *config;
+    VfoVms *vms;
+    VfoHost *host;
+    VfoLeases *leases;
+    VfoJobs *jobs;
+} VfoControlArgs; /* none of it owned; all outlives the control socket */
+
+/** vfo_control_new: listens on the configured control socket, replacing a stale one. */
+VfoControl *vfo_control_new(const VfoControlArgs *args, GError **error);
+void vfo_control_free(VfoControl *control);

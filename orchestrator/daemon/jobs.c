@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "daemon/daemon.h"
+
+#include <string.h>
+
+#define MAX_JOBS 64
+
+struct _VfoJobs {
+    GObject parent;
+    GPtrArray *list; /* of VfoJob, oldest first */
+};
+
+G_DEFINE_FINAL_TYPE(VfoJobs, vfo_jobs, G_TYPE_OBJECT)
+
+static guint changed_signal;
+
+static void vfo_jobs_finalize(GObject *object)
+{
+    VfoJobs *jobs = VFO_JOBS(object);
+
+    for (guint i = 0; i < jobs->list->len; i++)
+        vfo_job_on_change(g_ptr_array_index(jobs->list, i), NULL, NULL);
+    g_ptr_array_unref(jobs->list);
+    G_OBJECT_CLASS(vfo_jobs_parent_class)->finalize(object);
+}
+
+static void vfo_jobs_class_init(VfoJobsClass *class)
+{
+    G_OBJECT_CLASS(class)->finalize = vfo_jobs_finalize;
+    changed_signal = g_signal_new("changed", VFO_TYPE_JOBS, G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL,
+                                  G_TYPE_NONE, 2, G_TYPE_POINTER, G_TYPE_POINTER);
+}
+
+static void vfo_jobs_init(VfoJobs *jobs)
+{
+    jobs->list = g_ptr_array_new_with_free_func((GDestroyNotify)vfo_job_unref);
+}
+
+VfoJobs *vfo_jobs_new(void)
+{
+    return g_object_new(VFO_TYPE_JOBS, NULL);
+}
+
+static void on_changed(VfoJob *job, const VfoRecord *record, gpointer data)
+{
+    vfo_jobs_note(data, job, record);
+}
+
+gboolean vfo_jobs_add(VfoJobs *jobs, VfoJob *job, gboolean listen, GError **error)
+{
+    const VfoJob *other = vfo_jobs_of_vm(jobs, vfo_job_vm(job));
+
+    if (other) {
+        g_set_error(error, VFO_ERROR, VFO_ERROR_BUSY,
+                    "VM %s already has a job, %s: wait for it or cancel it", vfo_job_vm(job),
+                    vfo_job_id((VfoJob *)other));
+        return FALSE;
+    }
+    for (guint i = 0; jobs->list->len >= MAX_JOBS && i < jobs->list->len; i++) {
+        if (vfo_job_ended(g_ptr_array_index(jobs->list, i)))
+            g_ptr_array_remove_index(jobs->list, i);
+    }
+    g_ptr_array_add(jobs->list, vfo_job_ref(job));
+    if (listen)
+        vfo_job_on_change(job, on_changed, jobs);
+    return TRUE;
+}
+
+void vfo_jobs_note(VfoJobs *jobs, VfoJob *job, const VfoRecord *record)
+{
+    g_signal_emit(jobs, changed_signal, 0, job, record);
+}
+
+VfoJob *vfo_jobs_find(VfoJobs *jobs, const char *what, GError **error)
+{
+    VfoJob *found = NULL;
+
+    for (guint i = jobs->list->len; i > 0; i--) {
+        VfoJob *job = g_ptr_array_index(jobs->list, i - 1);
+
+        if (g_str_equal(vfo_job_vm(job), what) || g_str_equal(vfo_job_id(job), what))
+            return job;
+        if (strlen(what) < 4 || !g_str_has_prefix(vfo_job_id(job), what))
+            continue;
+        if (found) {
+            g_set_error(error, VFO_ERROR, VFO_ERROR_INVALID,
+                        "'%s' is the beginning of several jobs (%s, %s): write more of it", what,
+                        vfo_job_id(found), vfo_job_id(job));
+            return NULL;
+        }
+        found = job;
+    }
+    if (!found)
+        g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_FOUND,
+                    "no job, and no job of a VM, is called '%s'; 'vfailover jobs' lists them",
+                    what);
+    return found;
+}
+
+VfoJob *vfo_jobs_of_vm(VfoJobs *jobs, const char *vm)
+{
+    for (guint i = 0; i < jobs->list->len; i++) {
+        VfoJob *job = g_ptr_array_index(jobs->list, i);
+
+        if (!vfo_job_ended(job) && g_str_equal(vfo_job_vm(job), vm))
+            return job;
+    }
+    return NULL;
+}
+
+GPtrArray *vfo_jobs_list(VfoJobs *jobs)
+{
+    return jobs->list;
+}
+
+gboolean vfo_jobs_cancel_all(VfoJobs *jobs)
+{
+    gboolean all_ended = TRUE;
+
+    for (guint i = 0; i < jobs->list->len; i++) {
+        VfoJob *job = g_ptr_array_index(jobs->list, i);
+
+        if (vfo_job_ended(job))
+            continue;
+        all_ended = FALSE;
+        /* One that can no longer be cancelled is waited for. */
+        vfo_job_cancel(job, NULL);
+    }
+    return all_ended;
+}

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "daemon/daemon.h"
+
+#include <glib-unix.h>
+#include <glib/gstdio.h>
+#include <locale.h>
+#include <stdio.h>
+#include <systemd/sd-daemon.h>
+
+/* How long a job may take to be undone when the daemon is told to stop. */
+#define STOP_SECONDS 20
+
+typedef struct {
+    VfoConfig *config;
+    VfoLeases *leases;
+    VfoHost *host;
+    VfoVms *vms;
+    VfoJobs *jobs;
+    VfoPeerServer *peers;
+    VfoControl *control;
+    GMainLoop *loop;
+    guint stop_timer;
+    gboolean stopping;
+} Daemon;
+
+static VfoJob *start_destination(const char *peer_name, const VfoOffer *offer, VfoReserved reserved,
+                                 gpointer reserved_data, gpointer data, GError **error)
+{
+    Daemon *daemon = data;
+    VfoDestinationArgs args = {
+        .host = daemon->host,
+        .leases = daemon->leases,
+        .offer = offer,
+        .address = daemon->config->migration_address,
+        .ports = daemon->config->migration_ports,
+        .reserved = reserved,
+        .data = reserved_data,
+    };
+    g_autoptr(VfoJob) job = NULL;
+
+    args.vm = vfo_vms_get(daemon->vms, offer->vm, error);
+    if (!args.vm) {
+        g_prefix_error(error, "at the destination: ");
+        return NULL;
+    }
+    g_message("job %s: VM %s comes from %s", offer->job, offer->vm, peer_name);
+    job = vfo_destination_job(daemon->config->name, &args, &daemon->config->policy);
+    if (!vfo_jobs_add(daemon->jobs, job, FALSE, error))
+        return NULL;
+    return g_steal_pointer(&job);
+}
+
+static void on_peer_job_changed(VfoJob *job, const VfoRecord *record, gpointer data)
+{
+    const Daemon *daemon = data;
+
+    vfo_jobs_note(daemon->jobs, job, record);
+}
+
+static gboolean start(Daemon *daemon, GError **error)
+{
+    VfoConfig *config = daemon->config;
+    VfoControlArgs args = {.config = config};
+
+    daemon->leases = vfo_leases_new();
+    daemon->jobs = vfo_jobs_new();
+    daemon->host = vfo_host_new(config->networks, daemon->leases, "/sys", error);
+    if (!daemon->host)
+        return FALSE;
+    daemon->vms = vfo_vms_new(config->qmp_dir, error);
+    if (!daemon->vms)
+        return FALSE;
+    daemon->peers = vfo_peer_server_new(config->listen, config->port, &config->tls, config->peers,
+                                        start_destination, daemon, error);
+    if (!daemon->peers)
+        return FALSE;
+    vfo_peer_server_on_change(daemon->peers, on_peer_job_changed, daemon);
+    args.vms = daemon->vms;
+    args.host = daemon->host;
+    args.leases = daemon->leases;
+    args.jobs = daemon->jobs;
+    daemon->control = vfo_control_new(&args, error);
+    return daemon->control != NULL;
+}
+
+static void stop(Daemon *daemon)
+{
+    if (daemon->control) {
+        vfo_control_free(daemon->control);
+        g_unlink(daemon->config->socket);
+    }
+    g_clear_pointer(&daemon->peers, vfo_peer_server_free);
+    g_clear_object(&daemon->jobs);
+    g_clear_object(&daemon->vms);
+    g_clear_pointer(&daemon->host, vfo_host_free);
+    g_clear_pointer(&daemon->leases, vfo_leases_free);
+}
+
+static gboolean on_stopped_too_long(gpointer data)
+{
+    Daemon *daemon = data;
+
+    daemon->stop_timer = 0;
+    g_warning("jobs were still under way after %d s; stopping all the same", STOP_SECONDS);
+    g_main_loop_quit(daemon->loop);
+    return G_SOURCE_REMOVE;
+}
+
+static gboolean quit_if_idle(gpointer data)
+{
+    Daemon *daemon = data;
+
+    if (vfo_jobs_cancel_all(daemon->jobs))
+        g_main_loop_quit(daemon->loop);
+    return G_SOURCE_REMOVE;
+}
+
+static void on_job_changed(VfoJobs *jobs, VfoJob *job, const VfoRecord *record, gpointer data)
+{
+    const Daemon *daemon = data;
+
+    /* Later, so that the other listeners have seen the job's end. */
+    if (daemon->stopping && !record && vfo_job_ended(job))
+        g_idle_add(quit_if_idle, data);
+}
+
+static gboolean on_signal(gpointer data)
+{
+    Daemon *daemon = data;
+
+    if (daemon->stopping) {
+        g_main_loop_quit(daemon->loop);
+        return G_SOURCE_CONTINUE;
+    }
+    daemon->stopping = TRUE;
+    sd_notify(0, "STOPPING=1");
+    g_message("stopping: jobs under way are cancelled and undone");
+    daemon->stop_timer = g_timeout_add_seconds(STOP_SECONDS, on_stopped_too_long, daemon);
+    quit_if_idle(daemon);
+    return G_SOURCE_CONTINUE;
+}
+
+static void run(Daemon *daemon)
+{
+    guint term = g_unix_signal_add(SIGTERM, on_signal, daemon);
+    guint interrupt = g_unix_signal_add(SIGINT, on_signal, daemon);
+    gulong changed = g_signal_connect(daemon->jobs, "changed", G_CALLBACK(on_job_changed), daemon);
+
+    daemon->loop = g_main_loop_new(NULL, FALSE);
+    g_message("vfailoverd %s on %s: control socket %s, peers on %s:%u", VFO_VERSION,
+              daemon->config->name, daemon->config->socket, daemon->config->listen,
+              daemon->config->port);
+    sd_notify(0, "READY=1");
+    g_main_loop_run(daemon->loop);
+    g_signal_handler_disconnect(daemon->jobs, changed);
+    g_clear_handle_id(&daemon->stop_timer, g_source_remove);
+    g_source_remove(term);
+    g_source_remove(interrupt);
+    g_main_loop_unref(daemon->loop);
+}
+
+int main(int argc, char **argv)
+{
+    g_autofree char *path = NULL;
+    gboolean check = FALSE, verbose = FALSE, version = FALSE;
+    const GOptionEntry entries[] = {
+        {"config", 'c', 0, G_OPTION_ARG_FILENAME, &path, "Read FILE instead of " VFO_CONFIG_FILE,
+         "FILE"},
+        {"check", 0, 0, G_OPTION_ARG_NONE, &check, "Check the configuration and exit", NULL},
+        {"verbose", 'v', 0, G_OPTION_ARG_NONE, &verbose, "Log what each step waits for", NULL},
+        {"version", 0, 0, G_OPTION_ARG_NONE, &version, "Print the version and exit", NULL},
+        {NULL, 0, 0, G_OPTION_ARG_NONE, NULL, NULL, NULL},
+    };
+    g_autoptr(GOptionContext) context = g_option_context_new(NULL);
+    g_autoptr(GError) error = NULL;
+    Daemon daemon = {0};
+    gboolean ok;
+
+    setlocale(LC_ALL, "");
+    g_option_context_set_summary(context,
+                                 "Hands over the SR-IOV VFs of virtual machines that migrate.");
+    g_option_context_add_main_entries(context, entries, NULL);
+    if (!g_option_context_parse(context, &argc, &argv, &error)) {
+        fprintf(stderr, "vfailoverd: %s\n", error->message);
+        return 2;
+    }
+    if (argc > 1) {
+        fprintf(stderr, "vfailoverd: unexpected argument '%s'; see --help\n", argv[1]);
+        return 2;
+    }
+    if (version) {
+        puts("vfailoverd " VFO_VERSION);
+        return 0;
+    }
+    if (verbose)
+        g_setenv("G_MESSAGES_DEBUG", "all", TRUE);
+    daemon.config = vfo_config_load(path ? path : VFO_CONFIG_FILE, &error);
+    if (!daemon.config) {
+        fprintf(stderr, "vfailoverd: %s\n", error->message);
+        return 2;
+    }
+    if (check) {
+        vfo_config_free(daemon.config);
+        return 0;
+    }
+    vfo_stopwatch_install(NULL);
+    ok = start(&daemon, &error);
+    if (ok)
+        run(&daemon);
+    else
+        fprintf(stderr, "vfailoverd: %s\n", error->message);
+    stop(&daemon);
+    vfo_config_free(daemon.config);
+    return ok ? 0 : 1;
+}
