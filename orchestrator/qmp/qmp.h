@@ -13,10 +13,10 @@
 
 /* Bounds on what the other end may send. Beyond them the connection is closed
  * with VFO_ERROR_PROTOCOL. */
-#define VFO_QMP_MAX_LINE (1024 * 1024) /* bytes, the newline included */
-#define VFO_QMP_MAX_DEPTH 32           /* nested objects and arrays */
-#define VFO_QMP_MAX_IN_FLIGHT 256      /* commands without an answer, each way */
-#define VFO_QMP_MAX_UNSENT (4 * 1024 * 1024) /* bytes that the other end does not read */
+#define VFO_QMP_MAX_LINE      (1024 * 1024)     /* bytes, the newline included */
+#define VFO_QMP_MAX_DEPTH     32                /* nested objects and arrays */
+#define VFO_QMP_MAX_IN_FLIGHT 256               /* commands without an answer, each way */
+#define VFO_QMP_MAX_UNSENT    (4 * 1024 * 1024) /* bytes that the other end does not read */
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(json_object, json_object_put)
 
@@ -110,7 +110,8 @@ VfoQmpServer *vfo_qmp_server_new(const char *package, const VfoQmpCommand *comma
 VfoQmpSession *vfo_qmp_server_add(VfoQmpServer *server, GIOStream *stream, const char *name,
                                   gboolean may_change);
 
-/* Signal "session-closed" (server, VfoQmpSession *session): the session is freed after it. */
+/* Signal "session-closed" (server, VfoQmpSession *session): the session is freed after it; its
+ * calls have no session any more. Not emitted for sessions that end with the server. */
 
 /** vfo_qmp_server_emit: sends an event to every session. @data (transfer full, NULL: none). */
 void vfo_qmp_server_emit(VfoQmpServer *server, const char *event, json_object *data);
@@ -122,6 +123,10 @@ void vfo_qmp_session_emit(VfoQmpSession *session, const char *event, json_object
 const char *vfo_qmp_session_name(VfoQmpSession *session);
 
 VfoQmpSession *vfo_qmp_call_session(VfoQmpCall *call); /* NULL once the session is gone */
+
+/** vfo_qmp_session_close: sends what is queued, reads nothing more, and closes ("session-closed"
+ *  follows) when the other end has closed or 2 s have passed. */
+void vfo_qmp_session_close(VfoQmpSession *session);
 
 /** vfo_qmp_call_return: answers with @value (transfer full, NULL: {}) and frees @call. */
 void vfo_qmp_call_return(VfoQmpCall *call, json_object *value);
