@@ -13,7 +13,9 @@ INSTALLED = "/etc/pki/vfailover"
 ROLES = {"server": "tls_www_server", "client": "tls_www_client"}
 
 # The clock of an emulated host is only roughly right, and this machine's may be set to anything.
-VALIDITY = 'activation_date = "2020-01-01 00:00:00 UTC"\nexpiration_date = "2099-01-01 00:00:00 UTC"\n'
+VALIDITY = """activation_date = "2020-01-01 00:00:00 UTC"
+expiration_date = "2099-01-01 00:00:00 UTC"
+"""
 
 
 def _certtool(*arguments: str) -> None:

@@ -19,7 +19,9 @@ class _Archive:
         self._parts: list[bytes] = []
         self._inode = 0
 
-    def add(self, name: str, mode: int, data: bytes = b"", device: tuple[int, int] = (0, 0)) -> None:
+    def add(
+        self, name: str, mode: int, data: bytes = b"", device: tuple[int, int] = (0, 0)
+    ) -> None:
         self._inode += 1
         path = name.encode() + b"\0"
         fields = (

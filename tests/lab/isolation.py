@@ -16,6 +16,7 @@ from .process import die_with_parent, unshare
 
 _CLONE_NEWNET = 0x40000000
 _CLONE_NEWPID = 0x20000000
+_ENDINGS = (signal.SIGINT, signal.SIGTERM)
 
 
 def run(function: Callable[[], int]) -> int:
@@ -27,7 +28,7 @@ def run(function: Callable[[], int]) -> int:
         if child:
             os.kill(child, number)
 
-    previous = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, forward) for number in _ENDINGS}
     sys.stdout.flush()
     sys.stderr.flush()
     # A first child, because unshare() leaves its caller's own future children in the new namespace.
@@ -49,10 +50,10 @@ def _enter(function: Callable[[], int]) -> None:
     child = os.fork()
     if child == 0:
         die_with_parent()
-        signal.signal(signal.SIGINT, _interrupt)
-        signal.signal(signal.SIGTERM, _interrupt)
+        for number in _ENDINGS:
+            signal.signal(number, _interrupt)
         os._exit(_call(function))
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _ENDINGS:
         signal.signal(number, lambda received, _frame: os.kill(child, received))
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)

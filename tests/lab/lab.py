@@ -34,13 +34,13 @@ class Lab:
     def __enter__(self) -> "Lab":
         self.directory.mkdir(parents=True, exist_ok=True)
         # What `scripts/lab sh` needs to find this network. Not getpid(): that is 1 in here.
-        state = {"pid": int(os.readlink("/proc/self")), "hosts": {h.name: h.mgmt for h in self.hosts}}
+        hosts = {host.name: host.mgmt for host in self.hosts}
+        state = {"pid": int(os.readlink("/proc/self")), "hosts": hosts}
         (self.directory / "state.json").write_text(json.dumps(state))
         try:
             fabric.up()
-            peers = {host.name: host.mgmt for host in self.hosts}
             for host in self.hosts:
-                host.boot(peers)
+                host.boot(hosts)
             self.image = Image(self.directory, probe.program())
             with ThreadPoolExecutor() as pool:
                 list(pool.map(self._bring_up, self.hosts))

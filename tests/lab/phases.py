@@ -12,7 +12,7 @@ REST = "rest"
 WHOLE = "whole"
 
 AFTER_RESUME_US = 400_000
-"""How long the switch-over's consequences (announcements, bridges that learn) count as part of it."""
+"""How long announcements, and bridges that learn, count as part of the switch-over."""
 AFTER_VF_US = 1_000_000
 
 

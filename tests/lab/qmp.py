@@ -28,11 +28,16 @@ class Event:
 class Qmp:
     """A connection to one QEMU. QEMU serves one client per socket at a time."""
 
-    def __init__(self, name: str, address: tuple[str, int], log: Path) -> None:
+    def __init__(self, name: str, address: tuple[str, int] | Path, log: Path) -> None:
         self.name = name
         self.events: list[Event] = []
         self._log = log.open("a", encoding="utf-8")
-        self._socket = socket.create_connection(address, timeout=ANSWER_SECONDS)
+        if isinstance(address, Path):
+            self._socket = socket.socket(socket.AF_UNIX)
+            self._socket.settimeout(ANSWER_SECONDS)
+            self._socket.connect(str(address))
+        else:
+            self._socket = socket.create_connection(address, timeout=ANSWER_SECONDS)
         self._lines = self._socket.makefile("r", encoding="utf-8")
         self._changed = threading.Condition()
         self._answer: dict[str, Any] | None = None
@@ -74,7 +79,7 @@ class Qmp:
         """Run a command; what it returns."""
         request: dict[str, Any] = {"execute": execute}
         if arguments:
-            request["arguments"] = {key.replace("_", "-"): value for key, value in arguments.items()}
+            request["arguments"] = arguments
         line = json.dumps(request) + "\n"
         with self._changed:
             self._answer = None

@@ -66,9 +66,8 @@ def _facts(run: dict[str, Any]) -> list[str]:
         state = "alive" if run["tcp"]["alive"] else "DEAD"
         facts.append(f"TCP {state}, longest stall {run['tcp']['longest_stall_ms']:.0f} ms")
     if "daemon" in run:
-        facts.append(
-            f"vfailoverd: {run['daemon']['own_ms']:.1f} ms of its own, {run['daemon']['rss_kb']} KiB"
-        )
+        daemon = run["daemon"]
+        facts.append(f"vfailoverd: {daemon['own_ms']:.1f} ms of its own, {daemon['rss_kb']} KiB")
     return facts
 
 

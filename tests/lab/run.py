@@ -18,6 +18,7 @@ from .probe import Traffic
 from .probe.probe import PRIMARY, PRIMARY_CARRIER
 from .qmp import Event
 
+USES_VF = PRIMARY | PRIMARY_CARRIER
 VF_SECONDS = 60
 SETTLE_SECONDS = 2
 
@@ -63,8 +64,7 @@ class Run:
         self._before = {host.name: clock.read(host.mgmt) for host in self.lab.hosts}
         self._traffic = Traffic(guest.address, self.lab.directory / "traffic", spacing_us)
         self._traffic.start()
-        uses_vf = PRIMARY | PRIMARY_CARRIER
-        self._traffic.wait_links("guest on its VF before the run", uses_vf, VF_SECONDS)
+        self._traffic.wait_links("guest on its VF before the run", USES_VF, VF_SECONDS)
         return self._traffic
 
     def migrate(self, guest: Guest, host_name: str) -> Guest:
@@ -79,10 +79,12 @@ class Run:
         before = len(guest.qmp.events)
         outcome = self.contender.migrate(self.lab, guest, destination)
         resume = destination.qmp.wait_event("RESUME", VF_SECONDS)
-        uses_vf = PRIMARY | PRIMARY_CARRIER
         stop = guest.qmp.wait_event("STOP", 1, after=before)
         vf_us = self._traffic.wait_links(
-            f"guest on its VF in {host_name}", uses_vf, VF_SECONDS, self._rough_us(host_name, resume)
+            f"guest on its VF in {host_name}",
+            USES_VF,
+            VF_SECONDS,
+            after_us=self._rough_us(host_name, resume),
         )
         statistics = guest.qmp.command("query-migrate")
         guest.quit()
@@ -111,6 +113,11 @@ class Run:
         reading = self._before[host_name]
         return reading.client_us + event.host_us - reading.host_us
 
+    def expect(self, what: str, condition: bool) -> None:
+        """Fail the run unless the condition holds; `what` says what was expected."""
+        if not condition:
+            raise LabError(f"expected: {what}")
+
     def finish(self) -> None:
         """Stop the traffic and collect what is to be known while the hosts still run."""
         if self._traffic is None:
@@ -136,7 +143,7 @@ class Run:
         ends = (record.sent[0], record.sent[-1])
         of_migrations = [_phases(migration, clocks) for migration in self.migrations]
         flows = [analysis.flows(record, own) for own in of_migrations]
-        total = _sum([flow for own in flows for flow in own])
+        total = sum_flows([flow for own in flows for flow in own])
         total += analysis.flows(record, [phases.rest(of_migrations, ends)])
         result["ok"] = record.tcp_alive
         if not record.tcp_alive:
@@ -201,21 +208,24 @@ def _job(migration: Migration, clocks: dict[str, clock.Clock]) -> dict[str, Any]
     job = migration.outcome.job
     if job is None:
         return {}
-    steps = [
-        {
-            "name": step["name"],
-            "host": step["host"],
-            "start_ms": (clocks[step["host"]].client_us(step["start-us"]) - migration.start_us) / 1000,
-            "duration_ms": step["duration-us"] / 1000,
-            "result": step["result"],
-        }
-        for step in job["steps"]
-        if step.get("start-us")
-    ]
+    steps = []
+    for step in job["steps"]:
+        if not step.get("start-us"):
+            continue  # it was not begun
+        started_us = clocks[step["host"]].client_us(step["start-us"])
+        steps.append(
+            {
+                "name": step["name"],
+                "host": step["host"],
+                "start_ms": (started_us - migration.start_us) / 1000,
+                "duration_ms": step["duration-us"] / 1000,
+                "result": step["result"],
+            }
+        )
     return {"job": {"state": job["state"], "steps": steps}}
 
 
-def _sum(flows: list[Flow]) -> list[Flow]:
+def sum_flows(flows: list[Flow]) -> list[Flow]:
     """The same phase and direction of several migrations as one: counts added, the longest gap."""
     merged: dict[tuple[str, str], Flow] = {}
     for flow in flows:

@@ -29,8 +29,7 @@ class Stock(Contender):
         for guest in (source, destination):
             guest.qmp.command(
                 "migrate-set-parameters",
-                max_bandwidth=MAX_BANDWIDTH,
-                downtime_limit=DOWNTIME_LIMIT_MS,
+                **{"max-bandwidth": MAX_BANDWIDTH, "downtime-limit": DOWNTIME_LIMIT_MS},
             )
         uri = f"tcp:{destination.host.mgmt}:{PORT}"
         destination.qmp.command("migrate-incoming", uri=uri)

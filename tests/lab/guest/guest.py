@@ -43,12 +43,15 @@ class Guest:
         stem = f"{self.name}-{generation}"
         self.console = host.directory / f"{stem}-console.log"
         self.log = host.directory / f"{stem}-qemu.log"
-        self._argv = [*qemu, *self._arguments(image, primary, memory_mb, f"{LOGS}/{stem}-console.log")]
+        console = f"{LOGS}/{stem}-console.log"
+        self._argv = [*qemu, *self._arguments(image, primary, memory_mb, console)]
         self._stem = stem
         self._process: Background | None = None
         self.qmp: Qmp
 
-    def _arguments(self, image: Image, primary: str | None, memory_mb: int, console: str) -> list[str]:
+    def _arguments(
+        self, image: Image, primary: str | None, memory_mb: int, console: str
+    ) -> list[str]:
         append = (
             "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check tsc=reliable "
             f"net.ifnames=0 lab_address={self.address}/24 "

@@ -16,6 +16,7 @@ import sys
 import threading
 
 PORT = 7700
+END_OF_INPUT = b"\x04"  # Ctrl-D, as a terminal has no other way to say so
 
 background: dict[int, subprocess.Popen] = {}
 
@@ -84,6 +85,11 @@ def read(request: dict) -> dict:
         return {"data": None}
 
 
+def exists(request: dict) -> dict:
+    """Say whether there is such a file (or socket)."""
+    return {"exists": os.path.exists(request["path"])}
+
+
 def write(request: dict) -> dict:
     """Write a file and the directories above it."""
     os.makedirs(os.path.dirname(request["path"]), exist_ok=True)
@@ -98,16 +104,17 @@ def shell(connection: socket.socket, argv: list[str]) -> None:
     pid, terminal = pty.fork()
     if pid == 0:
         os.execvp(argv[0], argv)
+    sources = [connection, terminal]
     try:
         while True:
-            ready, _, _ = select.select([connection, terminal], [], [])
+            ready, _, _ = select.select(sources, [], [])
             if terminal in ready:
                 connection.sendall(os.read(terminal, 4096))
             if connection in ready:
                 data = connection.recv(4096)
+                os.write(terminal, data or END_OF_INPUT)
                 if not data:
-                    break
-                os.write(terminal, data)
+                    sources.remove(connection)
     except OSError:
         pass  # how a terminal says that its last user has gone
     os.close(terminal)
@@ -120,13 +127,15 @@ OPERATIONS = {
     "poll": poll,
     "signal": send_signal,
     "read": read,
+    "exists": exists,
     "write": write,
 }
 
 
 def serve(connection: socket.socket) -> None:
     """Answer one request."""
-    with connection, connection.makefile("rb") as lines:
+    # Unbuffered, because what follows the request of a shell is input for that shell.
+    with connection, connection.makefile("rb", buffering=0) as lines:
         try:
             request = json.loads(lines.readline())
             if request["operation"] == "shell":

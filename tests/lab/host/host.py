@@ -14,6 +14,7 @@ from typing import Any
 
 from .. import fabric, initramfs, kernel, paths, process, wait
 from ..errors import DeadlineError, LabError
+from ..qmp import Qmp
 from .agent import PORT
 
 LOGS = "/var/log/lab"
@@ -74,6 +75,7 @@ class Host:
     def boot(self, peers: dict[str, str]) -> None:
         """Start it; `peers` are the names and management addresses of all hosts."""
         self.directory.mkdir(parents=True)
+        self.console.touch()
         ram_disk = self.directory / "initramfs"
         initramfs.build(ram_disk, DIRECTORY / "initramfs-init", INITRAMFS_MODULES, {})
         fabric_tap, mgmt_tap = f"{self.name}-tor", f"{self.name}-mgmt"
@@ -100,11 +102,11 @@ class Host:
                  "readonly=on,multidevs=remap"]  # fmt: skip
         argv += ["-virtfs", f"local,path={self.directory},mount_tag=logs,security_model=none"]
         argv += ["-netdev", f"tap,id=mgmt,ifname={mgmt_tap},{tap}"]
-        argv += ["-device", f"virtio-net-pci,netdev=mgmt,mac=52:54:00:00:08:{self.number:02x},romfile="]
+        mgmt_mac = f"52:54:00:00:08:{self.number:02x}"
+        argv += ["-device", f"virtio-net-pci,netdev=mgmt,mac={mgmt_mac},romfile="]
         argv += ["-device", "pcie-root-port,id=root1,chassis=1,slot=1,bus=pcie.0,addr=4"]
         argv += ["-netdev", f"tap,id=fabric,ifname={fabric_tap},{tap}"]
         argv += ["-device", f"igb,id=pf,bus=root1,netdev=fabric,mac={self.mac},romfile="]
-        # The cable of the PF can be pulled through this one: set_link pf.
         argv += ["-qmp", f"unix:{self.directory}/qmp.sock,server=on,wait=off"]
         argv += ["-kernel", str(kernel.image()), "-initrd", str(ram_disk), "-append", append]
         self._qemu = process.spawn(argv, self.directory / "qemu.log")
@@ -188,9 +190,17 @@ class Host:
 
     def wait_path(self, path: str, seconds: float) -> None:
         """Wait until a file (or socket) exists."""
-        found = f"for i in $(seq {int(seconds * 20)}); do [ -e {path} ] && exit; sleep 0.05; done; exit 1"
-        if self.sh(found, check=False, seconds=seconds + 10).status != 0:
-            raise DeadlineError(f"{self.name}: {path}: does not exist after {seconds:g} s")
+        request = {"operation": "exists", "path": path}
+        what = f"{self.name}: {path} there"
+        wait.until(what, lambda: self.ask(request)["exists"], seconds)
+
+    def set_cable(self, plugged: bool) -> None:
+        """Plug in or pull the cable of the PF."""
+        monitor = Qmp(self.name, self.directory / "qmp.sock", self.directory / "qmp.log")
+        try:
+            monitor.command("set_link", name="pf", up=plugged)
+        finally:
+            monitor.close()
 
     def stop(self) -> None:
         """Pull the plug."""

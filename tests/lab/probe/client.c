@@ -74,7 +74,7 @@ static void *grow(void *array, size_t count, size_t size)
 static int connect_tcp(const struct sockaddr_in *guest, uint16_t port)
 {
     struct sockaddr_in address = *guest;
-    struct timeval limit = { .tv_sec = ANSWER_MS / 1000 };
+    struct timeval limit = {.tv_sec = ANSWER_MS / 1000};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     int one = 1;
 
@@ -112,7 +112,7 @@ static bool ask(int control, const char *command, char *answer, size_t size)
 static void send_frame(struct client *client, int pacer)
 {
     uint64_t ticks = pacer_take(pacer);
-    struct frame frame = { .magic = FRAME_MAGIC, .sequence = (uint32_t)client->sent_count };
+    struct frame frame = {.magic = FRAME_MAGIC, .sequence = (uint32_t)client->sent_count};
 
     if (ticks == 0) {
         return;
@@ -139,7 +139,7 @@ static void receive_frames(struct client *client)
         client->arrivals =
             grow(client->arrivals, client->arrival_count, sizeof(client->arrivals[0]));
         arrival = &client->arrivals[client->arrival_count++];
-        *arrival = (struct arrival){ now_us(), frame.sequence, frame.links };
+        *arrival = (struct arrival){now_us(), frame.sequence, frame.links};
         if (!client->started) {
             puts("started");
             client->started = true;
@@ -281,7 +281,7 @@ static void open_sockets(struct client *client, uint32_t spacing_us)
     char command[64], answer[64];
 
     client->data = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    own = (struct sockaddr_in){ .sin_family = AF_INET };
+    own = (struct sockaddr_in){.sin_family = AF_INET};
     if (client->data < 0 ||
         setsockopt(client->data, SOL_SOCKET, SO_RCVBUFFORCE, &buffer, sizeof(buffer)) < 0 ||
         bind(client->data, (struct sockaddr *)&own, sizeof(own)) < 0 ||
@@ -302,7 +302,7 @@ static void open_sockets(struct client *client, uint32_t spacing_us)
 int client_main(struct in_addr address, uint32_t spacing_us, const char *directory)
 {
     struct client client = {
-        .guest = { .sin_family = AF_INET, .sin_port = htons(PORT_DATA), .sin_addr = address },
+        .guest = {.sin_family = AF_INET, .sin_port = htons(PORT_DATA), .sin_addr = address},
         .directory = directory,
     };
     enum { DATA, TCP, SIGNAL, PACER, ECHO_PACER, POLLS };
@@ -317,11 +317,11 @@ int client_main(struct in_addr address, uint32_t spacing_us, const char *directo
     sigprocmask(SIG_BLOCK, &signals, NULL);
     open_sockets(&client, spacing_us);
     raise_priority();
-    polls[DATA] = (struct pollfd){ .fd = client.data, .events = POLLIN };
-    polls[TCP] = (struct pollfd){ .fd = client.tcp, .events = POLLIN };
-    polls[SIGNAL] = (struct pollfd){ .fd = signalfd(-1, &signals, SFD_CLOEXEC), .events = POLLIN };
-    polls[PACER] = (struct pollfd){ .fd = pacer_new(spacing_us), .events = POLLIN };
-    polls[ECHO_PACER] = (struct pollfd){ .fd = pacer_new(ECHO_SPACING_US), .events = POLLIN };
+    polls[DATA] = (struct pollfd){.fd = client.data, .events = POLLIN};
+    polls[TCP] = (struct pollfd){.fd = client.tcp, .events = POLLIN};
+    polls[SIGNAL] = (struct pollfd){.fd = signalfd(-1, &signals, SFD_CLOEXEC), .events = POLLIN};
+    polls[PACER] = (struct pollfd){.fd = pacer_new(spacing_us), .events = POLLIN};
+    polls[ECHO_PACER] = (struct pollfd){.fd = pacer_new(ECHO_SPACING_US), .events = POLLIN};
 
     while (now_us() < deadline) {
         if (poll(polls, POLLS, client.stopping ? 20 : -1) < 0) {

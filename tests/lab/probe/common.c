@@ -28,8 +28,8 @@ _Noreturn void die(const char *what)
 int pacer_new(uint32_t spacing_us)
 {
     struct itimerspec spec = {
-        .it_interval = { .tv_sec = spacing_us / 1000000,
-                         .tv_nsec = (long)(spacing_us % 1000000) * 1000 },
+        .it_interval = {.tv_sec = spacing_us / 1000000,
+                        .tv_nsec = (long)(spacing_us % 1000000) * 1000},
     };
     int pacer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
 
@@ -57,8 +57,7 @@ int listen_tcp(uint16_t port)
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     int one = 1;
 
-    if (listener < 0 ||
-        setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
+    if (listener < 0 || setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
         bind(listener, (struct sockaddr *)&address, sizeof(address)) < 0 ||
         listen(listener, 4) < 0) {
         die("listening TCP socket");

@@ -98,7 +98,7 @@ static bool write_all(int fd, const void *data, size_t size)
             next += written;
             size -= (size_t)written;
         } else if (errno == EAGAIN) {
-            struct pollfd writable = { .fd = fd, .events = POLLOUT };
+            struct pollfd writable = {.fd = fd, .events = POLLOUT};
 
             if (poll(&writable, 1, 5000) != 1) {
                 return false;
@@ -222,10 +222,10 @@ static int data_socket(void)
 
 int guest_main(void)
 {
-    static struct guest guest = { .frame.magic = FRAME_MAGIC };
+    static struct guest guest = {.frame.magic = FRAME_MAGIC};
 
     for (size_t slot = 0; slot < SLOTS; slot++) {
-        guest.polls[slot] = (struct pollfd){ .fd = -1, .events = POLLIN };
+        guest.polls[slot] = (struct pollfd){.fd = -1, .events = POLLIN};
     }
     guest.polls[SLOT_DATA].fd = data_socket();
     guest.polls[SLOT_LINKS].fd = links_open();

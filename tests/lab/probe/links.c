@@ -15,7 +15,7 @@ enum { TARGET_MAX = 512 };
 
 int links_open(void)
 {
-    struct sockaddr_nl address = { .nl_family = AF_NETLINK, .nl_groups = RTMGRP_LINK };
+    struct sockaddr_nl address = {.nl_family = AF_NETLINK, .nl_groups = RTMGRP_LINK};
     int events = socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE);
 
     if (events < 0 || bind(events, (struct sockaddr *)&address, sizeof(address)) < 0) {
@@ -75,8 +75,7 @@ uint32_t links_read(int events)
     while ((entry = readdir(directory)) != NULL) {
         bool carrier;
 
-        if (entry->d_name[0] == '.' ||
-            !link_target(entry->d_name, "master", target) ||
+        if (entry->d_name[0] == '.' || !link_target(entry->d_name, "master", target) ||
             !link_target(entry->d_name, "device/driver", target)) {
             continue;
         }

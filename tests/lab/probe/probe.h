@@ -12,7 +12,8 @@
 #include <stdint.h>
 
 enum {
-    PORT_DATA = 7000,    /* UDP: the numbered frames, to the guest; replies go where "start" came from */
+    PORT_DATA =
+        7000, /* UDP: the numbered frames, to the guest; replies go where "start" came from */
     PORT_CONTROL = 7000, /* TCP: one line per command, see guest.c */
     PORT_ECHO = 7001,    /* TCP: whatever comes in goes back */
     PORT_CLOCK = 7002,   /* UDP: a host's clock */

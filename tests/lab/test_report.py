@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The report for people, and the sums behind it."""
+
+from dataclasses import asdict
+
+from lab import phases, report
+from lab.analysis import TO_CLIENT, TO_GUEST, Flow
+from lab.run import sum_flows
+
+
+def test_sum() -> None:
+    flows = [
+        Flow("whole", TO_GUEST, 100, 10, 1, 20.0, None),
+        Flow("whole", TO_CLIENT, 9, 0, 0, 0, 7.0),
+        Flow("whole", TO_GUEST, 50, 5, 2, 30.0, None),
+        Flow("whole", TO_CLIENT, 8, 1, 0, 4, 3.0),
+    ]
+    assert sum_flows(flows) == [
+        Flow("whole", TO_GUEST, 150, 15, 3, 30.0, None),
+        Flow("whole", TO_CLIENT, 17, 1, 0, 4, 7.0),
+    ]
+
+
+def test_table() -> None:
+    run = {
+        "scenario": "migrate",
+        "contender": "vfailover",
+        "qemu": "stock",
+        "ok": True,
+        "phases": [
+            asdict(Flow(phases.STOP_AND_COPY, TO_GUEST, 1234, 567, 8, 901.4, None)),
+            asdict(Flow(phases.STOP_AND_COPY, TO_CLIENT, 432, 10, 0, 98.6, 76.0)),
+        ],
+        "tcp": {"alive": False, "longest_stall_ms": 4321.0},
+    }
+    text = report.table({"runs": [run]})
+    assert "migrate with vfailover (stock QEMU): ok" in text
+    row = next(line for line in text.splitlines() if phases.STOP_AND_COPY in line)
+    assert row.split()[1:] == ["1234", "567", "8", "901", "-", "432", "10", "0", "99", "76"]
+    assert "TCP DEAD, longest stall 4321 ms" in text
+
+
+def test_table_of_a_failure() -> None:
+    run = {"scenario": "x", "contender": "stock", "qemu": "stock", "ok": False, "error": "no VF"}
+    assert "FAILED: no VF" in report.table({"runs": [run]})
