@@ -11,28 +11,47 @@
 G_DECLARE_FINAL_TYPE(VfoVms, vfo_vms, VFO, VMS, GObject)
 
 /* Signals: "added" (vms, VfoVm *vm), "removed" (vms, VfoVm *vm): its socket file appeared, went.
- *          "progress" (vms, VfoVm *vm): a migration moved on (about once a second). */
+ *          "progress" (vms, VfoVm *vm): a migration moved on (about once a second).
+ *
+ * They are emitted on the thread-default main context in which the set was
+ * made, to which all of its VMs belong. */
 
 /**
  * vfo_vms_new: watches @directory: each socket NAME.sock in it is the QMP
  * monitor of the VM called NAME, for vfailoverd alone (QMP serves one client at
  * a time). Files that come and go are followed (inotify); a connection that
  * breaks is made again. The directory is made (0700) when it is missing.
+ *
+ * NAME is 1 to 64 characters of A-Z a-z 0-9 . _ -; other files are ignored
+ * with a line in the log. Does not wait for any QEMU: what is in the directory
+ * is listed on return and becomes ready when the loop runs.
  */
 VfoVms *vfo_vms_new(const char *directory, GError **error);
 
 /**
  * vfo_vms_get: the VM called @name, ready for commands (transfer none). Errors:
- * no such socket (with the names there are), or QEMU does not answer on it.
+ * VFO_ERROR_NOT_FOUND: no such socket (with the names there are);
+ * VFO_ERROR_CLOSED: QEMU does not answer on it. Does not block.
+ *
+ * The VM goes when its socket file does (QEMU removes it at its exit). Whoever
+ * keeps the pointer across turns of the main loop holds a reference.
  */
 VfoVm *vfo_vms_get(VfoVms *vms, const char *name, GError **error);
 
-/** vfo_vms_list: every VM, ready or not (transfer container) of VfoVm. */
+/** vfo_vms_list: every VM by name, ready or not (transfer container) of VfoVm. */
 GPtrArray *vfo_vms_list(VfoVms *vms);
 
-/** vfo_vm_state: NULL: ready; else why it does not answer. Borrowed. */
+/**
+ * vfo_vm_ref: keeps @vm in memory, also when its socket file has gone: every
+ * op then fails with VFO_ERROR_CLOSED. An op under way holds one of its own.
+ */
+VfoVm *vfo_vm_ref(VfoVm *vm);
+void vfo_vm_unref(VfoVm *vm);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VfoVm, vfo_vm_unref)
+
+/** vfo_vm_state: NULL: ready; else why it does not answer. Borrowed, until the next call. */
 const GError *vfo_vm_state(VfoVm *vm);
 
 /** vfo_vm_cached: what the last inspection saw, NULL: none yet. Refreshed when QEMU
- *  tells of a device, a stop, a resume or a migration. Borrowed. */
+ *  tells of a device, a stop, a resume or a migration. Borrowed, until the loop runs. */
 const VfoVmInfo *vfo_vm_cached(VfoVm *vm);

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "vm/qmp-vm.h"
+
+typedef struct {
+    VfoOp *op;
+    VfoOpReply reply;
+    gpointer data;
+} Question;
+
+VfoOp *vfo_op_ref(VfoOp *op)
+{
+    op->refs++;
+    return op;
+}
+
+void vfo_op_unref(VfoOp *op)
+{
+    if (--op->refs)
+        return;
+    g_assert(!op->task);
+    if (op->state_free)
+        op->state_free(op->state);
+    vfo_vm_unref(&op->vm->base);
+    g_free(op->what);
+    g_free(op);
+}
+
+/* The op's task, which the caller completes; NULL when that has been done. */
+static GTask *op_steal_task(VfoOp *op)
+{
+    GTask *task = g_steal_pointer(&op->task);
+
+    if (!task)
+        return NULL;
+    if (op->cancelled) {
+        g_source_destroy(op->cancelled);
+        g_clear_pointer(&op->cancelled, g_source_unref);
+    }
+    return task;
+}
+
+/* Last, as it may free the op: completing a task may begin the next op of the VM. */
+static void op_end(VfoOp *op)
+{
+    g_ptr_array_remove(op->vm->ops, op);
+}
+
+static gboolean on_cancelled(GCancellable *cancellable, gpointer data)
+{
+    g_autoptr(VfoOp) op = vfo_op_ref(data);
+    GTask *task = op_steal_task(op);
+
+    if (task) {
+        g_task_return_error_if_cancelled(task);
+        g_object_unref(task);
+        op_end(op);
+    }
+    return G_SOURCE_REMOVE;
+}
+
+VfoOp *vfo_op_begin(VfoQmpVm *vm, GTask *task, VfoOpEvent event, const char *format, ...)
+{
+    GCancellable *cancellable = g_task_get_cancellable(task);
+    g_autofree char *what = NULL;
+    const GError *state;
+    VfoOp *op;
+    va_list args;
+
+    if (g_task_return_error_if_cancelled(task)) {
+        g_object_unref(task);
+        return NULL;
+    }
+    va_start(args, format);
+    what = g_strdup_vprintf(format, args);
+    va_end(args);
+    state = vfo_vm_state(&vm->base);
+    if (state) {
+        vfo_task_fail(
+            task, g_error_new(VFO_ERROR, VFO_ERROR_CLOSED, "cannot %s: %s", what, state->message));
+        return NULL;
+    }
+
+    op = g_new0(VfoOp, 1);
+    op->refs = 1;
+    op->vm = vm;
+    vfo_vm_ref(&vm->base);
+    op->task = task;
+    op->what = g_steal_pointer(&what);
+    op->event = event;
+    if (cancellable) {
+        /* A source rather than a handler: it may be destroyed from within itself, and the task's
+         * callback runs outside whatever fired the cancellable. */
+        op->cancelled = g_cancellable_source_new(cancellable);
+        g_source_set_callback(op->cancelled, G_SOURCE_FUNC(on_cancelled), op, NULL);
+        g_source_attach(op->cancelled, g_main_context_get_thread_default());
+    }
+    g_ptr_array_add(vm->ops, op);
+    return op;
+}
+
+void vfo_op_set_state(VfoOp *op, gpointer state, GDestroyNotify state_free)
+{
+    op->state = state;
+    op->state_free = state_free;
+}
+
+static void on_answer(GObject *source, GAsyncResult *result, gpointer data)
+{
+    g_autofree Question *question = data;
+    g_autoptr(VfoOp) op = question->op;
+    g_autoptr(GError) error = NULL;
+    g_autoptr(json_object) value =
+        vfo_qmp_client_execute_finish(VFO_QMP_CLIENT(source), result, &error);
+
+    if (op->task)
+        question->reply(op, value, error, question->data);
+}
+
+void vfo_op_ask(VfoOp *op, const char *command, json_object *arguments, VfoOpReply reply,
+                gpointer data)
+{
+    Question *question;
+
+    if (!op->task || !op->vm->client) {
+        json_object_put(arguments);
+        return;
+    }
+    question = g_new0(Question, 1);
+    question->op = vfo_op_ref(op);
+    question->reply = reply;
+    question->data = data;
+    vfo_qmp_client_execute_async(op->vm->client, command, arguments, 0,
+                                 g_task_get_cancellable(op->task), on_answer, question);
+}
+
+void vfo_op_done(VfoOp *op)
+{
+    GTask *task = op_steal_task(op);
+
+    if (!task)
+        return;
+    vfo_task_done(task);
+    op_end(op);
+}
+
+void vfo_op_return(VfoOp *op, gpointer value, GDestroyNotify value_free)
+{
+    GTask *task = op_steal_task(op);
+
+    if (!task) {
+        value_free(value);
+        return;
+    }
+    g_task_return_pointer(task, value, value_free);
+    g_object_unref(task);
+    op_end(op);
+}
+
+static void op_fail(VfoOp *op, GError *error)
+{
+    GTask *task = op_steal_task(op);
+
+    if (!task) {
+        g_error_free(error);
+        return;
+    }
+    vfo_task_fail(task, error);
+    op_end(op);
+}
+
+void vfo_op_fail(VfoOp *op, VfoError code, const char *format, ...)
+{
+    g_autofree char *reason = NULL;
+    va_list args;
+
+    va_start(args, format);
+    reason = g_strdup_vprintf(format, args);
+    va_end(args);
+    op_fail(op, g_error_new(VFO_ERROR, (gint)code, "cannot %s: %s", op->what, reason));
+}
+
+void vfo_op_fail_because(VfoOp *op, const GError *error)
+{
+    GError *copy = g_error_copy(error);
+
+    if (error->domain == VFO_ERROR)
+        g_prefix_error(&copy, "cannot %s: ", op->what);
+    op_fail(op, copy);
+}
+
+static gpointer copy_op(gconstpointer op, gpointer data)
+{
+    return vfo_op_ref((VfoOp *)op);
+}
+
+void vfo_op_tell_all(VfoQmpVm *vm, const char *event, json_object *data)
+{
+    /* An op that ends may begin others, and these shall not see this event. */
+    g_autoptr(GPtrArray) ops = g_ptr_array_copy(vm->ops, copy_op, NULL);
+
+    for (guint i = 0; i < ops->len; i++) {
+        VfoOp *op = g_ptr_array_index(ops, i);
+
+        if (op->task && op->event)
+            op->event(op, event, data);
+    }
+}
+
+void vfo_op_fail_all(VfoQmpVm *vm, const GError *error)
+{
+    g_autoptr(GPtrArray) ops = g_ptr_array_copy(vm->ops, copy_op, NULL);
+
+    for (guint i = 0; i < ops->len; i++)
+        vfo_op_fail(g_ptr_array_index(ops, i), VFO_ERROR_CLOSED,
+                    "%s; if QEMU has exited, its log says why", error->message);
+}
+
+gboolean vfo_op_is_answer(const GError *error)
+{
+    return error->domain == VFO_ERROR && error->code >= VFO_ERROR_QMP_GENERIC;
+}

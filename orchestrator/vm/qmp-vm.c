@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "vm/qmp-vm.h"
+
+#include <string.h>
+
+/* Events come in bursts (a migration sends six); one inspection after a burst is enough. */
+#define REFRESH_AFTER_MS 100
+/* A QEMU that does not answer an inspection nobody waits for is left alone until it tells more. */
+#define REFRESH_TIMEOUT_MS 30000
+
+static gboolean qmp_vm_incoming_began(VfoVm *vm)
+{
+    return ((VfoQmpVm *)vm)->began;
+}
+
+static void qmp_vm_progress(VfoVm *vm, VfoProgress *progress)
+{
+    *progress = ((VfoQmpVm *)vm)->progress;
+}
+
+static const VfoVmOps qmp_vm_ops = {
+    .inspect = vfo_qmp_vm_inspect,
+    .unplug = vfo_qmp_vm_unplug,
+    .plug = vfo_qmp_vm_plug,
+    .announce = vfo_qmp_vm_announce,
+    .listen = vfo_qmp_vm_listen,
+    .resumed = vfo_qmp_vm_resumed,
+    .migrate = vfo_qmp_vm_migrate,
+    .completed = vfo_qmp_vm_completed,
+    .cancel = vfo_qmp_vm_cancel,
+    .incoming_began = qmp_vm_incoming_began,
+    .progress = qmp_vm_progress,
+};
+
+/* ------------------------------------------------------------ what it knows */
+
+const char *vfo_qmp_vm_take_status(VfoOp *op, json_object *answer)
+{
+    g_autoptr(GError) error = NULL;
+    const char *status = NULL;
+
+    if (!vfo_json_string(answer, "status", "query-status", &status, &error)) {
+        vfo_op_fail_because(op, error);
+        return NULL;
+    }
+    if (!*status || strlen(status) > 32 ||
+        strspn(status, "abcdefghijklmnopqrstuvwxyz-") != strlen(status)) {
+        vfo_op_fail(op, VFO_ERROR_PROTOCOL, "QEMU's answer to query-status is malformed");
+        return NULL;
+    }
+    op->vm->running = g_str_equal(status, "running");
+    op->vm->waiting = g_str_equal(status, "inmigrate");
+    return status;
+}
+
+void vfo_qmp_vm_set_migration(VfoQmpVm *vm, const char *status)
+{
+    static const char *const not_begun[] = {"none", "setup", "failed", "cancelled", NULL};
+
+    if (vm->waiting && !g_strv_contains(not_begun, status))
+        vm->began = TRUE;
+    g_free(vm->migration);
+    vm->migration = g_strndup(status, 32);
+}
+
+static guint64 read_figure(json_object *object, const char *member)
+{
+    gint64 value;
+
+    /* QEMU leaves out what it does not know yet. */
+    if (!vfo_json_has(object, member) ||
+        !vfo_json_int(object, member, "query-migrate", 0, G_MAXINT64, &value, NULL))
+        return 0;
+    return (guint64)value;
+}
+
+void vfo_qmp_vm_read_progress(VfoQmpVm *vm, json_object *answer)
+{
+    json_object *ram, *mbps;
+
+    vm->progress.total_ms = read_figure(answer, "total-time");
+    vm->progress.downtime_ms = read_figure(answer, "downtime");
+    if (vfo_json_has(answer, "ram") &&
+        vfo_json_object(answer, "ram", "query-migrate", &ram, NULL)) {
+        vm->progress.transferred = read_figure(ram, "transferred");
+        vm->progress.remaining = read_figure(ram, "remaining");
+        vm->progress.total = read_figure(ram, "total");
+        mbps = json_object_object_get(ram, "mbps");
+        if (json_object_is_type(mbps, json_type_double) || json_object_is_type(mbps, json_type_int))
+            vm->progress.mbps = json_object_get_double(mbps);
+    }
+    vm->moved(&vm->base, vm->moved_data);
+}
+
+/* ------------------------------------------------------- inspecting unasked */
+
+static void qmp_vm_schedule_refresh(VfoQmpVm *vm, guint after_ms);
+
+static void on_refreshed(GObject *source, GAsyncResult *result, gpointer data)
+{
+    g_autoptr(VfoVm) base = data;
+    VfoQmpVm *vm = (VfoQmpVm *)base;
+    g_autoptr(GError) error = NULL;
+    VfoVmInfo *info = g_task_propagate_pointer(G_TASK(result), &error);
+
+    if (vm->refresh) {
+        g_source_remove(vm->refresh);
+        vm->refresh = 0;
+    }
+    g_clear_object(&vm->refreshing);
+    if (error && g_error_matches(error, G_IO_ERROR, G_IO_ERROR_CANCELLED))
+        g_warning("VM '%s' did not answer an inspection within %d s; what is shown of it may be "
+                  "out of date",
+                  vm->base.name, REFRESH_TIMEOUT_MS / 1000);
+    else if (error && !g_error_matches(error, VFO_ERROR, VFO_ERROR_CLOSED))
+        g_warning("what is shown of VM '%s' may be out of date: %s", vm->base.name, error->message);
+    vfo_vm_info_free(info);
+    if (vm->stale)
+        qmp_vm_schedule_refresh(vm, REFRESH_AFTER_MS);
+}
+
+static gboolean on_refresh_timeout(gpointer data)
+{
+    VfoQmpVm *vm = data;
+
+    vm->refresh = 0;
+    g_cancellable_cancel(vm->refreshing);
+    return G_SOURCE_REMOVE;
+}
+
+static gboolean on_refresh(gpointer data)
+{
+    VfoQmpVm *vm = data;
+
+    vm->refresh = 0;
+    vm->stale = FALSE;
+    if (!vm->client || !vfo_qmp_client_is_ready(vm->client))
+        return G_SOURCE_REMOVE;
+    vm->refreshing = g_cancellable_new();
+    vm->refresh = g_timeout_add(REFRESH_TIMEOUT_MS, on_refresh_timeout, vm);
+    vfo_qmp_vm_inspect(&vm->base,
+                       g_task_new(NULL, vm->refreshing, on_refreshed, vfo_vm_ref(&vm->base)));
+    return G_SOURCE_REMOVE;
+}
+
+static void qmp_vm_schedule_refresh(VfoQmpVm *vm, guint after_ms)
+{
+    if (vm->refreshing)
+        vm->stale = TRUE;
+    else if (!vm->refresh)
+        vm->refresh = g_timeout_add_full(G_PRIORITY_LOW, after_ms, on_refresh, vm, NULL);
+}
+
+/* --------------------------------------------------------- the connection */
+
+/* A daemon that was started in the middle of a migration has missed its events. */
+static void on_first_migration(VfoOp *op, json_object *value, const GError *error, gpointer data)
+{
+    VfoQmpVm *vm = op->vm;
+    const char *status;
+
+    if (error) {
+        vfo_op_fail_because(op, error);
+        return;
+    }
+    if (vfo_json_has(value, "status") &&
+        vfo_json_string(value, "status", "query-migrate", &status, NULL)) {
+        vfo_qmp_vm_set_migration(vm, status);
+        /* "completed" and running: it arrived here; at a source it would be in postmigrate. */
+        if (vm->running && g_str_equal(status, "completed"))
+            vm->began = TRUE;
+    }
+    qmp_vm_schedule_refresh(vm, 0);
+    vfo_op_done(op);
+}
+
+static void on_first_status(VfoOp *op, json_object *value, const GError *error, gpointer data)
+{
+    if (error)
+        vfo_op_fail_because(op, error);
+    else if (vfo_qmp_vm_take_status(op, value))
+        vfo_op_ask(op, "query-migrate", NULL, on_first_migration, NULL);
+}
+
+static void on_first_capabilities(VfoOp *op, json_object *value, const GError *error, gpointer data)
+{
+    /* Refused while a migration is under way; migrate and listen ask again. */
+    if (error && vfo_op_is_answer(error))
+        g_message("VM '%s' does not report migrations yet: %s", op->vm->base.name, error->message);
+    op->vm->events = !error;
+    vfo_op_ask(op, "query-status", NULL, on_first_status, NULL);
+}
+
+static void on_met(GObject *source, GAsyncResult *result, gpointer data)
+{
+    g_autoptr(VfoVm) vm = data;
+    g_autoptr(GError) error = NULL;
+
+    if (!g_task_propagate_boolean(G_TASK(result), &error) &&
+        !g_error_matches(error, VFO_ERROR, VFO_ERROR_CLOSED))
+        g_warning("%s", error->message);
+}
+
+static json_object *capabilities(void)
+{
+    json_object *capability = json_object_new_object();
+    json_object *list = json_object_new_array();
+    json_object *arguments = json_object_new_object();
+
+    json_object_object_add(capability, "capability", json_object_new_string("events"));
+    json_object_object_add(capability, "state", json_object_new_boolean(TRUE));
+    json_object_array_add(list, capability);
+    json_object_object_add(arguments, "capabilities", list);
+    return arguments;
+}
+
+void vfo_qmp_vm_ask_events(VfoOp *op, VfoOpReply reply)
+{
+    vfo_op_ask(op, "migrate-set-capabilities", capabilities(), reply, NULL);
+}
+
+/* Behind the Unix socket may be another QEMU than before: nothing known of the last one holds. */
+static void on_ready(VfoQmpClient *client, gpointer data)
+{
+    VfoQmpVm *vm = data;
+    VfoOp *op;
+
+    vm->events = vm->running = vm->waiting = vm->began = vm->ran = FALSE;
+    memset(&vm->progress, 0, sizeof(vm->progress));
+    g_clear_pointer(&vm->migration, g_free);
+    g_clear_pointer(&vm->machine, g_free);
+    vfo_qmp_vm_forget(vm, NULL);
+
+    op = vfo_op_begin(vm, g_task_new(NULL, NULL, on_met, vfo_vm_ref(&vm->base)), NULL,
+                      "get to know VM '%s'", vm->base.name);
+    if (op)
+        vfo_qmp_vm_ask_events(op, on_first_capabilities);
+}
+
+static void on_event(VfoQmpClient *client, const char *name, json_object *data, gint64 timestamp_us,
+                     gpointer user_data)
+{
+    static const char *const telling[] = {
+        "DEVICE_DELETED", "FAILOVER_NEGOTIATED", "MIGRATION", "RESET", "RESUME", "STOP", NULL};
+    VfoQmpVm *vm = user_data;
+    g_autoptr(VfoVm) keep = vfo_vm_ref(&vm->base);
+    const char *text = NULL;
+
+    if (g_str_equal(name, "STOP")) {
+        vm->running = FALSE;
+    } else if (g_str_equal(name, "RESUME")) {
+        vm->running = TRUE;
+        vm->waiting = FALSE;
+    } else if (g_str_equal(name, "MIGRATION") && data &&
+               vfo_json_string(data, "status", name, &text, NULL)) {
+        vfo_qmp_vm_set_migration(vm, text);
+    } else if (g_str_equal(name, "DEVICE_DELETED") && data && vfo_json_has(data, "device") &&
+               vfo_json_string(data, "device", name, &text, NULL)) {
+        vfo_qmp_vm_forget(vm, text);
+    }
+    vfo_op_tell_all(vm, name, data);
+    if (vm->client && g_strv_contains(telling, name))
+        qmp_vm_schedule_refresh(vm, REFRESH_AFTER_MS);
+}
+
+static void on_closed(VfoQmpClient *client, const GError *error, gpointer data)
+{
+    VfoQmpVm *vm = data;
+    g_autoptr(VfoVm) keep = vfo_vm_ref(&vm->base);
+
+    vfo_op_fail_all(vm, error);
+}
+
+/* ------------------------------------------------------------------ its life */
+
+VfoQmpVm *vfo_qmp_vm_new(const char *name, const char *path, VfoQmpVmMoved moved, gpointer data)
+{
+    g_autofree char *peer = g_strdup_printf("VM '%s'", name);
+    VfoQmpVm *vm = g_new0(VfoQmpVm, 1);
+
+    vm->base.ops = &qmp_vm_ops;
+    vm->base.name = g_strdup(name);
+    vm->refs = 1;
+    vm->moved = moved;
+    vm->moved_data = data;
+    vm->ops = g_ptr_array_new_with_free_func((GDestroyNotify)vfo_op_unref);
+    vm->devices = vfo_qmp_vm_new_devices();
+    vm->client = vfo_qmp_client_new_unix(peer, path, TRUE);
+    g_signal_connect(vm->client, "ready", G_CALLBACK(on_ready), vm);
+    g_signal_connect(vm->client, "event", G_CALLBACK(on_event), vm);
+    g_signal_connect(vm->client, "closed", G_CALLBACK(on_closed), vm);
+    return vm;
+}
+
+void vfo_qmp_vm_close(VfoQmpVm *vm)
+{
+    g_autoptr(VfoVm) keep = vfo_vm_ref(&vm->base);
+
+    if (!vm->client)
+        return;
+    g_signal_handlers_disconnect_by_data(vm->client, vm);
+    vfo_qmp_client_close(vm->client);
+    g_clear_object(&vm->client);
+    if (vm->refresh) {
+        g_source_remove(vm->refresh);
+        vm->refresh = 0;
+    }
+    vfo_op_fail_all(vm, vfo_vm_state(&vm->base));
+}
+
+VfoVm *vfo_vm_ref(VfoVm *vm)
+{
+    ((VfoQmpVm *)vm)->refs++;
+    return vm;
+}
+
+void vfo_vm_unref(VfoVm *base)
+{
+    VfoQmpVm *vm = (VfoQmpVm *)base;
+
+    if (--vm->refs)
+        return;
+    g_assert(!vm->client && !vm->ops->len);
+    g_ptr_array_unref(vm->ops);
+    g_hash_table_unref(vm->devices);
+    g_clear_pointer(&vm->free_buses, g_ptr_array_unref);
+    vfo_vm_info_free(vm->info);
+    g_clear_error(&vm->state);
+    g_free(vm->machine);
+    g_free(vm->migration);
+    g_free(vm->base.name);
+    g_free(vm);
+}
+
+const GError *vfo_vm_state(VfoVm *base)
+{
+    VfoQmpVm *vm = (VfoQmpVm *)base;
+    const GError *last;
+
+    g_clear_error(&vm->state);
+    if (!vm->client) {
+        g_set_error(&vm->state, VFO_ERROR, VFO_ERROR_CLOSED,
+                    "VM '%s' has gone: its QMP socket was removed", base->name);
+        return vm->state;
+    }
+    if (vfo_qmp_client_is_ready(vm->client))
+        return NULL;
+    last = vfo_qmp_client_last_error(vm->client);
+    if (last)
+        vm->state = g_error_copy(last);
+    else
+        g_set_error(&vm->state, VFO_ERROR, VFO_ERROR_CLOSED,
+                    "VM '%s' has not answered on its QMP socket yet", base->name);
+    return vm->state;
+}
+
+const VfoVmInfo *vfo_vm_cached(VfoVm *vm)
+{
+    return ((VfoQmpVm *)vm)->info;
+}

@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "vm/qmp-vm.h"
+
+#include <errno.h>
+#include <glib/gstdio.h>
+#include <string.h>
+
+#define SUFFIX   ".sock"
+#define MAX_NAME 64
+/* A directory that somebody fills with files must not make us connect without end. */
+#define MAX_VMS 1024
+/* Names in an error message. */
+#define MAX_LISTED 16
+
+struct _VfoVms {
+    GObject parent_instance;
+    char *directory;
+    GFileMonitor *monitor;
+    GHashTable *vms; /* name -> VfoQmpVm */
+};
+
+G_DEFINE_FINAL_TYPE(VfoVms, vfo_vms, G_TYPE_OBJECT)
+
+enum { ADDED, REMOVED, PROGRESS, N_SIGNALS };
+
+static guint signals[N_SIGNALS];
+
+static gboolean is_name(const char *name)
+{
+    gsize length = strlen(name);
+
+    if (!length || length > MAX_NAME)
+        return FALSE;
+    for (const char *c = name; *c; c++)
+        if (!g_ascii_isalnum(*c) && !strchr("._-", *c))
+            return FALSE;
+    return TRUE;
+}
+
+/* The VM that the file @base is the socket of; NULL: of none. */
+static char *name_of_file(const char *base)
+{
+    g_autofree char *name = NULL;
+
+    if (!g_str_has_suffix(base, SUFFIX))
+        return NULL;
+    name = g_strndup(base, strlen(base) - strlen(SUFFIX));
+    return is_name(name) ? g_steal_pointer(&name) : NULL;
+}
+
+static void on_moved(VfoVm *vm, gpointer data)
+{
+    g_signal_emit(data, signals[PROGRESS], 0, vm);
+}
+
+static void vms_add(VfoVms *vms, const char *base)
+{
+    g_autofree char *name = name_of_file(base);
+    g_autofree char *path = NULL;
+    VfoQmpVm *vm;
+
+    if (!name) {
+        g_autofree char *shown = g_strescape(base, NULL);
+
+        g_message("'%s' in %s is not the QMP socket of a VM (NAME%s, NAME being up to %d of "
+                  "A-Z a-z 0-9 . _ -); ignored",
+                  shown, vms->directory, SUFFIX, MAX_NAME);
+        return;
+    }
+    if (g_hash_table_contains(vms->vms, name))
+        return;
+    if (g_hash_table_size(vms->vms) >= MAX_VMS) {
+        g_warning("more than %d sockets in %s; '%s' is ignored", MAX_VMS, vms->directory, base);
+        return;
+    }
+    path = g_build_filename(vms->directory, base, NULL);
+    vm = vfo_qmp_vm_new(name, path, on_moved, vms);
+    g_hash_table_insert(vms->vms, g_steal_pointer(&name), vm);
+    g_signal_emit(vms, signals[ADDED], 0, vm);
+}
+
+static void vms_remove(VfoVms *vms, const char *base)
+{
+    g_autofree char *name = name_of_file(base);
+    g_autofree char *key = NULL;
+    VfoQmpVm *vm;
+
+    if (!name || !g_hash_table_steal_extended(vms->vms, name, (gpointer *)&key, (gpointer *)&vm))
+        return;
+    vfo_qmp_vm_close(vm);
+    g_signal_emit(vms, signals[REMOVED], 0, vm);
+    vfo_vm_unref(&vm->base);
+}
+
+static void on_file_changed(GFileMonitor *monitor, GFile *file, GFile *other,
+                            GFileMonitorEvent event, gpointer data)
+{
+    VfoVms *vms = data;
+    g_autoptr(VfoVms) keep = g_object_ref(vms);
+    g_autofree char *path = g_file_get_path(file);
+    g_autofree char *base = g_file_get_basename(file);
+
+    if (g_strcmp0(path, vms->directory) == 0) {
+        if (event == G_FILE_MONITOR_EVENT_DELETED || event == G_FILE_MONITOR_EVENT_UNMOUNTED)
+            g_critical("the directory %s of the VMs' QMP sockets has gone; restart vfailoverd "
+                       "when it is back",
+                       vms->directory);
+        return;
+    }
+    if (event == G_FILE_MONITOR_EVENT_CREATED)
+        vms_add(vms, base);
+    else if (event == G_FILE_MONITOR_EVENT_DELETED)
+        vms_remove(vms, base);
+}
+
+static gboolean vms_scan(VfoVms *vms, GError **error)
+{
+    g_autoptr(GDir) directory = g_dir_open(vms->directory, 0, error);
+    const char *base;
+
+    if (!directory)
+        return FALSE;
+    while ((base = g_dir_read_name(directory)))
+        vms_add(vms, base);
+    return TRUE;
+}
+
+static gboolean vms_watch(VfoVms *vms, GError **error)
+{
+    g_autoptr(GFile) file = g_file_new_for_path(vms->directory);
+
+    if (g_mkdir_with_parents(vms->directory, 0700) < 0) {
+        g_set_error(error, VFO_ERROR, VFO_ERROR_FAILED, "it cannot be made: %s", g_strerror(errno));
+        return FALSE;
+    }
+    /* Before the scan, so that no file is missed in between. */
+    vms->monitor = g_file_monitor_directory(file, G_FILE_MONITOR_NONE, NULL, error);
+    if (!vms->monitor)
+        return FALSE;
+    g_signal_connect(vms->monitor, "changed", G_CALLBACK(on_file_changed), vms);
+    return vms_scan(vms, error);
+}
+
+VfoVms *vfo_vms_new(const char *directory, GError **error)
+{
+    g_autoptr(VfoVms) vms = g_object_new(VFO_TYPE_VMS, NULL);
+    g_autoptr(GError) reason = NULL;
+
+    vms->directory = g_canonicalize_filename(directory, NULL);
+    if (!vms_watch(vms, &reason)) {
+        g_set_error(error, VFO_ERROR, VFO_ERROR_FAILED,
+                    "cannot watch the directory %s of the VMs' QMP sockets: %s", vms->directory,
+                    reason->message);
+        return NULL;
+    }
+    return g_steal_pointer(&vms);
+}
+
+static gint compare_vms(gconstpointer a, gconstpointer b)
+{
+    const VfoVm *const *left = a, *const *right = b;
+
+    return strcmp((*left)->name, (*right)->name);
+}
+
+GPtrArray *vfo_vms_list(VfoVms *vms)
+{
+    GPtrArray *list = g_ptr_array_sized_new(g_hash_table_size(vms->vms));
+    GHashTableIter iter;
+    gpointer vm;
+
+    g_hash_table_iter_init(&iter, vms->vms);
+    while (g_hash_table_iter_next(&iter, NULL, &vm))
+        g_ptr_array_add(list, vm);
+    g_ptr_array_sort(list, compare_vms);
+    return list;
+}
+
+static char *list_names(VfoVms *vms)
+{
+    g_autoptr(GPtrArray) list = vfo_vms_list(vms);
+    GString *names = g_string_new(NULL);
+
+    for (guint i = 0; i < list->len && i < MAX_LISTED; i++) {
+        const VfoVm *vm = g_ptr_array_index(list, i);
+
+        g_string_append_printf(names, "%s%s", i ? ", " : "", vm->name);
+    }
+    if (list->len > MAX_LISTED)
+        g_string_append_printf(names, " and %u more", list->len - MAX_LISTED);
+    else if (!list->len)
+        g_string_append(names, "none");
+    return g_string_free(names, FALSE);
+}
+
+VfoVm *vfo_vms_get(VfoVms *vms, const char *name, GError **error)
+{
+    VfoQmpVm *vm = g_hash_table_lookup(vms->vms, name);
+    const GError *state;
+
+    if (!is_name(name)) {
+        g_set_error(error, VFO_ERROR, VFO_ERROR_INVALID,
+                    "the name of a VM is 1 to %d of the characters A-Z a-z 0-9 . _ -", MAX_NAME);
+        return NULL;
+    }
+    if (!vm) {
+        g_autofree char *names = list_names(vms);
+
+        g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_FOUND,
+                    "no VM is called '%s' (VMs here: %s); its QMP socket would be %s/%s" SUFFIX,
+                    name, names, vms->directory, name);
+        return NULL;
+    }
+    state = vfo_vm_state(&vm->base);
+    if (state) {
+        g_set_error(error, VFO_ERROR, VFO_ERROR_CLOSED,
+                    "VM '%s' does not answer on %s/%s" SUFFIX ": %s; is its QEMU running?", name,
+                    vms->directory, name, state->message);
+        return NULL;
+    }
+    return &vm->base;
+}
+
+static void vfo_vms_dispose(GObject *object)
+{
+    VfoVms *vms = VFO_VMS(object);
+    g_autoptr(GPtrArray) list = vfo_vms_list(vms);
+
+    if (vms->monitor) {
+        g_signal_handlers_disconnect_by_data(vms->monitor, vms);
+        g_file_monitor_cancel(vms->monitor);
+        g_clear_object(&vms->monitor);
+    }
+    g_hash_table_remove_all(vms->vms);
+    for (guint i = 0; i < list->len; i++) {
+        vfo_qmp_vm_close(g_ptr_array_index(list, i));
+        vfo_vm_unref(g_ptr_array_index(list, i));
+    }
+    G_OBJECT_CLASS(vfo_vms_parent_class)->dispose(object);
+}
+
+static void vfo_vms_finalize(GObject *object)
+{
+    VfoVms *vms = VFO_VMS(object);
+
+    g_hash_table_unref(vms->vms);
+    g_free(vms->directory);
+    G_OBJECT_CLASS(vfo_vms_parent_class)->finalize(object);
+}
+
+static void vfo_vms_init(VfoVms *vms)
+{
+    vms->vms = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+}
+
+static guint new_signal(const char *name)
+{
+    return g_signal_new(name, VFO_TYPE_VMS, G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL, G_TYPE_NONE, 1,
+                        G_TYPE_POINTER);
+}
+
+static void vfo_vms_class_init(VfoVmsClass *class)
+{
+    G_OBJECT_CLASS(class)->dispose = vfo_vms_dispose;
+    G_OBJECT_CLASS(class)->finalize = vfo_vms_finalize;
+    signals[ADDED] = new_signal("added");
+    signals[REMOVED] = new_signal("removed");
+    signals[PROGRESS] = new_signal("progress");
+}
