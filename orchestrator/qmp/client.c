@@ -37,6 +37,7 @@ struct _VfoQmpClient {
     VfoLink *link;
     GSource *timer; /* the next try, or the deadline of the greeting */
     guint backoff_ms;
+    guint greeting_ms;
     json_object *greeting;
     pid_t peer_pid;
     GError *last_error;
@@ -173,13 +174,13 @@ static gboolean on_greeting_timeout(gpointer data)
     if (self->state == STATE_GREETING)
         lose(self,
              g_error_new(VFO_ERROR, VFO_ERROR_DEADLINE,
-                         "%s: no QMP greeting within %d s: another client probably holds the "
+                         "%s: no QMP greeting within %.3g s: another client probably holds the "
                          "monitor, which serves one at a time; give vfailover a monitor of its own",
-                         self->name, GREETING_MS / 1000));
+                         self->name, self->greeting_ms / 1000.0));
     else
         lose(self, g_error_new(VFO_ERROR, VFO_ERROR_DEADLINE,
-                               "%s: no answer to qmp_capabilities within %d s; is it stuck?",
-                               self->name, GREETING_MS / 1000));
+                               "%s: no answer to qmp_capabilities within %.3g s; is it stuck?",
+                               self->name, self->greeting_ms / 1000.0));
     return G_SOURCE_REMOVE;
 }
 
@@ -347,7 +348,7 @@ static void adopt_stream(VfoQmpClient *self, GIOStream *stream)
     }
     self->state = STATE_GREETING;
     self->link = vfo_link_new(stream, &link_handlers, self);
-    self->timer = vfo_timer_start(self->context, GREETING_MS, on_greeting_timeout, self);
+    self->timer = vfo_timer_start(self->context, self->greeting_ms, on_greeting_timeout, self);
 }
 
 static GError *connect_error(VfoQmpClient *self, const GError *error)
@@ -418,6 +419,7 @@ static void vfo_qmp_client_init(VfoQmpClient *self)
 {
     self->context = g_main_context_ref_thread_default();
     self->backoff_ms = MIN_BACKOFF_MS;
+    self->greeting_ms = GREETING_MS;
     self->peer_pid = -1;
     self->commands = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, command_free);
 }
@@ -475,6 +477,15 @@ VfoQmpClient *vfo_qmp_client_new_stream(const char *name, GIOStream *stream)
     self->name = g_strdup(name);
     adopt_stream(self, stream);
     return self;
+}
+
+void vfo_qmp_client_set_greeting_timeout(VfoQmpClient *self, guint ms)
+{
+    self->greeting_ms = ms;
+    if (self->state == STATE_GREETING || self->state == STATE_NEGOTIATING) {
+        vfo_source_stop(&self->timer);
+        self->timer = vfo_timer_start(self->context, ms, on_greeting_timeout, self);
+    }
 }
 
 gboolean vfo_qmp_client_is_ready(VfoQmpClient *self)

@@ -46,6 +46,11 @@ VfoQmpClient *vfo_qmp_client_new_unix(const char *name, const char *path, gboole
  *  (TLS to another daemon). Takes its own reference of @stream. */
 VfoQmpClient *vfo_qmp_client_new_stream(const char *name, GIOStream *stream);
 
+/** vfo_qmp_client_set_greeting_timeout: how long the other end may take, once connected, until the
+ *  client is ready; 10 s unless set. QEMU accepts a second client's connection but greets it only
+ *  when the first has gone: VFO_ERROR_DEADLINE says so. */
+void vfo_qmp_client_set_greeting_timeout(VfoQmpClient *client, guint ms);
+
 /** vfo_qmp_client_is_ready: commands can be sent. */
 gboolean vfo_qmp_client_is_ready(VfoQmpClient *client);
 

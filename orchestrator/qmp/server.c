@@ -57,7 +57,9 @@ static void on_lost(gpointer owner, const GError *error)
     g_autoptr(VfoQmpServer) server = g_object_ref(session->server);
     guint index = 0;
 
-    if (g_error_matches(error, VFO_ERROR, VFO_ERROR_CLOSED))
+    /* Clients may leave as they like. */
+    if (g_error_matches(error, VFO_ERROR, VFO_ERROR_CLOSED) ||
+        g_error_matches(error, G_IO_ERROR, G_IO_ERROR_CONNECTION_CLOSED))
         g_debug("%s: %s", session->name, error->message);
     else
         g_message("%s: the connection was closed: %s", session->name, error->message);
