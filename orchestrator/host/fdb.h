@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Forwarding entries: the unicast filter of a PF, and a bridge's table. Private
+ * to host/.
+ */
+#pragma once
+
+#include "host/link.h"
+
+/**
+ * vfo_fdb_open_filter: has @pf accept frames for @mac from the wire and from its
+ * VFs ("bridge fdb add MAC dev PF self"). Already there is success.
+ */
+gboolean vfo_fdb_open_filter(VfoNetlink *netlink, const VfoLink *pf, const VfoMac *mac,
+                             GError **error);
+
+/** vfo_fdb_close_filter: takes that away. Nothing there is success. */
+gboolean vfo_fdb_close_filter(VfoNetlink *netlink, const VfoLink *pf, const VfoMac *mac,
+                              GError **error);
+
+typedef enum {
+    VFO_FDB_STATIC, /* does not age, but follows the guest: a frame from @mac at another
+                       port moves it there */
+    VFO_FDB_STICKY, /* stays at its port whatever arrives where */
+} VfoFdbKind;
+
+/**
+ * vfo_fdb_point: has the bridge of which @port is a port send frames for @mac to it,
+ * in every VLAN of the port and without one. Replaces an entry that
+ * points elsewhere or was learned.
+ */
+gboolean vfo_fdb_point(VfoNetlink *netlink, const VfoLink *port, const VfoMac *mac, VfoFdbKind kind,
+                       GError **error);
+
+/** vfo_fdb_forget: takes the entries that point to @port away. Nothing there is success. */
+gboolean vfo_fdb_forget(VfoNetlink *netlink, const VfoLink *port, const VfoMac *mac,
+                        GError **error);

@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#pragma once
+
+#include "host/host.h"
+#include "host/netlink.h"
+
+/** vfo_host_new_with: as vfo_host_new(), with a given @netlink (transfer full), for tests. */
+VfoHost *vfo_host_new_with(GPtrArray *networks, VfoLeases *leases, const char *sysfs,
+                           VfoNetlink *netlink);

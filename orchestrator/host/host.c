@@ -1,0 +1,694 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "host/host.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "host/fdb.h"
+#include "host/group.h"
+#include "host/host-private.h"
+#include "host/link.h"
+#include "host/netlink.h"
+#include "host/pci.h"
+#include "host/plug.h"
+#include "host/poll.h"
+#include "host/vf.h"
+
+typedef struct {
+    VfoHost host; /* first: a VfoHost * is a Host * */
+    GPtrArray *networks;
+    VfoLeases *leases;
+    char *sysfs;
+    char *dev;
+    VfoNetlink *netlink;
+} Host;
+
+void vfo_network_free(VfoNetwork *network)
+{
+    if (!network)
+        return;
+    g_free(network->name);
+    g_strfreev(network->pfs);
+    g_free(network->bridge);
+    g_free(network);
+}
+
+/* -------------------------------------------------------------- finding */
+
+/* Where a VF is: on which PF of which network, with which number. */
+typedef struct {
+    const VfoNetwork *network; /* borrowed */
+    const char *pf;            /* borrowed from network */
+    char *pf_pci;
+    guint index;
+} Place;
+
+static void place_clear(Place *place)
+{
+    g_free(place->pf_pci);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Place, place_clear)
+
+static gboolean number_of_vf(Host *host, const char *pf_pci, const char *pci, guint *index)
+{
+    guint count = vfo_pci_count_vfs(host->sysfs, pf_pci);
+
+    for (guint i = 0; i < count; i++) {
+        g_autofree char *vf = vfo_pci_vf(host->sysfs, pf_pci, i);
+
+        if (g_strcmp0(vf, pci) == 0) {
+            *index = i;
+            return TRUE;
+        }
+    }
+    return FALSE;
+}
+
+/* The configured PF whose PCI address is @pf_pci. */
+static gboolean find_pf(Host *host, const char *pf_pci, Place *place)
+{
+    for (guint i = 0; i < host->networks->len; i++) {
+        const VfoNetwork *network = g_ptr_array_index(host->networks, i);
+
+        for (char **pf = network->pfs; *pf; pf++) {
+            g_autofree char *address = vfo_pci_of_interface(host->sysfs, *pf, NULL);
+
+            if (g_strcmp0(address, pf_pci) == 0) {
+                place->network = network;
+                place->pf = *pf;
+                return TRUE;
+            }
+        }
+    }
+    return FALSE;
+}
+
+static gboolean find_vf(Host *host, const char *pci, Place *place, GError **error)
+{
+    gboolean found = FALSE;
+
+    if (!vfo_pci_is_address(pci)) {
+        g_set_error(error, VFO_ERROR, VFO_ERROR_INVALID,
+                    "'%.32s' is no PCI address such as 0000:01:10.0", pci);
+        return FALSE;
+    }
+    vfo_stopwatch_begin_outside();
+    place->pf_pci = vfo_pci_pf(host->sysfs, pci);
+    if (!place->pf_pci)
+        g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_FOUND,
+                    "there is no VF %s on this host; see 'vfailover vfs'", pci);
+    else if (!find_pf(host, place->pf_pci, place))
+        g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_FOUND,
+                    "VF %s belongs to PF %s, which is in no [network] of the configuration", pci,
+                    place->pf_pci);
+    else if (!number_of_vf(host, place->pf_pci, pci, &place->index))
+        g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_FOUND,
+                    "VF %s is gone: its PF %s no longer lists it", pci, place->pf);
+    else
+        found = TRUE;
+    vfo_stopwatch_end_outside();
+    return found;
+}
+
+/* What sysfs, vfio and the leases know of a VF. */
+static VfoVf *describe_vf(Host *host, const Place *place, const VfoLink *pf, const char *pci,
+                          gboolean probe_leased, const VfoVfState *state, GError **error)
+{
+    g_autoptr(VfoVf) vf = g_new0(VfoVf, 1);
+    VfoGroupUse use = VFO_GROUP_NONE;
+    gboolean known = TRUE;
+
+    vf->pci = g_strdup(pci);
+    vf->pf = g_strdup(place->pf);
+    vf->network = g_strdup(place->network->name);
+    vf->index = place->index;
+    vf->generation = vfo_leases_generation(host->leases, pci);
+    vfo_mac_parking(&pf->mac, place->index, &vf->parking);
+    vf->settings = state->settings;
+    vfo_stopwatch_begin_outside();
+    vf->driver = vfo_pci_driver(host->sysfs, pci);
+    vf->iommu_group = vfo_pci_iommu_group(host->sysfs, pci);
+    vf->numa_node = vfo_pci_numa_node(host->sysfs, pci);
+    if (g_strcmp0(vf->driver, "vfio-pci") == 0) {
+        /* QEMU may be about to open it for the job: a probe could get in its way. */
+        if (!probe_leased && vfo_leases_holder(host->leases, pci))
+            use = VFO_GROUP_OPEN;
+        else
+            known = vfo_group_use(host->dev, vf->iommu_group, &use, error);
+    }
+    vfo_stopwatch_end_outside();
+    if (!known)
+        return NULL;
+    vf->opened = use == VFO_GROUP_OPEN;
+    return g_steal_pointer(&vf);
+}
+
+static VfoVf *host_read_vf(VfoHost *base, const char *pci, GError **error)
+{
+    Host *host = (Host *)base;
+    g_auto(Place) place = {0};
+    VfoVfState state;
+    VfoLink pf;
+
+    if (!find_vf(host, pci, &place, error) ||
+        !vfo_vf_state(host->netlink, place.pf, place.index, FALSE, &pf, &state, error))
+        return NULL;
+    return describe_vf(host, &place, &pf, pci, TRUE, &state, error);
+}
+
+static gboolean list_pf(Host *host, const VfoNetwork *network, const char *pf, GPtrArray *vfs,
+                        GError **error)
+{
+    g_auto(Place) place = {.network = network, .pf = pf};
+    g_autoptr(GArray) states = NULL;
+    VfoLink link;
+
+    place.pf_pci = vfo_pci_of_interface(host->sysfs, pf, error);
+    if (!place.pf_pci)
+        return FALSE;
+    states = vfo_vf_states(host->netlink, pf, FALSE, &link, error);
+    if (!states)
+        return FALSE;
+    for (guint i = 0; i < states->len; i++) {
+        const VfoVfState *state = &g_array_index(states, VfoVfState, i);
+        g_autofree char *pci = vfo_pci_vf(host->sysfs, place.pf_pci, state->index);
+        VfoVf *vf;
+
+        /* The VFs are being switched off, or on. */
+        if (!pci)
+            continue;
+        place.index = state->index;
+        vf = describe_vf(host, &place, &link, pci, FALSE, state, error);
+        if (!vf)
+            return FALSE;
+        g_ptr_array_add(vfs, vf);
+    }
+    return TRUE;
+}
+
+static GPtrArray *host_list_vfs(VfoHost *base, GError **error)
+{
+    Host *host = (Host *)base;
+    g_autoptr(GPtrArray) vfs = g_ptr_array_new_with_free_func((GDestroyNotify)vfo_vf_free);
+    g_autoptr(GError) failure = NULL;
+    gboolean any = FALSE;
+
+    for (guint i = 0; i < host->networks->len; i++) {
+        const VfoNetwork *network = g_ptr_array_index(host->networks, i);
+
+        for (char **pf = network->pfs; *pf; pf++) {
+            g_autoptr(GError) own = NULL;
+
+            if (list_pf(host, network, *pf, vfs, &own)) {
+                any = TRUE;
+                continue;
+            }
+            /* One dead card does not take the VFs of the others out of service. */
+            g_warning("network %s: %s", network->name, own->message);
+            if (!failure)
+                failure = g_steal_pointer(&own);
+        }
+    }
+    if (failure && !any) {
+        g_propagate_error(error, g_steal_pointer(&failure));
+        return NULL;
+    }
+    return g_steal_pointer(&vfs);
+}
+
+/* ----------------------------------------------------------------- wire */
+
+static gboolean check_pf(Host *host, const char *pf, const VfoLink *bridge, GError **error)
+{
+    VfoLink link;
+
+    if (!vfo_link_read(host->netlink, pf, &link, error))
+        return FALSE;
+    if (link.master != bridge->index)
+        g_set_error(error, VFO_ERROR, VFO_ERROR_FAILED,
+                    "PF %s is not in bridge %s: put it there with 'ip link set %s master %s'", pf,
+                    bridge->name, pf, bridge->name);
+    else if (!link.up)
+        g_set_error(error, VFO_ERROR, VFO_ERROR_FAILED,
+                    "PF %s is down: bring it up with 'ip link set %s up'", pf, pf);
+    else if (!link.carrier)
+        g_set_error(error, VFO_ERROR, VFO_ERROR_FAILED,
+                    "PF %s has no carrier: check its cable and the switch at the other end", pf);
+    else
+        return TRUE;
+    return FALSE;
+}
+
+/* The first PF of @network that can carry frames, or the reason why the first cannot. */
+static const char *usable_pf(Host *host, const VfoNetwork *network, const VfoLink *bridge,
+                             GError **error)
+{
+    g_autoptr(GError) first = NULL;
+
+    for (char **pf = network->pfs; *pf; pf++) {
+        g_autoptr(GError) own = NULL;
+
+        if (check_pf(host, *pf, bridge, &own))
+            return *pf;
+        if (!first)
+            first = g_steal_pointer(&own);
+    }
+    if (first)
+        g_propagate_prefixed_error(error, g_steal_pointer(&first),
+                                   "no PF of network %s is usable: ", network->name);
+    else
+        g_set_error(error, VFO_ERROR, VFO_ERROR_INVALID,
+                    "network %s has no 'pfs' in the configuration", network->name);
+    return NULL;
+}
+
+/* Bridges may be shared: with @pf, the network that has this PF; else the first. */
+static const VfoNetwork *network_of(Host *host, const VfoLink *bridge, const char *pf,
+                                    const char *tap, GError **error)
+{
+    gboolean configured = FALSE;
+
+    for (guint i = 0; i < host->networks->len; i++) {
+        const VfoNetwork *network = g_ptr_array_index(host->networks, i);
+
+        if (g_strcmp0(network->bridge, bridge->name) != 0)
+            continue;
+        configured = TRUE;
+        if (!pf || g_strv_contains((const char *const *)network->pfs, pf))
+            return network;
+    }
+    if (configured)
+        g_set_error(error, VFO_ERROR, VFO_ERROR_MISMATCH,
+                    "tap %s is in bridge %s, but PF %s is in no [network] with that bridge: the "
+                    "guest's standby and its VF are on different networks",
+                    tap, bridge->name, pf);
+    else
+        g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_FOUND,
+                    "tap %s is in %s, which is the bridge of no [network] of the configuration",
+                    tap, bridge->name);
+    return NULL;
+}
+
+static VfoWire *host_find_wire(VfoHost *base, const char *tap, const char *pf, const VfoMac *mac,
+                               guint16 vlan, GError **error)
+{
+    Host *host = (Host *)base;
+    const VfoNetwork *network;
+    VfoWire *wire;
+    VfoLink tap_link;
+    VfoLink bridge;
+
+    if (!vfo_link_read(host->netlink, tap, &tap_link, error))
+        return NULL;
+    if (tap_link.master == 0) {
+        g_set_error(error, VFO_ERROR, VFO_ERROR_FAILED,
+                    "tap %s is in no bridge: put it in the one of its network with 'ip link set %s "
+                    "master BRIDGE'",
+                    tap, tap);
+        return NULL;
+    }
+    if (!vfo_link_read_index(host->netlink, tap_link.master, &bridge, error))
+        return NULL;
+    network = network_of(host, &bridge, pf, tap, error);
+    if (!network)
+        return NULL;
+    if (!pf)
+        pf = usable_pf(host, network, &bridge, error);
+    else if (!check_pf(host, pf, &bridge, error))
+        pf = NULL;
+    if (!pf)
+        return NULL;
+    wire = g_new0(VfoWire, 1);
+    wire->network = g_strdup(network->name);
+    wire->pf = g_strdup(pf);
+    wire->bridge = g_strdup(bridge.name);
+    wire->tap = g_strdup(tap);
+    wire->mac = *mac;
+    wire->vlan = vlan;
+    return wire;
+}
+
+/* Reads an interface that may have gone, with all its entries: @link is all zero then. */
+static gboolean read_if_there(Host *host, const char *name, VfoLink *link, GError **error)
+{
+    g_autoptr(GError) failure = NULL;
+
+    if (vfo_link_read(host->netlink, name, link, &failure))
+        return TRUE;
+    memset(link, 0, sizeof(*link));
+    if (g_error_matches(failure, VFO_ERROR, VFO_ERROR_NOT_FOUND))
+        return TRUE;
+    g_propagate_error(error, g_steal_pointer(&failure));
+    return FALSE;
+}
+
+static gboolean host_open_pf(VfoHost *base, const VfoWire *wire, GError **error)
+{
+    Host *host = (Host *)base;
+    VfoLink pf;
+    VfoLink tap;
+
+    if (!vfo_link_read(host->netlink, wire->pf, &pf, error) ||
+        !vfo_link_read(host->netlink, wire->tap, &tap, error))
+        return FALSE;
+    /*
+     * The bridge first: while its entry still points to the PF, what the PF let in
+     * for the guest would be dropped (or, with hairpin on, sent back out). The
+     * entry is sticky because frames that the guest still sends through its VF reach
+     * the bridge at the PF's port and would draw it there.
+     */
+    return vfo_fdb_point(host->netlink, &tap, &wire->mac, VFO_FDB_STICKY, error) &&
+           vfo_fdb_forget(host->netlink, &pf, &wire->mac, error) &&
+           vfo_fdb_open_filter(host->netlink, &pf, &wire->mac, error);
+}
+
+static gboolean host_close_pf(VfoHost *base, const VfoWire *wire, gboolean to_vf, GError **error)
+{
+    Host *host = (Host *)base;
+    VfoLink pf;
+    VfoLink tap;
+
+    if (!read_if_there(host, wire->pf, &pf, error) || !read_if_there(host, wire->tap, &tap, error))
+        return FALSE;
+    if (to_vf && pf.index == 0)
+        return vfo_link_read(host->netlink, wire->pf, &pf, error);
+    /*
+     * The filter first, the reverse of opening: what it lets in must find the
+     * entry to the tap, not one back to the PF (dropped) or none (flooded to every
+     * port of the bridge).
+     */
+    if (pf.index && !vfo_fdb_close_filter(host->netlink, &pf, &wire->mac, error))
+        return FALSE;
+    /*
+     * Static but not sticky: a guest that falls back on its standby by itself (its
+     * VF lost its link) draws the entry to the tap with its first frame.
+     */
+    if (to_vf && !vfo_fdb_point(host->netlink, &pf, &wire->mac, VFO_FDB_STATIC, error))
+        return FALSE;
+    /* With VLANs, the tap's port may have some that the PF's has not: replacing
+     * has not reached those entries. */
+    if (tap.master && !vfo_fdb_forget(host->netlink, &tap, &wire->mac, error))
+        return FALSE;
+    if (!to_vf && pf.master && !vfo_fdb_forget(host->netlink, &pf, &wire->mac, error))
+        return FALSE;
+    return !tap.index || vfo_plug_remove(host->netlink, &tap, error);
+}
+
+static gboolean host_hold(VfoHost *base, const VfoWire *wire, GError **error)
+{
+    Host *host = (Host *)base;
+    VfoLink tap;
+
+    return vfo_link_read(host->netlink, wire->tap, &tap, error) &&
+           vfo_plug_insert(host->netlink, &tap, error);
+}
+
+static gboolean host_release(VfoHost *base, const VfoWire *wire, GError **error)
+{
+    Host *host = (Host *)base;
+    VfoLink tap;
+
+    return read_if_there(host, wire->tap, &tap, error) &&
+           (!tap.index || vfo_plug_pull(host->netlink, &tap, error));
+}
+
+/* ------------------------------------------------------------------- VF */
+
+static gboolean host_set_vf(VfoHost *base, const char *pci, const VfoVfSettings *settings,
+                            GError **error)
+{
+    Host *host = (Host *)base;
+    g_auto(Place) place = {0};
+    g_autofree char *driver = NULL;
+    VfoMac parking;
+    VfoLink pf;
+
+    if (!vfo_mac_is_unicast(&settings->mac) || settings->vlan > 4094 || settings->qos > 7 ||
+        settings->link > VFO_LINK_DISABLE) {
+        g_set_error(error, VFO_ERROR, VFO_ERROR_INVALID,
+                    "VF %s was left alone: its new settings need a unicast MAC address, a VLAN of "
+                    "0..4094 and a priority of 0..7",
+                    pci);
+        return FALSE;
+    }
+    if (!find_vf(host, pci, &place, error) || !vfo_link_read(host->netlink, place.pf, &pf, error))
+        return FALSE;
+    vfo_stopwatch_begin_outside();
+    driver = vfo_pci_driver(host->sysfs, place.pf_pci);
+    vfo_stopwatch_end_outside();
+    vfo_mac_parking(&pf.mac, place.index, &parking);
+    /*
+     * A VF never has a guest's address in a VLAN that is not the guest's, for it would take
+     * the frames of whoever has that address there: it gets the address last,
+     * and loses it first.
+     */
+    return vfo_vf_apply(host->netlink, place.pf, driver, place.index, settings,
+                        vfo_mac_equal(&settings->mac, &parking), error);
+}
+
+typedef struct {
+    char *sysfs;
+    char *dev;
+    char *pci;
+    int group;
+} Reset;
+
+static void reset_free(gpointer data)
+{
+    Reset *reset = data;
+
+    g_free(reset->sysfs);
+    g_free(reset->dev);
+    g_free(reset->pci);
+    g_free(reset);
+}
+
+/* Touches nothing of Host: it may still run when the task has long been cancelled. */
+static void reset_in_thread(GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
+{
+    const Reset *reset = data;
+    GError *error = NULL;
+    VfoGroupUse use;
+    int fd;
+
+    /* Held until the reset is over, so that no QEMU gets hold of the VF in the middle of it. */
+    if (!vfo_group_take(reset->dev, reset->group, &use, &fd, &error)) {
+        g_task_return_error(task, error);
+        return;
+    }
+    if (use == VFO_GROUP_OPEN)
+        g_set_error(&error, VFO_ERROR, VFO_ERROR_BUSY,
+                    "VF %s was not reset: some process has its vfio group %d open; see 'fuser -v "
+                    "/dev/vfio/%d'",
+                    reset->pci, reset->group, reset->group);
+    else if (!g_cancellable_set_error_if_cancelled(cancellable, &error))
+        vfo_pci_reset(reset->sysfs, reset->pci, &error);
+    if (fd >= 0)
+        close(fd);
+    if (error)
+        g_task_return_error(task, error);
+    else
+        g_task_return_boolean(task, TRUE);
+}
+
+static void on_reset(GObject *source, GAsyncResult *result, gpointer data)
+{
+    GTask *task = data;
+    GError *error = NULL;
+
+    if (g_task_propagate_boolean(G_TASK(result), &error))
+        vfo_task_done(task);
+    else
+        vfo_task_fail(task, error);
+}
+
+static void host_reset_vf(VfoHost *base, const char *pci, GTask *task)
+{
+    Host *host = (Host *)base;
+    g_auto(Place) place = {0};
+    g_autofree char *driver = NULL;
+    g_autoptr(GTask) thread = NULL;
+    GError *error = NULL;
+    Reset *reset;
+
+    if (!find_vf(host, pci, &place, &error)) {
+        vfo_task_fail(task, error);
+        return;
+    }
+    vfo_stopwatch_begin_outside();
+    driver = vfo_pci_driver(host->sysfs, pci);
+    vfo_stopwatch_end_outside();
+    if (driver && strcmp(driver, "vfio-pci") != 0) {
+        vfo_task_fail(task, g_error_new(VFO_ERROR, VFO_ERROR_BUSY,
+                                        "VF %s was not reset: this host's driver %s uses it; bind "
+                                        "it to vfio-pci",
+                                        pci, driver));
+        return;
+    }
+    reset = g_new0(Reset, 1);
+    reset->sysfs = g_strdup(host->sysfs);
+    reset->dev = g_strdup(host->dev);
+    reset->pci = g_strdup(pci);
+    reset->group = vfo_pci_iommu_group(host->sysfs, pci);
+    /* A task of its own: the data of @task may be its owner's. */
+    thread = g_task_new(NULL, g_task_get_cancellable(task), on_reset, task);
+    g_task_set_task_data(thread, reset, reset_free);
+    g_task_set_return_on_cancel(thread, TRUE);
+    g_task_run_in_thread(thread, reset_in_thread);
+}
+
+typedef struct {
+    Host *host;
+    char *pci;
+    int group;
+    guint64 since;
+} Watch;
+
+static Watch *watch_new(Host *host, const char *pci)
+{
+    Watch *watch = g_new0(Watch, 1);
+
+    watch->host = host;
+    watch->pci = g_strdup(pci);
+    return watch;
+}
+
+static void watch_free(gpointer data)
+{
+    Watch *watch = data;
+
+    g_free(watch->pci);
+    g_free(watch);
+}
+
+static gboolean is_closed(gpointer data, GError **error)
+{
+    Watch *watch = data;
+    VfoGroupUse use;
+    gboolean known;
+
+    vfo_stopwatch_begin_outside();
+    known = vfo_group_use(watch->host->dev, watch->group, &use, error);
+    vfo_stopwatch_end_outside();
+    return known && use != VFO_GROUP_OPEN;
+}
+
+/*
+ * Polled: vfio tells nobody that a group is free again. inotify tells of the close
+ * before the kernel has released the group (__fput() in fs/file_table.c), so that a poll
+ * would have to follow it anyway.
+ */
+static void host_closed_vf(VfoHost *base, const char *pci, GTask *task)
+{
+    Host *host = (Host *)base;
+    g_auto(Place) place = {0};
+    g_autofree char *driver = NULL;
+    GError *error = NULL;
+    Watch *watch;
+
+    if (!find_vf(host, pci, &place, &error)) {
+        vfo_task_fail(task, error);
+        return;
+    }
+    watch = watch_new(host, pci);
+    vfo_stopwatch_begin_outside();
+    driver = vfo_pci_driver(host->sysfs, pci);
+    watch->group = g_strcmp0(driver, "vfio-pci") == 0 ? vfo_pci_iommu_group(host->sysfs, pci) : -1;
+    vfo_stopwatch_end_outside();
+    vfo_poll(task, is_closed, watch, watch_free);
+}
+
+/*
+ * What the PF counts for the VF, and the interrupts that the VF has delivered. vfio
+ * asks for a vector when the guest's driver enables it, so that an
+ * interrupt through one means that the driver is up and the VF works; some PFs count nothing
+ * for their VFs (igb).
+ */
+static gboolean host_activity_vf(VfoHost *base, const char *pci, guint64 *activity, GError **error)
+{
+    Host *host = (Host *)base;
+    g_auto(Place) place = {0};
+    VfoVfState state;
+
+    if (!find_vf(host, pci, &place, error) ||
+        !vfo_vf_state(host->netlink, place.pf, place.index, TRUE, NULL, &state, error))
+        return FALSE;
+    vfo_stopwatch_begin_outside();
+    *activity = state.packets + vfo_pci_interrupts(host->sysfs, pci);
+    vfo_stopwatch_end_outside();
+    return TRUE;
+}
+
+static gboolean is_used(gpointer data, GError **error)
+{
+    Watch *watch = data;
+    guint64 activity;
+
+    if (!host_activity_vf(&watch->host->host, watch->pci, &activity, error))
+        return FALSE;
+    if (activity > watch->since)
+        return TRUE;
+    /* A vector that is freed takes its count along: growth counts from there. */
+    watch->since = activity;
+    return FALSE;
+}
+
+/* Polled: neither a counter's nor an interrupt's first step is an event for anybody. */
+static void host_used_vf(VfoHost *base, const char *pci, guint64 since, GTask *task)
+{
+    Watch *watch = watch_new((Host *)base, pci);
+
+    watch->since = since;
+    vfo_poll(task, is_used, watch, watch_free);
+}
+
+/* ----------------------------------------------------------------- host */
+
+static const VfoHostOps ops = {
+    .list_vfs = host_list_vfs,
+    .read_vf = host_read_vf,
+    .find_wire = host_find_wire,
+    .open_pf = host_open_pf,
+    .close_pf = host_close_pf,
+    .hold = host_hold,
+    .release = host_release,
+    .set_vf = host_set_vf,
+    .reset_vf = host_reset_vf,
+    .closed_vf = host_closed_vf,
+    .used_vf = host_used_vf,
+    .activity_vf = host_activity_vf,
+};
+
+VfoHost *vfo_host_new_with(GPtrArray *networks, VfoLeases *leases, const char *sysfs,
+                           VfoNetlink *netlink)
+{
+    Host *host = g_new0(Host, 1);
+
+    host->host.ops = &ops;
+    host->networks = g_ptr_array_ref(networks);
+    host->leases = leases;
+    host->sysfs = g_strdup(sysfs);
+    host->dev = g_build_filename(sysfs, "..", "dev", NULL);
+    host->netlink = netlink;
+    return &host->host;
+}
+
+VfoHost *vfo_host_new(GPtrArray *networks, VfoLeases *leases, const char *sysfs, GError **error)
+{
+    VfoNetlink *netlink = vfo_netlink_new(error);
+
+    return netlink ? vfo_host_new_with(networks, leases, sysfs, netlink) : NULL;
+}
+
+void vfo_host_free(VfoHost *base)
+{
+    Host *host = (Host *)base;
+
+    if (!host)
+        return;
+    vfo_netlink_free(host->netlink);
+    g_ptr_array_unref(host->networks);
+    g_free(host->sysfs);
+    g_free(host->dev);
+    g_free(host);
+}

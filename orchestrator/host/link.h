@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A network interface. Private to host/.
+ */
+#pragma once
+
+#include <net/if.h>
+
+#include "host/netlink.h"
+
+typedef struct {
+    int index;
+    char name[IF_NAMESIZE];
+    gboolean up;
+    gboolean carrier;
+    int master; /* index of the bridge (or bond) it is in; 0: none */
+    VfoMac mac;
+} VfoLink;
+
+/** vfo_link_is_name: @name can be an interface's, and a file's in /sys/class/net. */
+gboolean vfo_link_is_name(const char *name);
+
+/** vfo_link_read: the interface called @name. VFO_ERROR_NOT_FOUND when there is none. */
+gboolean vfo_link_read(VfoNetlink *netlink, const char *name, VfoLink *link, GError **error);
+
+/** vfo_link_read_index: the interface with number @index, likewise. */
+gboolean vfo_link_read_index(VfoNetlink *netlink, int index, VfoLink *link, GError **error);
+
+/** vfo_link_parse: the interface that an RTM_NEWLINK message describes. 0 or -EBADMSG. */
+int vfo_link_parse(struct nlmsghdr *message, VfoLink *link);

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * PFs and VFs as PCI functions, through sysfs. Private to host/. @sysfs is the
+ * root ("/sys") in all of them; PCI addresses are "0000:01:10.0".
+ */
+#pragma once
+
+#include "core/core.h"
+
+/** vfo_pci_of_interface: the PCI address behind network interface @name. Free with g_free(). */
+char *vfo_pci_of_interface(const char *sysfs, const char *name, GError **error);
+
+/** vfo_pci_count_vfs: how many VFs are switched on at PF @pf; 0: none, or no PF. */
+guint vfo_pci_count_vfs(const char *sysfs, const char *pf);
+
+/** vfo_pci_vf: the address of VF number @index of PF @pf; NULL: none. Free with g_free(). */
+char *vfo_pci_vf(const char *sysfs, const char *pf, guint index);
+
+/** vfo_pci_pf: the address of the PF that VF @vf belongs to; NULL: @vf is not there or
+ *  no VF. Free with g_free(). */
+char *vfo_pci_pf(const char *sysfs, const char *vf);
+
+/** vfo_pci_driver: the driver bound to @pci; NULL: none. Free with g_free(). */
+char *vfo_pci_driver(const char *sysfs, const char *pci);
+
+/** vfo_pci_iommu_group: -1: none. */
+int vfo_pci_iommu_group(const char *sysfs, const char *pci);
+
+/** vfo_pci_numa_node: -1: unknown. */
+int vfo_pci_numa_node(const char *sysfs, const char *pci);
+
+/** vfo_pci_interrupts: how many interrupts the vectors that @pci has at present have
+ *  delivered, on all CPUs; at most 64 vectors are looked at. 0: no vectors. */
+guint64 vfo_pci_interrupts(const char *sysfs, const char *pci);
+
+/**
+ * vfo_pci_reset: a function-level reset of @pci, after which it must answer and have the
+ * driver it had. Blocks for 100 ms and more: for a thread. Needs Linux 5.15.
+ */
+gboolean vfo_pci_reset(const char *sysfs, const char *pci, GError **error);
