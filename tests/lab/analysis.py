@@ -6,7 +6,9 @@ nothing is ever dated by it.
 
 - Client to guest: a frame belongs to the phase in which it was sent. A gap lasts from the sending
   of a delivered frame to the sending of the next delivered one: the outage as the flow sees it.
-  Without loss it equals the spacing.
+  Without loss it equals the spacing. A silence is a time in which nothing new reached the guest,
+  loss or not; frames may have been held up. It is known from the guest's own frames, which say how
+  many have reached it.
 - Guest to client: a frame belongs to the phase in which it arrived; a lost one is placed between
   the arrivals of its neighbours in sequence. A gap lasts from the arrival before a loss to the
   arrival after it; without loss there is none. A silence is the time between two arrivals, loss or
@@ -33,6 +35,8 @@ class Arrival:
     sequence: int
     us: int
     links: int = 0
+    received: int = 0
+    """How many frames the guest had received when it sent this one."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,9 @@ class Record:
     echoes: list[tuple[int, int | None]] = field(default_factory=list)
     """TCP messages: when sent, when echoed."""
     tcp_alive: bool = True
+    skipped: int = 0
+    """Frames that the client did not send because it woke up late."""
+    guest_skipped: int = 0
 
 
 @dataclass(frozen=True)
@@ -85,13 +92,24 @@ class Flow:
     lost: int
     duplicated: int
     longest_gap_ms: float
-    longest_silence_ms: float | None
-    """None for client to guest, where the receiver's clock is the guest's."""
+    longest_silence_ms: float
 
 
 def _between(times: list[int], start: int, end: int) -> list[Span]:
     edges = [start, *times, end]
     return [(a, b) for a, b in zip(edges, edges[1:]) if b > a]
+
+
+def _silences_of_guest(record: Record) -> list[Span]:
+    if not record.arrivals:
+        return []
+    most = 0
+    news: list[int] = []
+    for arrival in record.arrivals:
+        if arrival.received > most:
+            most = arrival.received
+            news.append(arrival.us)
+    return _between(news, record.arrivals[0].us, record.arrivals[-1].us)
 
 
 class _ToGuest:
@@ -102,6 +120,7 @@ class _ToGuest:
         self._copies = Counter(record.delivered)
         arrived = [us for sequence, us in enumerate(record.sent) if self._copies[sequence]]
         self._gaps = _between(arrived, record.sent[0], record.sent[-1]) if record.sent else []
+        self._silences = _silences_of_guest(record)
 
     def flow(self, phase: Phase) -> Flow:
         frames = [n for n, us in enumerate(self._sent) if phase.contains(us)]
@@ -112,7 +131,7 @@ class _ToGuest:
             sum(self._copies[n] == 0 for n in frames),
             sum(max(self._copies[n] - 1, 0) for n in frames),
             phase.longest_part(self._gaps) / 1000,
-            None,
+            phase.longest_part(self._silences) / 1000,
         )
 
 

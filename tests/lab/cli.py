@@ -32,6 +32,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     command = commands.add_parser("list", help="list the scenarios")
+    command.add_argument("--names", action="store_true", help="without their descriptions")
     command.set_defaults(function=_list)
 
     command = commands.add_parser("run", help="run scenarios")
@@ -55,9 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _list(_arguments: argparse.Namespace) -> int:
+def _list(arguments: argparse.Namespace) -> int:
     for name in scenarios.names():
-        print(f"{name:<16} {scenarios.load(name).DESCRIPTION}")
+        print(name if arguments.names else f"{name:<16} {scenarios.load(name).DESCRIPTION}")
     return 0
 
 

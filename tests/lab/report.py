@@ -14,8 +14,13 @@ ARROWS = {TO_GUEST: "client > guest", TO_CLIENT: "guest > client"}
 
 
 def table(report: dict[str, Any]) -> str:
-    """A block for each run: a row for each phase, lost frames and longest gaps by direction."""
-    return "\n\n".join(_block(run) for run in report["runs"])
+    """A block for each run, with a row for each phase; then the runs beside each other."""
+    runs = report["runs"]
+    measured = [run for run in runs if run.get("phases")]
+    blocks = [_block(run) for run in runs]
+    if len(measured) > 1:
+        blocks.append(_comparison(measured))
+    return "\n\n".join(blocks)
 
 
 def _block(run: dict[str, Any]) -> str:
@@ -45,12 +50,39 @@ def _flows(flows: list[dict[str, Any]]) -> list[str]:
             if flow is None:
                 line += " " * 36
                 continue
-            silence = flow["longest_silence_ms"]
             line += f"{flow['sent']:>9}{flow['lost']:>7}{flow['duplicated']:>5}"
-            line += f"{flow['longest_gap_ms']:>8.0f}"
-            line += f"{'-' if silence is None else format(silence, '.0f'):>7}"
+            line += f"{flow['longest_gap_ms']:>8.0f}{flow['longest_silence_ms']:>7.0f}"
         lines.append(line)
     return lines
+
+
+def _comparison(runs: list[dict[str, Any]]) -> str:
+    headings = [_column(run) for run in runs]
+    width = max(24, *(len(heading) + 2 for heading in headings))
+    lines = [f"{'lost (gap, quiet in ms)':<32}" + "".join(f"{h:>{width}}" for h in headings)]
+    for direction, arrow in ARROWS.items():
+        for phase in PHASES:
+            line = f"  {arrow}  {phase:<14}"
+            for run in runs:
+                line += f"{_cell(run, phase, direction):>{width}}"
+            lines.append(line)
+    return "\n".join(lines)
+
+
+def _column(run: dict[str, Any]) -> str:
+    name = run["contender"]
+    if run["scenario"] not in ("migrate", name):
+        name += f" {run['scenario']}"
+    return name if run["qemu"] == "stock" else f"{name}, {run['qemu']} QEMU"
+
+
+def _cell(run: dict[str, Any], phase: str, direction: str) -> str:
+    for flow in run["phases"]:
+        if (flow["name"], flow["direction"]) == (phase, direction):
+            return (
+                f"{flow['lost']} ({flow['longest_gap_ms']:.0f}, {flow['longest_silence_ms']:.0f})"
+            )
+    return "-"
 
 
 def _facts(run: dict[str, Any]) -> list[str]:

@@ -173,6 +173,7 @@ class Run:
             "alive": record.tcp_alive,
             "longest_stall_ms": analysis.longest_stall_ms(record),
         }
+        result["skipped"] = {"client": record.skipped, "guest": record.guest_skipped}
         result["clock_uncertainty_ms"] = max(c.uncertainty_us for c in clocks.values()) / 1000
         if self._figures is not None:
             result["daemon"] = self._figures
@@ -234,7 +235,6 @@ def sum_flows(flows: list[Flow]) -> list[Flow]:
         if other is None:
             merged[key] = flow
             continue
-        silences = [s for s in (flow.longest_silence_ms, other.longest_silence_ms) if s is not None]
         merged[key] = Flow(
             flow.name,
             flow.direction,
@@ -242,7 +242,7 @@ def sum_flows(flows: list[Flow]) -> list[Flow]:
             flow.lost + other.lost,
             flow.duplicated + other.duplicated,
             max(flow.longest_gap_ms, other.longest_gap_ms),
-            max(silences, default=None),
+            max(flow.longest_silence_ms, other.longest_silence_ms),
         )
     return list(merged.values())
 
@@ -259,6 +259,8 @@ def _load(directory: Path) -> Record:
         int(summary["guest_sent"]),
         [(int(row[0]), int(row[1]) if row[1] else None) for row in _rows(directory / "tcp.csv")],
         summary["tcp_alive"] == "1",
+        int(summary["skipped"]),
+        int(summary["guest_skipped"]),
     )
 
 

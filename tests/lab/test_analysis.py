@@ -31,7 +31,6 @@ def test_nothing_lost_to_guest() -> None:
     result = flow(record(100), TO_GUEST)
     assert (result.sent, result.lost, result.duplicated) == (100, 0, 0)
     assert result.longest_gap_ms == 2
-    assert result.longest_silence_ms is None
 
 
 def test_lost_to_guest() -> None:
@@ -131,6 +130,24 @@ def test_reordered_to_client_is_not_lost() -> None:
 def test_nothing_at_all() -> None:
     for result in flows(record(), [ALL]):
         assert (result.sent, result.lost, result.longest_gap_ms) == (0, 0, 0)
+
+
+def test_silence_of_guest() -> None:
+    # Nothing is lost, but for 300 ms the guest gets nothing new; one late frame changes nothing.
+    log = record(sent=10)
+    log.arrivals = [
+        Arrival(0, 10 * MS, received=1),
+        Arrival(1, 12 * MS, received=2),
+        Arrival(2, 100 * MS, received=2),
+        Arrival(3, 200 * MS, received=1),
+        Arrival(4, 312 * MS, received=10),
+        Arrival(5, 320 * MS, received=10),
+    ]
+    log.guest_sent = 6
+    result = flow(log, TO_GUEST)
+    assert (result.lost, result.longest_gap_ms, result.longest_silence_ms) == (0, 2, 300)
+    part = flow(log, TO_GUEST, Phase("part", ((200 * MS, 400 * MS),)))
+    assert part.longest_silence_ms == 112
 
 
 def test_stall() -> None:

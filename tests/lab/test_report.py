@@ -10,13 +10,13 @@ from lab.run import sum_flows
 
 def test_sum() -> None:
     flows = [
-        Flow("whole", TO_GUEST, 100, 10, 1, 20.0, None),
+        Flow("whole", TO_GUEST, 100, 10, 1, 20.0, 4.0),
         Flow("whole", TO_CLIENT, 9, 0, 0, 0, 7.0),
-        Flow("whole", TO_GUEST, 50, 5, 2, 30.0, None),
+        Flow("whole", TO_GUEST, 50, 5, 2, 30.0, 3.0),
         Flow("whole", TO_CLIENT, 8, 1, 0, 4, 3.0),
     ]
     assert sum_flows(flows) == [
-        Flow("whole", TO_GUEST, 150, 15, 3, 30.0, None),
+        Flow("whole", TO_GUEST, 150, 15, 3, 30.0, 4.0),
         Flow("whole", TO_CLIENT, 17, 1, 0, 4, 7.0),
     ]
 
@@ -28,7 +28,7 @@ def test_table() -> None:
         "qemu": "stock",
         "ok": True,
         "phases": [
-            asdict(Flow(phases.STOP_AND_COPY, TO_GUEST, 1234, 567, 8, 901.4, None)),
+            asdict(Flow(phases.STOP_AND_COPY, TO_GUEST, 1234, 567, 8, 901.4, 55.0)),
             asdict(Flow(phases.STOP_AND_COPY, TO_CLIENT, 432, 10, 0, 98.6, 76.0)),
         ],
         "tcp": {"alive": False, "longest_stall_ms": 4321.0},
@@ -36,8 +36,30 @@ def test_table() -> None:
     text = report.table({"runs": [run]})
     assert "migrate with vfailover (stock QEMU): ok" in text
     row = next(line for line in text.splitlines() if phases.STOP_AND_COPY in line)
-    assert row.split()[1:] == ["1234", "567", "8", "901", "-", "432", "10", "0", "99", "76"]
+    assert row.split()[1:] == ["1234", "567", "8", "901", "55", "432", "10", "0", "99", "76"]
     assert "TCP DEAD, longest stall 4321 ms" in text
+
+
+def test_comparison() -> None:
+    runs = [
+        {
+            "scenario": scenario,
+            "contender": contender,
+            "qemu": "stock",
+            "ok": True,
+            "phases": [asdict(Flow(phases.WHOLE, TO_GUEST, 9000, lost, 0, gap, 7.0))],
+        }
+        for scenario, contender, lost, gap in [
+            ("stock", "stock", 2000, 4000.0),
+            ("migrate", "vfailover", 3, 6.0),
+        ]
+    ]
+    lines = report.table({"runs": runs}).splitlines()
+    heading = next(line for line in lines if line.startswith("lost"))
+    assert heading.split()[-2:] == ["stock", "vfailover"]
+    row = next(line for line in lines if line.startswith("  client > guest  whole"))
+    assert row.split()[4:] == ["2000", "(4000,", "7)", "3", "(6,", "7)"]
+    assert "lost (gap" not in report.table({"runs": runs[:1]})
 
 
 def test_table_of_a_failure() -> None:

@@ -4,7 +4,8 @@
  * its directory:
  *   sent.csv       sequence,send time           frames from the client to the guest
  *   delivered.csv  sequence                     those that the guest received, in its order
- *   received.csv   sequence,receive time,links  frames from the guest
+ *   received.csv   sequence,receive time,links,received  frames from the guest; the last two are
+ *                                                        its links and how many frames it received
  *   tcp.csv        send time,echo time          messages on the TCP connection; no echo: empty
  *   summary        name=value lines
  * Times are the client's CLOCK_MONOTONIC in microseconds. On standard output: "started" once
@@ -36,6 +37,7 @@ struct arrival {
     uint64_t us;
     uint32_t sequence;
     uint32_t links;
+    uint32_t received;
 };
 
 struct client {
@@ -139,7 +141,7 @@ static void receive_frames(struct client *client)
         client->arrivals =
             grow(client->arrivals, client->arrival_count, sizeof(client->arrivals[0]));
         arrival = &client->arrivals[client->arrival_count++];
-        *arrival = (struct arrival){now_us(), frame.sequence, frame.links};
+        *arrival = (struct arrival){now_us(), frame.sequence, frame.links, frame.received};
         if (!client->started) {
             puts("started");
             client->started = true;
@@ -217,8 +219,8 @@ static void write_own_records(const struct client *client)
     for (size_t i = 0; i < client->arrival_count; i++) {
         const struct arrival *arrival = &client->arrivals[i];
 
-        fprintf(file, "%" PRIu32 ",%" PRIu64 ",%" PRIu32 "\n", arrival->sequence, arrival->us,
-                arrival->links);
+        fprintf(file, "%" PRIu32 ",%" PRIu64 ",%" PRIu32 ",%" PRIu32 "\n", arrival->sequence,
+                arrival->us, arrival->links, arrival->received);
     }
     close_result(file);
 

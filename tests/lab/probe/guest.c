@@ -79,6 +79,7 @@ static void send_frame(struct guest *guest)
         return;
     }
     guest->skipped += (uint32_t)(ticks - 1);
+    guest->frame.received = received_count;
     guest->frame.sender_us = now_us();
     /* A frame that the kernel refuses keeps its number: for the flow it is lost like any other. */
     sendto(guest->polls[SLOT_DATA].fd, &guest->frame, sizeof(guest->frame), MSG_DONTWAIT,

@@ -33,8 +33,8 @@ enum {
 struct frame {
     uint32_t magic;
     uint32_t sequence;
-    uint32_t links; /* LINK_*, from the guest only */
-    uint32_t reserved;
+    uint32_t links;     /* LINK_*, from the guest only */
+    uint32_t received;  /* frames that came in so far, from the guest only */
     uint64_t sender_us; /* sender's CLOCK_MONOTONIC */
     uint8_t padding[40];
 };
