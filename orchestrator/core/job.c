@@ -282,6 +282,23 @@ static void undo_step(VfoJob *job)
     step->undo(job, g_task_new(NULL, job->cancellable, on_undone, job));
 }
 
+static GError *cancelled_error(VfoJob *job)
+{
+    return g_error_new(G_IO_ERROR, G_IO_ERROR_CANCELLED, "job %s of VM %s was cancelled", job->id,
+                       job->vm);
+}
+
+static void give_up(VfoJob *job, GError *error)
+{
+    g_clear_error(&job->error);
+    job->error = error;
+    /* A VM that has not moved is not degraded. */
+    job->degraded = FALSE;
+    job->state = VFO_JOB_UNDOING;
+    tell(job, NULL);
+    undo_step(job);
+}
+
 static void on_ran(GObject *source, GAsyncResult *result, gpointer data)
 {
     VfoJob *job = data;
@@ -292,22 +309,24 @@ static void on_ran(GObject *source, GAsyncResult *result, gpointer data)
         end(job, VFO_RESULT_OK, NULL);
         if (step->flags & VFO_STEP_COMMITS)
             job->undo_floor = job->present + 1;
+        /* The listener may cancel as well, when nothing waits. */
+        if (job->cancel_wanted && job->undo_floor == 0) {
+            give_up(job, cancelled_error(job));
+            return;
+        }
         job->present++;
         run_step(job);
         return;
     }
     explain(job, step->deadline, &error);
     end(job, job->cancel_wanted ? VFO_RESULT_CANCELLED : VFO_RESULT_FAILED, error);
-    g_clear_error(&job->error);
-    job->error = g_steal_pointer(&error);
-    job->state = VFO_JOB_UNDOING;
-    tell(job, NULL);
-    undo_step(job);
+    give_up(job, g_steal_pointer(&error));
 }
 
 static void run_step(VfoJob *job)
 {
     const VfoStep *step;
+    GTask *task;
 
     if (job->present == job->n_steps) {
         finish(job);
@@ -315,12 +334,21 @@ static void run_step(VfoJob *job)
     }
     step = &job->steps[job->present];
     begin(job, FALSE);
-    step->run(job, g_task_new(NULL, job->cancellable, on_ran, job));
+    task = g_task_new(NULL, job->cancellable, on_ran, job);
+    /* A VM that has moved has moved, even if the deadline passes before the loop turns. */
+    if (step->flags & VFO_STEP_COMMITS)
+        g_task_set_check_cancellable(task, FALSE);
+    step->run(job, task);
 }
 
 void vfo_job_run(VfoJob *job)
 {
     vfo_job_ref(job);
+    if (job->cancel_wanted) {
+        job->error = cancelled_error(job);
+        finish(job);
+        return;
+    }
     run_step(job);
 }
 
@@ -364,7 +392,7 @@ void vfo_job_degrade(VfoJob *job, const char *reason)
 void vfo_job_add_record(VfoJob *job, VfoRecord *record)
 {
     /* The present step's record is the engine's own, whatever another daemon calls itself. */
-    if (g_str_equal(record->host, job->host) || job->records->len >= MAX_RECORDS) {
+    if (g_str_equal(record->host, job->host)) {
         vfo_record_free(record);
         return;
     }
@@ -378,6 +406,10 @@ void vfo_job_add_record(VfoJob *job, VfoRecord *record)
             tell(job, record);
             return;
         }
+    }
+    if (job->records->len >= MAX_RECORDS) {
+        vfo_record_free(record);
+        return;
     }
     /* In the order of arrival: the two hosts' clocks may differ. */
     g_ptr_array_add(job->records, record);

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The stopwatch: own time is neither sleep in poll(2) nor time spent outside. */
+#include "core/core.h"
+
+#define SPAN_US 50000
+/* What a loaded machine may add to a short stretch of own work. */
+#define SLACK_US (SPAN_US / 2)
+
+static void work(gint64 us)
+{
+    gint64 until = g_get_monotonic_time() + us;
+
+    while (g_get_monotonic_time() < until)
+        ;
+}
+
+static gboolean quit(gpointer loop)
+{
+    g_main_loop_quit(loop);
+    return G_SOURCE_REMOVE;
+}
+
+static void test_own_work(void)
+{
+    gint64 before = vfo_stopwatch_own_us();
+    gint64 own;
+
+    work(SPAN_US);
+    own = vfo_stopwatch_own_us() - before;
+    g_assert_cmpint(own, >=, SPAN_US);
+}
+
+static void test_poll(void)
+{
+    g_autoptr(GMainLoop) loop = g_main_loop_new(NULL, FALSE);
+    gint64 start = g_get_monotonic_time();
+    gint64 before = vfo_stopwatch_own_us();
+
+    g_timeout_add(SPAN_US / 1000, quit, loop);
+    g_main_loop_run(loop);
+    g_assert_cmpint(g_get_monotonic_time() - start, >=, SPAN_US - 1000);
+    g_assert_cmpint(vfo_stopwatch_own_us() - before, <, SLACK_US);
+}
+
+static void test_outside(void)
+{
+    gint64 before = vfo_stopwatch_own_us();
+
+    vfo_stopwatch_begin_outside();
+    work(SPAN_US);
+    vfo_stopwatch_end_outside();
+    g_assert_cmpint(vfo_stopwatch_own_us() - before, <, SLACK_US);
+}
+
+static void test_nested(void)
+{
+    gint64 before = vfo_stopwatch_own_us();
+    gint64 own;
+
+    vfo_stopwatch_begin_outside();
+    vfo_stopwatch_begin_outside();
+    work(SPAN_US);
+    vfo_stopwatch_end_outside();
+    work(SPAN_US);
+    vfo_stopwatch_end_outside();
+    own = vfo_stopwatch_own_us() - before;
+    /* Counted once, not twice: that would make it negative. */
+    g_assert_cmpint(own, >=, 0);
+    g_assert_cmpint(own, <, SLACK_US);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_assert_cmpint(vfo_stopwatch_own_us(), ==, 0);
+    vfo_stopwatch_install(NULL);
+    g_test_add_func("/stopwatch/own-work", test_own_work);
+    g_test_add_func("/stopwatch/poll", test_poll);
+    g_test_add_func("/stopwatch/outside", test_outside);
+    g_test_add_func("/stopwatch/nested", test_nested);
+    return g_test_run();
+}
