@@ -115,6 +115,7 @@ def _one(name: str, contender_name: str, directory: Path) -> int:
     contender = ALL[contender_name]()
     started = time.monotonic()
     try:
+        contender.check()
         with Lab(directory, vfs=getattr(scenario, "VFS", 4)) as lab:
             lab.say("hosts are up")
             test = Run(name, lab, contender)
@@ -142,6 +143,11 @@ def _shell(arguments: argparse.Namespace) -> int:
 
 def _stay(contender_name: str, directory: Path) -> int:
     contender = ALL[contender_name]()
+    try:
+        contender.check()
+    except LabError as error:
+        print(f"lab: {error}", file=sys.stderr)
+        return 1
     with Lab(directory) as lab:
         lab.say("hosts are up")
         contender.prepare(lab)

@@ -23,6 +23,9 @@ class Contender(ABC):
 
     name: str
 
+    def check(self) -> None:
+        """LabError if something that it needs is not on this machine."""
+
     def prepare(self, lab: Lab) -> None:
         """Set up the hosts, before any guest is there."""
 

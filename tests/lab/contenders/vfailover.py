@@ -30,10 +30,12 @@ class Vfailover(Contender):
         self.daemons: dict[str, Background] = {}
         self._own_us = 0
 
-    def prepare(self, lab: Lab) -> None:
+    def check(self) -> None:
         for program in (paths.DAEMON, paths.COMMAND):
             if not program.exists():
-                raise LabError(f"{program} is not there: build it first (meson compile -C build)")
+                raise LabError(f"{program} is not there: build it first with scripts/build")
+
+    def prepare(self, lab: Lab) -> None:
         pki = certificates.directory([host.name for host in lab.hosts])
         for host in lab.hosts:
             certificates.install(host, pki)
