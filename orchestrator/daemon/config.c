@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "daemon/daemon.h"
 
-#include <math.h>
 #include <net/if.h>
 
 #define DEFAULT_PORT  16516
@@ -77,6 +76,8 @@ static gboolean check_keys(const Reader *r, const char *group, guint row, GError
     g_auto(GStrv) keys = g_key_file_get_keys(r->file, group, NULL, NULL);
 
     for (guint i = 0; keys && keys[i]; i++) {
+        g_autoptr(GError) why = NULL;
+        g_autofree char *value = NULL;
         gboolean found = FALSE;
 
         if (g_str_equal(known[row].group, "deadlines"))
@@ -86,6 +87,11 @@ static gboolean check_keys(const Reader *r, const char *group, guint row, GError
         if (!found)
             return fail(r, group, keys[i], error,
                         "there is no such setting; see vfailoverd.conf(5)");
+        /* A value that cannot be read must not pass for one that was not given. */
+        value = g_key_file_get_string(r->file, group, keys[i], &why);
+        if (why)
+            return fail(r, group, keys[i], error,
+                        "the value is not UTF-8 text, or has a '\\' that begins no escape");
     }
     return TRUE;
 }
@@ -152,6 +158,13 @@ static gboolean is_ports(const char *text)
            g_ascii_string_to_unsigned(ends[1], 10, first, 65535, &last, NULL);
 }
 
+static gboolean check_path(const Reader *r, const char *group, const char *key, const char *path,
+                           GError **error)
+{
+    return g_path_is_absolute(path) ||
+           fail(r, group, key, error, "'%s' is not a path that begins with '/'", path);
+}
+
 static gboolean read_daemon(const Reader *r, VfoConfig *config, GError **error)
 {
     guint64 port = DEFAULT_PORT;
@@ -165,7 +178,9 @@ static gboolean read_daemon(const Reader *r, VfoConfig *config, GError **error)
         return fail(r, "daemon", "name", error, "'%s' is not a host name", config->name);
     if (!g_hostname_is_ip_address(config->listen))
         return fail(r, "daemon", "listen", error, "'%s' is not an IP address", config->listen);
-    if (!read_number(r, "daemon", "port", 1, 65535, &port, error))
+    if (!check_path(r, "daemon", "socket", config->socket, error) ||
+        !check_path(r, "daemon", "qmp-dir", config->qmp_dir, error) ||
+        !read_number(r, "daemon", "port", 1, 65535, &port, error))
         return FALSE;
     config->port = (guint16)port;
     return TRUE;
@@ -211,19 +226,32 @@ static gboolean read_deadlines(const Reader *r, VfoConfig *config, GError **erro
         if (!text)
             continue;
         seconds = g_ascii_strtod(text, &rest);
-        if (rest == text || *rest || !isfinite(seconds) || seconds < 0.001 || seconds > 86400)
+        if (rest == text || *rest || !(seconds >= 0.001 && seconds <= 86400))
             return fail(r, "deadlines", key, error,
                         "'%s' is not a time from 0.001 to 86400 seconds", text);
-        config->policy.deadline_ms[i] = (guint)lround(seconds * 1000);
+        config->policy.deadline_ms[i] = (guint)(seconds * 1000 + 0.5);
     }
     return TRUE;
+}
+
+/* The name of the network that has @pf; NULL: none. */
+static const char *network_of(const GPtrArray *networks, const char *pf)
+{
+    for (guint i = 0; i < networks->len; i++) {
+        const VfoNetwork *network = g_ptr_array_index(networks, i);
+
+        if (g_strv_contains((const char *const *)network->pfs, pf))
+            return network->name;
+    }
+    return NULL;
 }
 
 static gboolean read_network(const Reader *r, const char *group, VfoConfig *config, GError **error)
 {
     g_autoptr(VfoNetwork) network = g_new0(VfoNetwork, 1);
+    const char *other;
 
-    network->name = g_strstrip(g_strdup(group + strlen("network ")));
+    network->name = g_strdup(group + strlen("network "));
     network->pfs = g_key_file_get_string_list(r->file, group, "pf", NULL, NULL);
     network->bridge = read_string(r, group, "bridge", NULL);
     if (!is_name(network->name))
@@ -234,6 +262,10 @@ static gboolean read_network(const Reader *r, const char *group, VfoConfig *conf
         g_strstrip(network->pfs[i]);
         if (!network->pfs[i][0] || strlen(network->pfs[i]) >= IF_NAMESIZE)
             return fail(r, group, "pf", error, "'%s' is not an interface name", network->pfs[i]);
+        other = network_of(config->networks, network->pfs[i]);
+        if (other)
+            return fail(r, group, "pf", error, "%s is in network '%s' already", network->pfs[i],
+                        other);
     }
     if (!network->bridge || !network->bridge[0] || strlen(network->bridge) >= IF_NAMESIZE)
         return fail(r, group, "bridge", error, "name the bridge that the PF is a port of");
@@ -247,7 +279,7 @@ static gboolean read_peer(const Reader *r, const char *group, VfoConfig *config,
     guint64 port = DEFAULT_PORT;
 
     g_ptr_array_add(config->peers, peer);
-    peer->name = g_strstrip(g_strdup(group + strlen("peer ")));
+    peer->name = g_strdup(group + strlen("peer "));
     peer->address = read_string(r, group, "address", peer->name);
     if (!is_name(peer->name))
         return fail(r, group, NULL, error, "'%s' is not a host name", peer->name);
@@ -262,7 +294,7 @@ static gboolean read_peer(const Reader *r, const char *group, VfoConfig *config,
     return TRUE;
 }
 
-static void read_tls(const Reader *r, VfoConfig *config)
+static gboolean read_tls(const Reader *r, VfoConfig *config, GError **error)
 {
     VfoTlsFiles *tls = &config->tls;
 
@@ -271,15 +303,19 @@ static void read_tls(const Reader *r, VfoConfig *config)
     tls->server_key = read_string(r, "tls", "server-key", "/etc/pki/vfailover/serverkey.pem");
     tls->client_cert = read_string(r, "tls", "client-cert", "/etc/pki/vfailover/clientcert.pem");
     tls->client_key = read_string(r, "tls", "client-key", "/etc/pki/vfailover/clientkey.pem");
+    return check_path(r, "tls", "ca", tls->ca, error) &&
+           check_path(r, "tls", "server-cert", tls->server_cert, error) &&
+           check_path(r, "tls", "server-key", tls->server_key, error) &&
+           check_path(r, "tls", "client-cert", tls->client_cert, error) &&
+           check_path(r, "tls", "client-key", tls->client_key, error);
 }
 
 static gboolean read_all(const Reader *r, VfoConfig *config, GError **error)
 {
     g_auto(GStrv) groups = g_key_file_get_groups(r->file, NULL);
 
-    if (!check_names(r, error) || !read_daemon(r, config, error))
+    if (!check_names(r, error) || !read_daemon(r, config, error) || !read_tls(r, config, error))
         return FALSE;
-    read_tls(r, config);
     for (guint i = 0; groups[i]; i++) {
         if (g_str_has_prefix(groups[i], "network ") && !read_network(r, groups[i], config, error))
             return FALSE;
