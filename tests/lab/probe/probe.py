@@ -7,10 +7,13 @@ import threading
 import time
 from pathlib import Path
 
-from .. import paths, process
+from .. import clock, paths, process
 from ..errors import DeadlineError, LabError
 
 NAME = "vflab-probe"
+
+# A new interface of igbvf shows a carrier for a moment before it has looked for one.
+STABLE_US = 500_000
 SOURCES = Path(__file__).resolve().parent
 
 STANDBY, STANDBY_CARRIER, PRIMARY, PRIMARY_CARRIER = 1, 2, 4, 8
@@ -31,6 +34,20 @@ def program() -> Path:
     subprocess.run(command, check=True)
     temporary.rename(own)
     return own
+
+
+def shown_since(changes: list[tuple[int, int]], flags: int, after_us: int) -> int | None:
+    """Since when all these flags have been shown, up to now; None if they are not.
+
+    `changes` are times and the flags from then on. What was before `after_us` does not count.
+    """
+    since: int | None = None
+    for us, shown in changes:
+        if shown & flags != flags:
+            since = None
+        elif since is None:
+            since = us
+    return None if since is None else max(since, after_us)
 
 
 class Traffic:
@@ -72,29 +89,22 @@ class Traffic:
             self._changed.notify_all()
 
     def wait_links(self, what: str, flags: int, seconds: float, after_us: int = 0) -> int:
-        """Wait for a frame after that time in which the guest shows all these flags.
+        """Wait until, after that time, the guest shows all these flags and goes on doing so.
 
-        Returns when it came, in microseconds.
+        Returns when the first such frame came, in microseconds.
         """
-
-        def find() -> int | None:
-            current = 0
-            for us, links in self._links:
-                if us > after_us:
-                    if current & flags == flags:
-                        return after_us
-                    if links & flags == flags:
-                        return us
-                current = links
-            return None
-
         deadline = time.monotonic() + seconds
         with self._changed:
-            while (found := find()) is None and not self._ended and time.monotonic() < deadline:
-                self._changed.wait(deadline - time.monotonic())
-        if found is None:
-            raise DeadlineError(f"{what}: not within {seconds:g} s")
-        return found
+            while not self._ended and (left := deadline - time.monotonic()) > 0:
+                found = shown_since(self._links, flags, after_us)
+                if found is None:
+                    self._changed.wait(left)
+                    continue
+                lasted = clock.now_us() - found
+                if lasted >= STABLE_US:
+                    return found
+                self._changed.wait((STABLE_US - lasted) / 1_000_000)
+        raise DeadlineError(f"{what}: not within {seconds:g} s")
 
     def observe(self, seconds: float) -> None:
         """Let the traffic flow for that long, undisturbed: the run's baseline."""
