@@ -75,8 +75,8 @@ VfoOp *vfo_op_begin(VfoQmpVm *vm, GTask *task, VfoOpEvent event, const char *for
     va_end(args);
     state = vfo_vm_state(&vm->base);
     if (state) {
-        vfo_task_fail(
-            task, g_error_new(VFO_ERROR, VFO_ERROR_CLOSED, "cannot %s: %s", what, state->message));
+        vfo_task_fail(task, g_error_new(VFO_ERROR, VFO_ERROR_CLOSED, "cannot %s: %s", what,
+                                        vfo_qmp_vm_reason(vm, state)));
         return NULL;
     }
 
@@ -181,11 +181,11 @@ void vfo_op_fail(VfoOp *op, VfoError code, const char *format, ...)
 
 void vfo_op_fail_because(VfoOp *op, const GError *error)
 {
-    GError *copy = g_error_copy(error);
-
     if (error->domain == VFO_ERROR)
-        g_prefix_error(&copy, "cannot %s: ", op->what);
-    op_fail(op, copy);
+        op_fail(op, g_error_new(VFO_ERROR, error->code, "cannot %s: %s", op->what,
+                                vfo_qmp_vm_reason(op->vm, error)));
+    else
+        op_fail(op, g_error_copy(error));
 }
 
 static gpointer copy_op(gconstpointer op, gpointer data)
@@ -212,7 +212,7 @@ void vfo_op_fail_all(VfoQmpVm *vm, const GError *error)
 
     for (guint i = 0; i < ops->len; i++)
         vfo_op_fail(g_ptr_array_index(ops, i), VFO_ERROR_CLOSED,
-                    "%s; if QEMU has exited, its log says why", error->message);
+                    "%s; if QEMU has exited, its log says why", vfo_qmp_vm_reason(vm, error));
 }
 
 gboolean vfo_op_is_answer(const GError *error)

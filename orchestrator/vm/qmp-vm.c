@@ -34,6 +34,13 @@ static const VfoVmOps qmp_vm_ops = {
 
 /* ------------------------------------------------------------ what it knows */
 
+const char *vfo_qmp_vm_reason(const VfoQmpVm *vm, const GError *error)
+{
+    g_autofree char *prefix = g_strdup_printf("VM '%s': ", vm->base.name);
+
+    return error->message + (g_str_has_prefix(error->message, prefix) ? strlen(prefix) : 0);
+}
+
 const char *vfo_qmp_vm_take_status(VfoOp *op, json_object *answer)
 {
     g_autoptr(GError) error = NULL;
@@ -186,7 +193,8 @@ static void on_first_capabilities(VfoOp *op, json_object *value, const GError *e
 {
     /* Refused while a migration is under way; migrate and listen ask again. */
     if (error && vfo_op_is_answer(error))
-        g_message("VM '%s' does not report migrations yet: %s", op->vm->base.name, error->message);
+        g_message("VM '%s' does not report migrations yet: %s", op->vm->base.name,
+                  vfo_qmp_vm_reason(op->vm, error));
     op->vm->events = !error;
     vfo_op_ask(op, "query-status", NULL, on_first_status, NULL);
 }

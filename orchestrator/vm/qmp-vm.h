@@ -54,6 +54,9 @@ VfoQmpVm *vfo_qmp_vm_new(const char *name, const char *path, VfoQmpVmMoved moved
 /** vfo_qmp_vm_close: the socket file has gone: every op fails, now and later. */
 void vfo_qmp_vm_close(VfoQmpVm *vm);
 
+/** vfo_qmp_vm_reason: the text of @error without the VM's name in front, for a sentence that
+ *  has named it. Borrowed from @error. */
+const char *vfo_qmp_vm_reason(const VfoQmpVm *vm, const GError *error);
 /** vfo_qmp_vm_take_status: the RunState in an answer to query-status, which @op's VM now has.
  *  NULL: the answer is malformed; the op has failed. */
 const char *vfo_qmp_vm_take_status(VfoOp *op, json_object *answer);

@@ -214,8 +214,8 @@ VfoVm *vfo_vms_get(VfoVms *vms, const char *name, GError **error)
     state = vfo_vm_state(&vm->base);
     if (state) {
         g_set_error(error, VFO_ERROR, VFO_ERROR_CLOSED,
-                    "VM '%s' does not answer on %s/%s" SUFFIX ": %s; is its QEMU running?", name,
-                    vms->directory, name, state->message);
+                    "VM '%s' does not answer on %s/%s" SUFFIX ": %s", name, vms->directory, name,
+                    vfo_qmp_vm_reason(vm, state));
         return NULL;
     }
     return &vm->base;
