@@ -359,7 +359,7 @@ VfoControl *vfo_control_new(const VfoControlArgs *args, GError **error)
     VfoControl *control = g_new0(VfoControl, 1);
 
     control->args = *args;
-    control->peers = g_hash_table_new(NULL, NULL);
+    control->peers = g_hash_table_new_full(NULL, NULL, NULL, (GDestroyNotify)vfo_peer_free);
     control->server = vfo_qmp_server_new("vfailover", commands, control);
     control->service = g_socket_service_new();
     g_signal_connect(control->service, "incoming", G_CALLBACK(on_incoming), control);

@@ -92,4 +92,6 @@ typedef struct {
 
 /** vfo_control_new: listens on the configured control socket, replacing a stale one. */
 VfoControl *vfo_control_new(const VfoControlArgs *args, GError **error);
+/** vfo_control_free: also ends the connections to other hosts of jobs under way, which must not
+ *  go on after it. */
 void vfo_control_free(VfoControl *control);
