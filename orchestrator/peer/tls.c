@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "peer/tls.h"
+
+#include "peer/wire.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+
+static GError *file_error(const char *what, const char *file, const GError *error)
+{
+    return g_error_new(VFO_ERROR,
+                       g_error_matches(error, G_FILE_ERROR, G_FILE_ERROR_NOENT)
+                           ? VFO_ERROR_NOT_FOUND
+                           : VFO_ERROR_INVALID,
+                       "the [tls] group's %s in %s cannot be used: %s", what, file, error->message);
+}
+
+static GTlsDatabase *load_ca(const char *file, GError **error)
+{
+    g_autofree char *path = g_canonicalize_filename(file, NULL);
+    g_autoptr(GError) reason = NULL;
+    GList *list = g_tls_certificate_list_new_from_file(path, &reason);
+    GTlsDatabase *database = NULL;
+
+    /* The database takes a file without certificates for an empty list of CAs. */
+    if (!list && !reason)
+        reason = g_error_new_literal(G_TLS_ERROR, G_TLS_ERROR_BAD_CERTIFICATE,
+                                     "there is no PEM certificate in it");
+    g_list_free_full(list, g_object_unref);
+    if (!reason)
+        database = g_tls_file_database_new(path, &reason);
+    if (!database)
+        g_propagate_error(error, file_error("CA", file, reason));
+    return database;
+}
+
+gboolean vfo_tls_load(const char *ca, const char *cert, const char *key, GTlsDatabase **database,
+                      GTlsCertificate **certificate, GError **error)
+{
+    g_autoptr(GTlsDatabase) trusted = NULL;
+    g_autoptr(GTlsCertificate) own = NULL;
+    g_autoptr(GError) reason = NULL;
+
+    if (!g_tls_backend_supports_tls(g_tls_backend_get_default())) {
+        g_set_error_literal(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED,
+                            "GLib has no TLS back end: install glib-networking");
+        return FALSE;
+    }
+    trusted = load_ca(ca, error);
+    if (!trusted)
+        return FALSE;
+    own = g_tls_certificate_new_from_files(cert, key, &reason);
+    if (!own) {
+        g_autofree char *files = g_strdup_printf("%s (key %s)", cert, key);
+
+        g_propagate_error(error, file_error("certificate", files, reason));
+        return FALSE;
+    }
+    *database = g_steal_pointer(&trusted);
+    *certificate = g_steal_pointer(&own);
+    return TRUE;
+}
+
+char *vfo_tls_subject(GTlsCertificate *certificate)
+{
+    g_autofree char *subject = NULL;
+
+    if (certificate)
+        subject = g_tls_certificate_get_subject_name(certificate);
+    return vfo_wire_text(subject ? subject : "no subject");
+}
+
+char *vfo_tls_flaws(GTlsCertificateFlags flags, GTlsCertificate *certificate, const char *name,
+                    const char *ca)
+{
+    g_autofree char *subject = vfo_tls_subject(certificate);
+    g_autoptr(GString) text = g_string_new(NULL);
+
+    g_string_append_printf(text, "the certificate %s was not accepted:", subject);
+    if (flags & G_TLS_CERTIFICATE_UNKNOWN_CA)
+        g_string_append_printf(text, " it is not signed by the CA in %s;", ca);
+    if (flags & G_TLS_CERTIFICATE_BAD_IDENTITY)
+        g_string_append_printf(text, " it does not carry the name '%s';", name ? name : "");
+    if (flags & G_TLS_CERTIFICATE_NOT_ACTIVATED)
+        g_string_append(text, " it is not valid yet: check both hosts' clocks;");
+    if (flags & G_TLS_CERTIFICATE_EXPIRED)
+        g_string_append(text, " it has expired;");
+    if (flags & G_TLS_CERTIFICATE_REVOKED)
+        g_string_append(text, " it has been revoked;");
+    if (flags & G_TLS_CERTIFICATE_INSECURE)
+        g_string_append(text, " its algorithm is insecure;");
+    if (flags & G_TLS_CERTIFICATE_GENERIC_ERROR)
+        g_string_append(text, " it cannot be verified (check its key usage);");
+    g_string_truncate(text, text->len - 1);
+    return g_string_free(g_steal_pointer(&text), FALSE);
+}
+
+void vfo_tls_tune(GSocketConnection *connection)
+{
+    static const struct {
+        int option, value;
+    } options[] = {
+        {TCP_KEEPIDLE, 10}, /* seconds */
+        {TCP_KEEPINTVL, 5},
+        {TCP_KEEPCNT, 3},
+        {TCP_USER_TIMEOUT, 25000}, /* ms, for what was sent and not acknowledged */
+    };
+    GSocket *socket = g_socket_connection_get_socket(connection);
+
+    g_socket_set_keepalive(socket, TRUE);
+    for (guint i = 0; i < G_N_ELEMENTS(options); i++) {
+        g_autoptr(GError) error = NULL;
+
+        if (!g_socket_set_option(socket, IPPROTO_TCP, options[i].option, options[i].value, &error))
+            g_warning("peer: a lost host may go unnoticed: TCP option %d: %s", options[i].option,
+                      error->message);
+    }
+}

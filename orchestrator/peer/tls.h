@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Inside peer/: certificates, and what to tell the user about them.
+ */
+#pragma once
+
+#include <gio/gio.h>
+
+#include "core/core.h"
+
+/** vfo_tls_load: reads the CA's certificates, and our own with its key. The system's trust store
+ *  is never read: it would cost megabytes, and trust strangers. */
+gboolean vfo_tls_load(const char *ca, const char *cert, const char *key, GTlsDatabase **database,
+                      GTlsCertificate **certificate, GError **error);
+
+/** vfo_tls_flaws: in words why a certificate called @subject was not accepted for the name @name
+ *  (NULL: no name was asked for) against @ca. Free with g_free(). */
+char *vfo_tls_flaws(GTlsCertificateFlags flags, GTlsCertificate *certificate, const char *name,
+                    const char *ca);
+
+/** vfo_tls_subject: the certificate's subject, fit for a log line. Free with g_free(). */
+char *vfo_tls_subject(GTlsCertificate *certificate);
+
+/** vfo_tls_tune: makes the kernel notice within some 25 s that the other host is gone. */
+void vfo_tls_tune(GSocketConnection *connection);
