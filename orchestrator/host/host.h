@@ -20,7 +20,33 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VfoNetwork, vfo_network_free)
 /**
  * vfo_host_new: the host with @networks (of VfoNetwork; reference taken). Opens
  * its netlink sockets; asks nothing yet. @leases tells generations (not owned).
- * @sysfs is "/sys", or a test's own tree.
+ * @sysfs is "/sys", or a test's own tree; the vfio groups are looked for in dev/vfio beside
+ * it. The host must outlive the tasks given to its ops.
+ *
+ * What the ops here add to what core/core.h says of them:
+ *
+ * list_vfs: a PF that cannot be read is left out with a line in the log, unless none can.
+ * Whether a vfio group is open is found out by opening it, and the kernel lets one process
+ * have it at a time: a QEMU that opens it in the same microseconds fails. A VF
+ * that a job has leased is therefore not probed here but shown as opened; read_vf does probe it.
+ *
+ * open_pf, close_pf: work on the bridge's untagged entry and on one for every VLAN of the
+ * port. That the ports are in the right VLANs is the operator's (wire->vlan is not looked at).
+ *
+ * hold: needs sch_plug, and a tap without a configured root qdisc. Call it before open_pf:
+ * to put the plug in loses what is just being sent to the tap. At most 64 MiB are kept. release
+ * gives them to the tap at once, whose ring takes as many frames as its txqueuelen
+ * (1000 unless it was changed) less those that QEMU has not read yet; what is more is dropped by
+ * the tap and counted in its tx_dropped. sch_plug can only let everything go. At 1 Gbit/s of
+ * full frames that is 12 ms of holding: for longer, 'ip link set TAP txqueuelen 10000'.
+ * The plug stays in the tap, letting everything through, until close_pf takes it out.
+ *
+ * set_vf: one attribute per request, only those that differ, the MAC address last, or
+ * first when it becomes the parking address. A driver that does not report the link state is
+ * believed when it acknowledges one.
+ *
+ * reset_vf: the kernel's reset cannot be called off: a cancelled task returns at
+ * once, but the VF shows as opened until its reset has ended.
  */
 VfoHost *vfo_host_new(GPtrArray *networks, VfoLeases *leases, const char *sysfs, GError **error);
 void vfo_host_free(VfoHost *host);

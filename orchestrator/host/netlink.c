@@ -71,20 +71,23 @@ static struct nl_sock *socket_open(int buffer_bytes, int *code)
 
 VfoNetlink *vfo_netlink_new(GError **error)
 {
-    g_autoptr(VfoNetlink) netlink = g_new0(VfoNetlink, 1);
+    VfoNetlink *netlink;
     int code;
+    struct nl_sock *query = socket_open(BUFFER_BYTES, &code);
+    struct nl_sock *change = query ? socket_open(BUFFER_BYTES, &code) : NULL;
 
-    netlink->buffer_bytes = BUFFER_BYTES;
-    netlink->query = socket_open(netlink->buffer_bytes, &code);
-    if (netlink->query)
-        netlink->change = socket_open(netlink->buffer_bytes, &code);
-    if (!netlink->change) {
+    if (!change) {
+        nl_socket_free(query);
         g_set_error(error, VFO_ERROR, VFO_ERROR_FAILED,
                     "cannot open a route netlink socket: %s (vfailoverd needs Linux 5.0 or later)",
                     nl_geterror(code));
         return NULL;
     }
-    return g_steal_pointer(&netlink);
+    netlink = g_new0(VfoNetlink, 1);
+    netlink->buffer_bytes = BUFFER_BYTES;
+    netlink->query = query;
+    netlink->change = change;
+    return netlink;
 }
 
 VfoNetlink *vfo_netlink_new_stand_in(VfoNetlinkStandIn stand_in, gpointer data)
