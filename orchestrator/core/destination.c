@@ -22,7 +22,8 @@ typedef struct {
     VfoVf *vf;     /* NULL: standby only */
     VfoWire *wire;
     char *uri;
-    gboolean waits; /* for memory to arrive */
+    gboolean parked; /* the VF, by this job */
+    gboolean waits;  /* for memory to arrive */
 } Destination;
 
 static void destination_free(gpointer data)
@@ -207,7 +208,8 @@ static gboolean lease_vf(VfoJob *job, GError **error)
         return FALSE;
     /* With the guest's address on it the VF would black-hole this host's neighbours now. */
     parked = vfo_vf_parked(d->vf);
-    return d->host->ops->set_vf(d->host, d->vf->pci, &parked, error);
+    d->parked = d->host->ops->set_vf(d->host, d->vf->pci, &parked, error);
+    return d->parked;
 }
 
 static void lease(VfoJob *job, GTask *task)
@@ -272,8 +274,12 @@ static void resume(VfoJob *job, GTask *task)
 {
     Destination *d = vfo_job_context(job);
 
+    GTask *inner = inner_task(job, task, on_resumed);
+
+    /* As for the step itself, which commits: a VM that runs here runs here. */
+    g_task_set_check_cancellable(inner, FALSE);
     d->waits = TRUE;
-    d->vm->ops->resumed(d->vm, inner_task(job, task, on_resumed));
+    d->vm->ops->resumed(d->vm, inner);
 }
 
 /* --------------------------------------------------------- open and close */
@@ -287,6 +293,18 @@ static void open_pf(VfoJob *job, GTask *task)
         d->vm->ops->announce(d->vm, d->pair, task);
     else
         vfo_task_fail(task, error);
+}
+
+/* The undo of "lease" is out of reach once the VM runs here. A VF that could not be parked
+ * stays leased: nobody may take it with a guest's address on it. */
+static void undo_open_pf(VfoJob *job, GTask *task)
+{
+    Destination *d = vfo_job_context(job);
+
+    if (d->parked)
+        undo_lease(job, task);
+    else
+        vfo_task_done(task);
 }
 
 static void close_pf(VfoJob *job, GTask *task)
@@ -329,8 +347,10 @@ static void configure(VfoJob *job, GTask *task)
     GError *error = NULL;
 
     if (!skips(job, task)) {
-        gboolean ok = set_vf(job, &d->offer->settings, &error);
+        gboolean ok;
 
+        d->parked = FALSE;
+        ok = set_vf(job, &d->offer->settings, &error);
         vfo_task_return(task, ok, error);
     }
 }
@@ -340,15 +360,12 @@ static void undo_configure(VfoJob *job, GTask *task)
     Destination *d = vfo_job_context(job);
     VfoVfSettings parked;
     GError *error = NULL;
-    gboolean ok;
 
     if (skips(job, task))
         return;
     parked = vfo_vf_parked(d->vf);
-    ok = set_vf(job, &parked, &error);
-    if (ok)
-        vfo_leases_drop(d->leases, d->vf->pci, vfo_job_id(job));
-    vfo_task_return(task, ok, error);
+    d->parked = set_vf(job, &parked, &error);
+    vfo_task_return(task, d->parked, error);
 }
 
 static void plug(VfoJob *job, GTask *task)
@@ -359,6 +376,25 @@ static void plug(VfoJob *job, GTask *task)
         d->vm->ops->plug(d->vm, d->pair, d->vf->pci, task);
 }
 
+static void on_inspected_for_unplug(GObject *source, GAsyncResult *result, gpointer data)
+{
+    GTask *task = data;
+    VfoJob *job = g_task_get_task_data(task);
+    Destination *d = vfo_job_context(job);
+    GError *error = NULL;
+    g_autoptr(VfoVmInfo) info = g_task_propagate_pointer(G_TASK(result), &error);
+    const VfoPair *ours = info ? find_standby(info, d->pair->standby) : NULL;
+
+    if (!info) {
+        vfo_task_fail(task, error);
+    } else if (!ours || !ours->primary) {
+        vfo_job_remark(job, VFO_RESULT_UNDONE, "QEMU does not have the VF");
+        vfo_task_done(task);
+    } else {
+        d->vm->ops->unplug(d->vm, d->pair, task);
+    }
+}
+
 /* A VF that the guest has but cannot use is worse than none: net_failover drops
  * what comes in on the standby while a primary is registered. */
 static void undo_plug(VfoJob *job, GTask *task)
@@ -366,7 +402,7 @@ static void undo_plug(VfoJob *job, GTask *task)
     Destination *d = vfo_job_context(job);
 
     if (!skips(job, task))
-        d->vm->ops->unplug(d->vm, d->pair, task);
+        d->vm->ops->inspect(d->vm, inner_task(job, task, on_inspected_for_unplug));
 }
 
 static void on_announced(GObject *source, GAsyncResult *result, gpointer data)
@@ -403,6 +439,7 @@ static void settle(VfoJob *job, GTask *task)
 
 #define NOTHING NULL, VFO_DEADLINE_QUERY
 
+/* A VF that stays in the guest keeps the guest's address: a primary without it is deaf. */
 static const VfoStep steps[] = {
     /* name, waits for, run, deadline, undo, its deadline, flags */
     {"inspect", "QEMU to describe the standby", inspect, VFO_DEADLINE_QUERY, NOTHING, 0},
@@ -412,12 +449,14 @@ static const VfoStep steps[] = {
     {"answer", "the source to be told", answer, VFO_DEADLINE_QUERY, NOTHING, 0},
     {"resume", "the VM to run here", resume, VFO_DEADLINE_MIGRATE, NOTHING, VFO_STEP_COMMITS},
     {"open", "the PF's filter, the bridge entry, the announcement", open_pf, VFO_DEADLINE_QUERY,
-     NOTHING, 0},
+     undo_open_pf, VFO_DEADLINE_QUERY, 0},
     {"configure", "the VF's address and settings", configure, VFO_DEADLINE_QUERY, undo_configure,
      VFO_DEADLINE_QUERY, 0},
-    {"plug", "QEMU to realize the VF", plug, VFO_DEADLINE_PLUG, undo_plug, VFO_DEADLINE_UNPLUG, 0},
+    {"plug", "QEMU to realize the VF", plug, VFO_DEADLINE_PLUG, undo_plug, VFO_DEADLINE_UNPLUG,
+     VFO_STEP_UNDO_OR_STOP},
     {"use", "the guest to receive through the VF", use, VFO_DEADLINE_USE, NOTHING, 0},
-    {"shut", "the guest's address to leave the PF", close_pf, VFO_DEADLINE_QUERY, NOTHING, 0},
+    {"shut", "the guest's address to leave the PF", close_pf, VFO_DEADLINE_QUERY, open_pf,
+     VFO_DEADLINE_QUERY, VFO_STEP_UNDO_OR_STOP},
     {"settle", "the lease to end", settle, VFO_DEADLINE_QUERY, NOTHING, 0},
 };
 

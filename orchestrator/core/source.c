@@ -19,6 +19,7 @@ typedef struct {
     VfoWire *wire;
     char *uri;
     gboolean in_guest; /* the VF is, as far as is known */
+    gboolean asked;    /* the guest, for the VF, and nobody knows what came of it */
     gboolean held;     /* frames wait on the PF side */
     gboolean diverted; /* the VF has its parking address while in the guest */
     guint hold_timer;
@@ -213,11 +214,11 @@ static void undo_open_pf(VfoJob *job, GTask *task)
     GError *error = NULL;
     gboolean ok = TRUE;
 
-    /* A guest whose VF could not be given back lives on its standby. */
-    if (s->in_guest)
+    /* A guest whose VF, or the VF's address, could not be given back lives on its standby. */
+    if (s->in_guest && !s->diverted && !s->asked)
         ok = s->args.host->ops->close_pf(s->args.host, s->wire, TRUE, &error);
     else
-        vfo_job_remark(job, VFO_RESULT_SKIPPED, "left open: the guest is on its standby");
+        vfo_job_remark(job, VFO_RESULT_SKIPPED, "left open: the guest may be on its standby");
     vfo_task_return(task, ok, error);
 }
 
@@ -245,6 +246,8 @@ static gboolean divert_frames(VfoJob *job, GError **error)
 
     if (!s->args.host->ops->hold(s->args.host, s->wire, &not_held)) {
         if (!g_error_matches(not_held, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED)) {
+            /* It may have been half done. */
+            s->held = TRUE;
             g_propagate_error(error, g_steal_pointer(&not_held));
             return FALSE;
         }
@@ -269,21 +272,19 @@ static void divert(VfoJob *job, GTask *task)
 
 static gboolean release_held(Source *s, GError **error)
 {
-    if (!s->held)
-        return TRUE;
-    s->held = FALSE;
-    return s->args.host->ops->release(s->args.host, s->wire, error);
+    /* One that fails is tried again on the way back. */
+    if (s->held)
+        s->held = !s->args.host->ops->release(s->args.host, s->wire, error);
+    return !s->held;
 }
 
 static gboolean stop_diverting(VfoJob *job, GError **error)
 {
     Source *s = vfo_job_context(job);
-    gboolean ok = TRUE;
 
     if (s->diverted)
-        ok = set_vf(job, &s->vf->settings, error);
-    s->diverted = FALSE;
-    return release_held(s, ok ? error : NULL) && ok;
+        s->diverted = !set_vf(job, &s->vf->settings, error);
+    return release_held(s, s->diverted ? NULL : error) && !s->diverted;
 }
 
 static void undo_divert(VfoJob *job, GTask *task)
@@ -323,7 +324,7 @@ static void on_unplugged(GObject *source, GAsyncResult *result, gpointer data)
 
     g_clear_handle_id(&s->hold_timer, g_source_remove);
     if (ok)
-        s->in_guest = FALSE;
+        s->in_guest = s->asked = FALSE;
     vfo_task_return(task, ok, error);
 }
 
@@ -334,6 +335,7 @@ static void unplug(VfoJob *job, GTask *task)
     if (s->held)
         s->hold_timer = g_timeout_add(vfo_job_policy(job)->deadline_ms[VFO_DEADLINE_HOLD],
                                       on_held_too_long, job);
+    s->asked = TRUE;
     s->args.vm->ops->unplug(s->args.vm, s->pair, inner_task(job, task, on_unplugged));
 }
 
@@ -371,12 +373,14 @@ static void on_inspected_for_replug(GObject *source, GAsyncResult *result, gpoin
     VfoJob *job = g_task_get_task_data(task);
     Source *s = vfo_job_context(job);
     GError *error = NULL;
+    g_autoptr(GError) not_released = NULL;
     g_autoptr(VfoVmInfo) info = g_task_propagate_pointer(G_TASK(result), &error);
 
     if (!info) {
         vfo_task_fail(task, error);
         return;
     }
+    s->asked = FALSE;
     for (guint i = 0; i < info->pairs->len; i++) {
         const VfoPair *pair = g_ptr_array_index(info->pairs, i);
 
@@ -394,11 +398,10 @@ static void on_inspected_for_replug(GObject *source, GAsyncResult *result, gpoin
         return;
     }
     s->diverted = FALSE;
-    /* The guest is on its standby: nothing may wait while the VF comes back. */
-    if (!release_held(s, &error)) {
-        vfo_task_fail(task, error);
-        return;
-    }
+    /* The guest is on its standby: nothing may wait while the VF comes back. When frames do,
+     * the VF is the guest's only way, and the undo of "divert" tries again. */
+    if (!release_held(s, &not_released))
+        g_warning("job %s: VM %s: %s", vfo_job_id(job), vfo_job_vm(job), not_released->message);
     s->args.vm->ops->plug(s->args.vm, s->pair, s->vf->pci, vfo_task_inner(task, on_replugged));
 }
 
@@ -478,11 +481,17 @@ static void migrate(VfoJob *job, GTask *task)
 static void on_migration_cancelled(GObject *source, GAsyncResult *result, gpointer data)
 {
     GTask *task = data;
-    Source *s = vfo_job_context(g_task_get_task_data(task));
+    VfoJob *job = g_task_get_task_data(task);
+    Source *s = vfo_job_context(job);
     GError *error = NULL;
-    gboolean ok = g_task_propagate_boolean(G_TASK(result), &error) &&
-                  s->args.host->ops->open_pf(s->args.host, s->wire, &error);
+    g_autoptr(GError) not_opened = NULL;
+    gboolean ok = g_task_propagate_boolean(G_TASK(result), &error);
 
+    /* The VM is here: without its PF side it needs its VF all the more. */
+    if (ok && !s->args.host->ops->open_pf(s->args.host, s->wire, &not_opened)) {
+        g_warning("job %s: VM %s: %s", vfo_job_id(job), vfo_job_vm(job), not_opened->message);
+        vfo_job_remark(job, VFO_RESULT_UNDO_FAILED, not_opened->message);
+    }
     vfo_task_return(task, ok, error);
 }
 
