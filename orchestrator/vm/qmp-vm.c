@@ -18,6 +18,11 @@ static void qmp_vm_progress(VfoVm *vm, VfoProgress *progress)
     *progress = ((VfoQmpVm *)vm)->progress;
 }
 
+static void qmp_vm_ref(VfoVm *vm)
+{
+    vfo_vm_ref(vm);
+}
+
 static const VfoVmOps qmp_vm_ops = {
     .inspect = vfo_qmp_vm_inspect,
     .unplug = vfo_qmp_vm_unplug,
@@ -30,6 +35,8 @@ static const VfoVmOps qmp_vm_ops = {
     .cancel = vfo_qmp_vm_cancel,
     .incoming_began = qmp_vm_incoming_began,
     .progress = qmp_vm_progress,
+    .ref = qmp_vm_ref,
+    .unref = vfo_vm_unref,
 };
 
 /* ------------------------------------------------------------ what it knows */
