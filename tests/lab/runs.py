@@ -11,7 +11,7 @@ from typing import Any
 from . import paths
 
 KEPT = 12
-LINES_SHOWN = 12
+LINES_SHOWN = 25
 
 
 def new(name: str) -> Path:

@@ -3,6 +3,7 @@
 
 import json
 import re
+import signal
 from typing import Any
 
 from .. import certificates, paths
@@ -89,7 +90,11 @@ class Vfailover(Contender):
             log.write(f"$ vfailover {' '.join(arguments)}\n{result.stdout}{result.stderr}")
         if check and result.status != 0:
             what = f"{host.name}: vfailover {' '.join(arguments)}"
-            raise LabError(f"{what}: exit status {result.status}: {result.stderr.strip()}")
+            text = f"{what}: exit status {result.status}: {result.stderr.strip()}"
+            for name, daemon in self.daemons.items():
+                if (status := daemon.poll()) is not None:
+                    text += f"; the daemon in {name} ended: {_ending(status)}"
+            raise LabError(text)
         return _objects(result.stdout)
 
     def start_destination(self, lab: Lab, host: Host) -> Guest:
@@ -117,6 +122,12 @@ class Vfailover(Contender):
         if found is None:
             raise LabError(f"{host.name}: the daemon does not run")
         return int(found[1])
+
+
+def _ending(status: int) -> str:
+    if status >= 0:
+        return f"exit status {status}"
+    return signal.strsignal(-status) or f"signal {-status}"
 
 
 def _objects(text: str) -> list[dict[str, Any]]:

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A guest: a QEMU inside a host, and after a migration another QEMU inside another host."""
 
-from pathlib import Path
-
 from .. import fabric, wait
 from ..errors import LabError
 from ..host import Host
