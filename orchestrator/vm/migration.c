@@ -309,14 +309,16 @@ static void on_migrate_event(VfoOp *op, const char *event, json_object *data)
 {
     const Migrate *migrate = op->state;
 
+    gboolean told = g_str_equal(event, "MIGRATION");
+
     if (!migrate->started)
         return;
-    if (g_str_equal(event, "STOP"))
-        vfo_op_done(op);
-    else if (g_str_equal(event, "MIGRATION") && is_status(op->vm->migration, over_badly))
+    if (told && is_status(op->vm->migration, over_badly))
         fail_with_reason(op);
-    else if (g_str_equal(event, "MIGRATION") && g_strcmp0(op->vm->migration, "completed") == 0)
-        vfo_op_done(op); /* a VM that was paused is not stopped again */
+    else if (g_str_equal(event, "STOP") ||
+             /* A VM that was paused before is not stopped again. */
+             (told && g_strcmp0(op->vm->migration, "completed") == 0))
+        vfo_op_done(op);
 }
 
 static void on_migrate_started(VfoOp *op, json_object *value, const GError *error, gpointer data)

@@ -40,11 +40,19 @@ static void on_progress(VfoVms *vms, VfoVm *vm, gpointer data)
     ((Fixture *)data)->moved++;
 }
 
+/* The VM is also inspected unasked, and that fails as well where a test makes it fail. */
+static gboolean is_fatal(const char *domain, GLogLevelFlags level, const char *message,
+                         gpointer data)
+{
+    return !strstr(message, "may be out of date");
+}
+
 static void set_up(Fixture *f, gconstpointer data)
 {
     g_autofree char *path = NULL;
     g_autoptr(GError) error = NULL;
 
+    g_test_log_set_fatal_handler(is_fatal, NULL); /* for one test */
     f->directory = g_dir_make_tmp("vm-XXXXXX", NULL);
     path = g_build_filename(f->directory, "web1.sock", NULL);
     f->fake = fake_new(path);
