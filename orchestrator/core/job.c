@@ -188,7 +188,8 @@ static void begin(VfoJob *job, gboolean undo)
     job->cancellable = g_cancellable_new();
     job->timer = g_timeout_add(job->policy.deadline_ms[deadline], on_deadline, job);
     g_ptr_array_add(job->records, record);
-    g_info("job %s: VM %s: %s: waits for %s", job->id, job->vm, record->step, step->waits_for);
+    g_info("job %s: VM %s: %s: waits for %s", job->id, job->vm, record->step,
+           undo ? "its end" : step->waits_for);
     tell(job, record);
 }
 
@@ -219,24 +220,29 @@ static void end(VfoJob *job, VfoResult result, const GError *error)
 static void explain(VfoJob *job, VfoDeadline deadline, GError **error)
 {
     const VfoStep *step = &job->steps[job->present];
+    double seconds;
 
     if (!job->expired)
         return;
     g_clear_error(error);
-    g_set_error(error, VFO_ERROR, VFO_ERROR_DEADLINE,
-                "VM %s: %s: %s did not happen within %.1f s (deadline '%s' in the configuration)",
-                job->vm, step->name, step->waits_for,
-                (double)job->policy.deadline_ms[deadline] / 1000, vfo_deadline_name(deadline));
+    seconds = (double)job->policy.deadline_ms[deadline] / 1000;
+    if (job->state == VFO_JOB_UNDOING)
+        g_set_error(error, VFO_ERROR, VFO_ERROR_DEADLINE,
+                    "VM %s: step '%s' could not be undone within %.1f s (deadline '%s' in the "
+                    "configuration)",
+                    job->vm, step->name, seconds, vfo_deadline_name(deadline));
+    else
+        g_set_error(error, VFO_ERROR, VFO_ERROR_DEADLINE,
+                    "VM %s: step '%s' waited %.1f s for %s (deadline '%s' in the configuration)",
+                    job->vm, step->name, seconds, step->waits_for, vfo_deadline_name(deadline));
 }
 
 static void finish(VfoJob *job)
 {
-    if (job->error && job->undo_floor > 0)
+    if (job->degraded || (job->error && job->undo_floor > 0))
         job->state = VFO_JOB_DEGRADED;
     else if (job->cancel_wanted && job->error)
         job->state = VFO_JOB_CANCELLED;
-    else if (job->degraded)
-        job->state = VFO_JOB_DEGRADED;
     else
         job->state = job->error ? VFO_JOB_FAILED : VFO_JOB_COMPLETED;
     job->ended = TRUE;

@@ -9,7 +9,7 @@
 
 #define HOST     "here"
 #define VM       "web1"
-#define SHORT_MS 20
+#define SHORT_MS 200
 /* Nothing in these tests lasts as long. */
 #define LONG_MS 60000
 /* As job.c bounds them. */
@@ -439,6 +439,9 @@ static void test_undo_deadline(void)
     g_assert_cmpstr(vfo_job_error(script.job)->message, ==, "b broke");
     record = record_of(&script, "undo b");
     g_assert_cmpint(record->result, ==, VFO_RESULT_UNDO_FAILED);
+    g_assert_nonnull(strstr(record->detail, "'b' could not be undone"));
+    /* What the step itself waits for is not what its undo waits for. */
+    g_assert_null(strstr(record->detail, "the b event"));
     g_assert_nonnull(strstr(record->detail, "'plug'"));
     g_assert_cmpint(record->duration_us, >=, (2 * SHORT_MS - 1) * 1000);
     script_clear(&script);

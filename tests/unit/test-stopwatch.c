@@ -2,7 +2,7 @@
 /* The stopwatch: own time is neither sleep in poll(2) nor time spent outside. */
 #include "core/core.h"
 
-#define SPAN_US 50000
+#define SPAN_US 200000
 /* What a loaded machine may add to a short stretch of own work. */
 #define SLACK_US (SPAN_US / 2)
 
