@@ -37,7 +37,7 @@ static int on_entry(struct nlmsghdr *message, gpointer data)
     return 0;
 }
 
-/* Drivers' own tables can only be dumped: no NIC's driver has ndo_fdb_get (Linux 6.12). The
+/* Drivers' own tables can only be dumped: only bridge and vxlan have ndo_fdb_get (Linux 6.12). The
  * kernel filters by device; what the bridge has learned on that port comes along. */
 static int filter_has(VfoNetlink *netlink, const VfoLink *pf, const VfoMac *mac, gboolean *found)
 {

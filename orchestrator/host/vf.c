@@ -6,8 +6,7 @@
 #include <linux/rtnetlink.h>
 #include <string.h>
 
-/* A PF has 65535 VFs at most by its register's width, 256 in the largest that can be bought; a
- * netlink attribute ends at 64 KiB, which is some 220 VFs. */
+/* The VFs are one netlink attribute, which ends at 64 KiB: so many never fit. */
 #define MAX_VFS 1024
 
 /* ------------------------------------------------------------- reading */
