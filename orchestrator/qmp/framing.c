@@ -5,7 +5,7 @@
 #define RESYNC 0xff
 
 /* Beyond this a message's buffers are given back rather than kept for the next one. */
-#define KEEP_BYTES (64 * 1024)
+#define KEEP_BYTES 65536
 
 struct _VfoFraming {
     json_tokener *tokener; /* has seen the message's earlier lines */

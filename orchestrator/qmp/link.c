@@ -212,7 +212,7 @@ void vfo_link_send(VfoLink *link, json_object *message)
     if (!text)
         g_error("out of memory");
     if (link->unsent->len + (link->writing ? g_bytes_get_size(link->writing) : 0) + length + 2 >
-        VFO_QMP_MAX_UNSENT) {
+        (gsize)VFO_QMP_MAX_UNSENT) {
         fail(link,
              g_error_new(VFO_ERROR, VFO_ERROR_PROTOCOL,
                          "the other end leaves more than %d bytes unread", VFO_QMP_MAX_UNSENT));

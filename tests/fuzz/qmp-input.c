@@ -6,7 +6,7 @@
  *
  *   clang -g -O1 -fsanitize=fuzzer,address,undefined -D_GNU_SOURCE -Iorchestrator \
  *     $(pkg-config --cflags gio-2.0 json-c) tests/fuzz/qmp-input.c \
- *     orchestrator/qmp/{framing,json,code}.c orchestrator/core/{error,mac,model,job}.c \
+ *     orchestrator/qmp/{framing,json,code}.c orchestrator/core/{error,mac,model,job,policy}.c \
  *     orchestrator/core/stopwatch.c orchestrator/peer/wire.c -o qmp-input \
  *     $(pkg-config --libs gio-2.0 json-c)
  *   ./qmp-input -max_total_time=600
