@@ -26,8 +26,9 @@ static gboolean on_no_answer(gpointer data)
 {
     Cli *cli = data;
 
-    cli->lost =
-        g_error_new(VFO_ERROR, VFO_ERROR_DEADLINE, "no greeting within %d s", CONNECT_SECONDS);
+    cli->lost = g_error_new(VFO_ERROR, VFO_ERROR_DEADLINE,
+                            "vfailoverd does not answer on %s within %d s; see its log",
+                            cli->socket, CONNECT_SECONDS);
     g_main_loop_quit(cli->loop);
     return G_SOURCE_CONTINUE;
 }
@@ -45,9 +46,7 @@ gboolean cli_connect(Cli *cli, const char *socket, GError **error)
     g_main_loop_run(cli->loop);
     g_source_remove(timer);
     if (cli->lost) {
-        g_set_error(error, VFO_ERROR, VFO_ERROR_CLOSED,
-                    "vfailoverd does not answer on %s: %s; is it running?", socket,
-                    cli->lost->message);
+        g_set_error_literal(error, VFO_ERROR, VFO_ERROR_CLOSED, cli->lost->message);
         return FALSE;
     }
     return TRUE;
