@@ -159,7 +159,7 @@ static int bridge_entry(VfoNetlink *netlink, const VfoLink *port, Lookup *lookup
 gboolean vfo_fdb_point(VfoNetlink *netlink, const VfoLink *port, const VfoMac *mac, VfoFdbKind kind,
                        GError **error)
 {
-    /* Replace: create alone fails once the bridge has learned the address. */
+    /* Not NLM_F_EXCL: the bridge may have learned the address already. */
     g_autoptr(VfoMessage) request =
         bridge_message(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, port, mac, kind);
     Lookup lookup = {.mac = mac};
