@@ -447,6 +447,19 @@ static void test_undo_deadline(void)
     script_clear(&script);
 }
 
+/* The deadline was the step's; its undo fails for a reason of its own. */
+static void test_deadline_then_undo_fails(void)
+{
+    Script script;
+
+    script_init(&script, abc, 3, "b", DO_WAIT, "-b", DO_FAIL, NULL);
+    vfo_job_run(script.job);
+    finish(&script, VFO_JOB_FAILED, "a b -b -a");
+    g_assert_error(vfo_job_error(script.job), VFO_ERROR, VFO_ERROR_DEADLINE);
+    assert_record(&script, "undo b", VFO_RESULT_UNDO_FAILED, "-b broke");
+    script_clear(&script);
+}
+
 /* What has happened has happened, although the deadline passed in the same moment. */
 static void test_deadline_of_a_commit(void)
 {
@@ -759,6 +772,7 @@ int main(int argc, char **argv)
     g_test_add_func("/job/undo/commits", test_commits);
     g_test_add_func("/job/deadline/step", test_deadline);
     g_test_add_func("/job/deadline/undo", test_undo_deadline);
+    g_test_add_func("/job/deadline/then-undo-fails", test_deadline_then_undo_fails);
     g_test_add_func("/job/deadline/commit", test_deadline_of_a_commit);
     g_test_add_func("/job/deadline/deaf", test_deaf_step);
     g_test_add_func("/job/cancel/everywhere", test_cancel_everywhere);

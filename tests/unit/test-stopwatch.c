@@ -58,6 +58,7 @@ static void test_nested(void)
     gint64 own;
 
     vfo_stopwatch_begin_outside();
+    work(SPAN_US);
     vfo_stopwatch_begin_outside();
     work(SPAN_US);
     vfo_stopwatch_end_outside();
