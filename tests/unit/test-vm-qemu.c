@@ -5,6 +5,7 @@
  */
 #include "fake-qemu.h"
 
+#include "qmp/qmp.h"
 #include "vm/vm.h"
 
 #include <signal.h>
@@ -195,6 +196,58 @@ static void test_hidden(Fixture *f, gconstpointer data)
     expect_error(f, VFO_ERROR_QMP_GENERIC, "cannot plug the VF 0000:01:10.0 into VM 'web1'");
 }
 
+/* HMP's port output on a second monitor: what the guest's ACPI code does to eject a device. */
+static void eject(VfoQmpClient *monitor, const char *line)
+{
+    json_object *arguments = json_object_new_object();
+
+    json_object_object_add(arguments, "command-line", json_object_new_string(line));
+    vfo_qmp_client_execute_async(monitor, "human-monitor-command", arguments, 0, NULL, NULL, NULL);
+}
+
+/* PCI hotplug through ACPI, docs/specs/acpi_pci_hotplug.rst: 0xcd0 selects the bus, a bit of
+ * 0xcc8 ejects a slot. */
+static void on_bus_number(GObject *source, GAsyncResult *result, gpointer data)
+{
+    VfoQmpClient *monitor = VFO_QMP_CLIENT(source);
+    g_autoptr(json_object) value = vfo_qmp_client_execute_finish(monitor, result, NULL);
+    g_autofree char *line = g_strdup_printf("o /w 0xcd0 %d", json_object_get_int(value));
+
+    g_assert_nonnull(value);
+    eject(monitor, line);
+    eject(monitor, "o /w 0xcc8 1");
+}
+
+static void test_unplug_ejected(Fixture *f, gconstpointer data)
+{
+    g_autofree char *path = g_build_filename(f->directory, "second", NULL);
+    g_autofree char *second = g_strdup_printf("unix:%s,server=on,wait=off", path);
+    const char *const args[] = {"-S", "-qmp", second, ROOT_PORTS, PRIMARY, STANDBY, NULL};
+    VfoVm *vm = start(f, "web1", args);
+    g_autoptr(VfoQmpClient) monitor = vfo_qmp_client_new_unix("second", path, TRUE);
+    g_autoptr(VfoVmInfo) info = inspect(f, vm);
+    g_autoptr(VfoVmInfo) after = NULL;
+    const VfoPair *pair = info->pairs->pdata[0];
+    json_object *arguments;
+
+    WAIT_UNTIL(vfo_qmp_client_is_ready(monitor));
+    vm->ops->unplug(vm, pair, new_task(f));
+    run_for(50);
+    g_assert_null(f->result);
+    arguments = json_object_new_object();
+    json_object_object_add(arguments, "path",
+                           json_object_new_string("/machine/peripheral/root2/root2"));
+    json_object_object_add(arguments, "property", json_object_new_string("acpi-pcihp-bsel"));
+    vfo_qmp_client_execute_async(monitor, "qom-get", arguments, 0, NULL, on_bus_number, NULL);
+    expect_done(f);
+    after = inspect(f, vm);
+    pair = after->pairs->pdata[0];
+    g_assert_null(pair->primary);
+    g_assert_cmpstr(pair->bus, ==, "root2");
+    vfo_qmp_client_close(monitor);
+    g_unlink(path);
+}
+
 /* Nobody in the VM answers: the unplug waits until it is given up. */
 static void test_unplug(Fixture *f, gconstpointer data)
 {
@@ -353,6 +406,7 @@ int main(int argc, char **argv)
     add("/vm-qemu/exit", test_exit);
     add("/vm-qemu/hidden", test_hidden);
     add("/vm-qemu/unplug", test_unplug);
+    add("/vm-qemu/unplug-ejected", test_unplug_ejected);
     add("/vm-qemu/migrate", test_migrate);
     add("/vm-qemu/listen-busy", test_listen_busy);
     add("/vm-qemu/migrate-paused", test_migrate_paused);
