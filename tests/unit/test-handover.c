@@ -27,7 +27,8 @@ typedef enum {
     FAULT_SILENT,  /* does nothing until it is cancelled: a deadline */
     FAULT_UNHEARD, /* does all that it should, and nobody hears of it: a deadline */
     FAULT_CANCEL,  /* the user cancels during the call */
-    N_FAULTS
+    N_FAULTS,
+    FAULT_LATE /* succeeds when it is cancelled */
 } Fault;
 
 static const char *const fault_names[] = {"none",   "refused", "broken",
@@ -62,6 +63,7 @@ struct World {
     GPtrArray *calls; /* of char * */
     Fault faults[2];
     guint fault_at[2]; /* numbers of calls */
+    guint orphan_at;   /* the source's daemon goes during this call; 0: it stays */
     gboolean cancel_refused;
     gboolean cannot_hold;
     guint vm_references;
@@ -96,6 +98,8 @@ static Fault enter(World *world, const char *format, ...)
     va_start(arguments, format);
     g_ptr_array_add(world->calls, g_strdup_vprintf(format, arguments));
     va_end(arguments);
+    if (world->orphan_at && world->orphan_at == number)
+        vfo_destination_orphaned(world->job);
     for (guint i = 0; i < G_N_ELEMENTS(world->faults); i++) {
         Fault fault = world->faults[i];
 
@@ -131,6 +135,12 @@ static gboolean leave(World *world, Fault fault, GError **error)
     return FALSE;
 }
 
+static gboolean on_cancelled_late(GCancellable *cancellable, gpointer data)
+{
+    g_task_return_boolean(data, TRUE);
+    return G_SOURCE_REMOVE;
+}
+
 static gboolean on_cancelled(GCancellable *cancellable, gpointer data)
 {
     g_assert_true(g_task_return_error_if_cancelled(data));
@@ -149,7 +159,10 @@ static gboolean spoiled(World *world, Fault fault, GTask *task)
         return TRUE;
     }
     source = g_cancellable_source_new(g_task_get_cancellable(task));
-    g_source_set_callback(source, G_SOURCE_FUNC(on_cancelled), task, g_object_unref);
+    g_source_set_callback(source,
+                          fault == FAULT_LATE ? G_SOURCE_FUNC(on_cancelled_late)
+                                              : G_SOURCE_FUNC(on_cancelled),
+                          task, g_object_unref);
     g_source_attach(source, NULL);
     return TRUE;
 }
@@ -256,10 +269,11 @@ static void vm_resumed(VfoVm *vm, GTask *task)
 {
     World *world = world_of_vm(vm);
 
-    if (spoiled(world, enter(world, "resumed"), task))
-        return;
-    world->here = TRUE;
-    vfo_task_done(task);
+    Fault fault = enter(world, "resumed");
+
+    world->here = fault == FAULT_NONE || fault == FAULT_LATE;
+    if (!spoiled(world, fault, task))
+        vfo_task_done(task);
 }
 
 static void vm_migrate(VfoVm *vm, const char *uri, guint64 max_bandwidth, guint downtime_limit_ms,
@@ -1154,6 +1168,52 @@ static guint number_of(gboolean at_source, const char *call)
     g_error("'%s' is not called", call);
 }
 
+static void start_until(World *world, const char *step)
+{
+    start(world);
+    while (!vfo_job_step(world->job) || !g_str_equal(vfo_job_step(world->job)->name, step))
+        g_main_context_iteration(NULL, TRUE);
+}
+
+/* The VF is back in the guest, but nothing shows that the guest uses it. */
+static void test_source_not_used_again(void)
+{
+    g_autoptr(World) world = world_new(TRUE);
+    guint reset = number_of(TRUE, "reset_vf " VF);
+
+    world->faults[0] = FAULT_BROKEN;
+    world->fault_at[0] = reset;
+    world->faults[1] = FAULT_REFUSED;
+    world->fault_at[1] = reset + 5;
+    run(world);
+    g_assert_cmpstr(call_at(world, reset + 5), ==, "used_vf " VF " 7");
+    assert_state(world, VFO_JOB_FAILED);
+    assert_record(world, "undo unplug", VFO_RESULT_UNDO_FAILED);
+    assert_record(world, "undo open", VFO_RESULT_SKIPPED);
+    g_assert_true(world->pf_open);
+    g_assert_true(reachable(world));
+    assert_no_lease(world);
+}
+
+/* The end of the hold is nothing to a job whose guest has answered. */
+static void test_source_hold_ends_once(void)
+{
+    g_autoptr(World) world = world_new(TRUE);
+
+    world->faults[0] = FAULT_SILENT;
+    world->fault_at[0] = number_of(TRUE, "closed_vf " VF);
+    world->policy.deadline_ms[VFO_DEADLINE_HOLD] = 50;
+    world->policy.deadline_ms[VFO_DEADLINE_CLOSE] = SHORT_MS;
+    start_until(world, "close");
+    while (!vfo_job_ended(world->job)) {
+        const VfoRecord *record = record_of(world, "close");
+
+        g_assert_true(!record->detail || record->result == VFO_RESULT_FAILED);
+        g_main_context_iteration(NULL, TRUE);
+    }
+    assert_source(world, FAULT_SILENT);
+}
+
 /* The guest does not answer: frames are held for as long as the policy says, then go to the VF. */
 static void test_source_unplug_never_ends(void)
 {
@@ -1488,14 +1548,36 @@ static void test_destination_stuck(void)
     g_assert_true(reachable(world));
 }
 
-/* ------------------------------------------------------------------ orphans */
-
-static void start_until(World *world, const char *step)
+/* Nobody takes a VF with a guest's address on it. */
+static void test_destination_not_parked(void)
 {
-    start(world);
-    while (!vfo_job_step(world->job) || !g_str_equal(vfo_job_step(world->job)->name, step))
-        g_main_context_iteration(NULL, TRUE);
+    g_autoptr(World) world = world_new(FALSE);
+
+    world->faults[0] = FAULT_BROKEN;
+    world->fault_at[0] = number_of(FALSE, "set_vf " VF " guest");
+    world->faults[1] = FAULT_REFUSED;
+    world->fault_at[1] = world->fault_at[0] + 1;
+    run(world);
+    g_assert_cmpstr(call_at(world, world->fault_at[1]), ==, "set_vf " VF " parked");
+    assert_state(world, VFO_JOB_DEGRADED);
+    g_assert_cmpstr(vfo_leases_holder(world->leases, VF), ==, JOB);
+    g_assert_true(reachable(world));
 }
+
+/* The VM resumes here in the moment in which the deadline passes. */
+static void test_destination_resumed_at_deadline(void)
+{
+    g_autoptr(World) world = world_new(FALSE);
+
+    world->faults[0] = FAULT_LATE;
+    world->fault_at[0] = number_of(FALSE, "resumed");
+    world->policy.deadline_ms[VFO_DEADLINE_MIGRATE] = 20;
+    run(world);
+    assert_state(world, VFO_JOB_COMPLETED);
+    g_assert_true(reachable(world));
+}
+
+/* ------------------------------------------------------------------ orphans */
 
 static World *waiting_for_memory(void)
 {
@@ -1533,6 +1615,20 @@ static void test_orphaned_after_memory(void)
     g_assert_true(vfo_job_cancel(world->job, NULL));
     while (!vfo_job_ended(world->job))
         g_main_context_iteration(NULL, TRUE);
+}
+
+/* An orphan does not tell a source that is gone where to migrate to. */
+static void test_orphaned_unanswered(void)
+{
+    guint set_call = number_of(FALSE, "set_vf " VF " parked");
+    g_autoptr(World) world = world_new(FALSE);
+
+    world->orphan_at = set_call;
+    world->began = TRUE;
+    run(world);
+    assert_destination(world, FAULT_CANCEL);
+    g_assert_null(world->reserved_uri);
+    g_assert_false(called(world, "resumed"));
 }
 
 static void test_orphaned_early(void)
@@ -1591,6 +1687,8 @@ int main(int argc, char **argv)
     g_test_add_func("/handover/source/lost", test_source_lost);
     g_test_add_func("/handover/source/late-cancel", test_source_late_cancel);
     g_test_add_func("/handover/source/arrives-badly", test_source_arrives_badly);
+    g_test_add_func("/handover/source/not-used-again", test_source_not_used_again);
+    g_test_add_func("/handover/source/hold-ends-once", test_source_hold_ends_once);
     g_test_add_func("/handover/source/each", test_source_each);
     g_test_add_func("/handover/source/two", test_source_two);
     g_test_add_func("/handover/destination/good", test_destination);
@@ -1602,10 +1700,14 @@ int main(int argc, char **argv)
                     test_destination_standby_only_fails);
     g_test_add_func("/handover/destination/mismatch", test_destination_mismatch);
     g_test_add_func("/handover/destination/stuck", test_destination_stuck);
+    g_test_add_func("/handover/destination/not-parked", test_destination_not_parked);
+    g_test_add_func("/handover/destination/resumed-at-deadline",
+                    test_destination_resumed_at_deadline);
     g_test_add_func("/handover/destination/each", test_destination_each);
     g_test_add_func("/handover/destination/two", test_destination_two);
     g_test_add_func("/handover/orphaned/before-memory", test_orphaned_before_memory);
     g_test_add_func("/handover/orphaned/after-memory", test_orphaned_after_memory);
+    g_test_add_func("/handover/orphaned/unanswered", test_orphaned_unanswered);
     g_test_add_func("/handover/orphaned/early", test_orphaned_early);
     g_test_add_func("/handover/orphaned/late", test_orphaned_late);
     return g_test_run();
