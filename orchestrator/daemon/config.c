@@ -77,7 +77,6 @@ static gboolean check_keys(const Reader *r, const char *group, guint row, GError
 
     for (guint i = 0; keys && keys[i]; i++) {
         g_autoptr(GError) why = NULL;
-        g_autofree char *value = NULL;
         gboolean found = FALSE;
 
         if (g_str_equal(known[row].group, "deadlines"))
@@ -88,7 +87,7 @@ static gboolean check_keys(const Reader *r, const char *group, guint row, GError
             return fail(r, group, keys[i], error,
                         "there is no such setting; see vfailoverd.conf(5)");
         /* A value that cannot be read must not pass for one that was not given. */
-        value = g_key_file_get_string(r->file, group, keys[i], &why);
+        g_free(g_key_file_get_string(r->file, group, keys[i], &why));
         if (why)
             return fail(r, group, keys[i], error,
                         "the value is not UTF-8 text, or has a '\\' that begins no escape");
