@@ -30,6 +30,7 @@ enum {
     GROW = 64 * 1024,
     ECHO_SPACING_US = 50000,
     STRAGGLERS_US = 500000, /* how long frames may still arrive after the last one was sent */
+    ECHOES_US = 60000000, /* after an outage, TCP's next try may be as far away as that was long */
     ANSWER_MS = 10000,
 };
 
@@ -301,6 +302,14 @@ static void open_sockets(struct client *client, uint32_t spacing_us)
     close(client->control);
 }
 
+/* Whether something may still come, that long after the last frame was sent. */
+static bool is_awaiting(const struct client *client, uint64_t elapsed_us)
+{
+    return elapsed_us < STRAGGLERS_US ||
+           (client->tcp_alive && client->echo_count < client->message_count &&
+            elapsed_us < ECHOES_US);
+}
+
 int client_main(struct in_addr address, uint32_t spacing_us, const char *directory)
 {
     struct client client = {
@@ -310,7 +319,7 @@ int client_main(struct in_addr address, uint32_t spacing_us, const char *directo
     enum { DATA, TCP, SIGNAL, PACER, ECHO_PACER, POLLS };
     struct pollfd polls[POLLS];
     char totals[64] = "";
-    uint64_t deadline = UINT64_MAX;
+    uint64_t stopped_us = 0;
     sigset_t signals;
 
     sigemptyset(&signals);
@@ -325,7 +334,7 @@ int client_main(struct in_addr address, uint32_t spacing_us, const char *directo
     polls[PACER] = (struct pollfd){.fd = pacer_new(spacing_us), .events = POLLIN};
     polls[ECHO_PACER] = (struct pollfd){.fd = pacer_new(ECHO_SPACING_US), .events = POLLIN};
 
-    while (now_us() < deadline) {
+    while (!client.stopping || is_awaiting(&client, now_us() - stopped_us)) {
         if (poll(polls, POLLS, client.stopping ? 20 : -1) < 0) {
             die("poll");
         }
@@ -347,13 +356,13 @@ int client_main(struct in_addr address, uint32_t spacing_us, const char *directo
         if (polls[SIGNAL].revents && !client.stopping) {
             client.stopping = true;
             polls[PACER].fd = polls[SIGNAL].fd = -1;
-            deadline = now_us() + STRAGGLERS_US;
             /* Own records first: they are worth having even if the guest cannot be reached. */
             write_own_records(&client);
             client.control = connect_tcp(&client.guest, PORT_CONTROL);
             if (!ask(client.control, "stop\n", totals, sizeof(totals))) {
                 die("stopping the guest's sender");
             }
+            stopped_us = now_us();
         }
     }
     write_own_records(&client);

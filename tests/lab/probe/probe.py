@@ -14,6 +14,8 @@ NAME = "vflab-probe"
 
 # A new interface of igbvf shows a carrier for a moment before it has looked for one.
 STABLE_US = 500_000
+
+STOP_SECONDS = 90
 SOURCES = Path(__file__).resolve().parent
 
 STANDBY, STANDBY_CARRIER, PRIMARY, PRIMARY_CARRIER = 1, 2, 4, 8
@@ -115,7 +117,7 @@ class Traffic:
     def stop(self) -> None:
         """Stop both senders and fetch what the guest recorded."""
         assert self._process is not None
-        if process.stop(self._process, 60) != 0:
+        if process.stop(self._process, STOP_SECONDS) != 0:
             log = (self.directory / "client.log").read_text().strip()
             raise LabError(f"the traffic's record is not complete: {log}")
 
