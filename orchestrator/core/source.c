@@ -21,7 +21,6 @@ typedef struct {
     gboolean in_guest; /* the VF is, as far as is known */
     gboolean asked;    /* the guest, for the VF, and nobody knows what came of it */
     gboolean held;     /* frames wait on the PF side */
-    gboolean diverted; /* the VF has its parking address while in the guest */
     guint hold_timer;
 } Source;
 
@@ -215,14 +214,14 @@ static void undo_open_pf(VfoJob *job, GTask *task)
     gboolean ok = TRUE;
 
     /* A guest whose VF, or the VF's address, could not be given back lives on its standby. */
-    if (s->in_guest && !s->diverted && !s->asked)
+    if (s->in_guest && !s->asked)
         ok = s->args.host->ops->close_pf(s->args.host, s->wire, TRUE, &error);
     else
         vfo_job_remark(job, VFO_RESULT_SKIPPED, "left open: the guest may be on its standby");
     vfo_task_return(task, ok, error);
 }
 
-/* ----------------------------------------------------------------- divert */
+/* ------------------------------------------------------------------- hold */
 
 static gboolean set_vf(VfoJob *job, const VfoVfSettings *settings, GError **error)
 {
@@ -233,39 +232,38 @@ static gboolean set_vf(VfoJob *job, const VfoVfSettings *settings, GError **erro
 }
 
 /*
- * From here on every frame for the guest takes the PF side, and waits there:
- * net_failover drops what comes in on the standby while a primary is registered
- * (Linux 6.1, net_failover_handle_frame()), and the VF stops receiving some time
- * before it is unregistered.
+ * From here on what the PF side has for the guest waits. net_failover drops what
+ * comes in on the standby while a primary is registered (Linux 6.1,
+ * net_failover_handle_frame()), and the VF stops receiving some time before it is
+ * unregistered: the frames of that time are among those that wait. So are some that
+ * the VF delivers as well; the guest gets those twice.
+ *
+ * The VF keeps the guest's address until it is out: igbvf reads its address anew when
+ * it is closed, and the guest's failover module finds the pair of a VF that goes by
+ * that address (Linux 6.1, failover_slave_unregister()).
  */
-static gboolean divert_frames(VfoJob *job, GError **error)
+static gboolean hold_frames(VfoJob *job, GError **error)
 {
     Source *s = vfo_job_context(job);
-    VfoVfSettings settings = s->vf->settings;
     g_autoptr(GError) not_held = NULL;
 
-    if (!s->args.host->ops->hold(s->args.host, s->wire, &not_held)) {
-        if (!g_error_matches(not_held, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED)) {
-            /* It may have been half done. */
-            s->held = TRUE;
-            g_propagate_error(error, g_steal_pointer(&not_held));
-            return FALSE;
-        }
+    /* One that fails may have been half done. */
+    s->held = s->args.host->ops->hold(s->args.host, s->wire, &not_held) ||
+              !g_error_matches(not_held, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED);
+    if (!not_held)
+        return TRUE;
+    if (!s->held) {
         vfo_job_remark(job, VFO_RESULT_SKIPPED, not_held->message);
         return TRUE;
     }
-    s->held = TRUE;
-    /* The guest still sends through the VF, with its own address. */
-    settings.mac = s->vf->parking;
-    settings.spoofchk = FALSE;
-    s->diverted = TRUE;
-    return set_vf(job, &settings, error);
+    g_propagate_error(error, g_steal_pointer(&not_held));
+    return FALSE;
 }
 
-static void divert(VfoJob *job, GTask *task)
+static void hold(VfoJob *job, GTask *task)
 {
     GError *error = NULL;
-    gboolean ok = divert_frames(job, &error);
+    gboolean ok = hold_frames(job, &error);
 
     vfo_task_return(task, ok, error);
 }
@@ -278,24 +276,11 @@ static gboolean release_held(Source *s, GError **error)
     return !s->held;
 }
 
-static gboolean stop_diverting(VfoJob *job, GError **error)
+static void undo_hold(VfoJob *job, GTask *task)
 {
-    Source *s = vfo_job_context(job);
-
-    if (s->diverted)
-        s->diverted = !set_vf(job, &s->vf->settings, error);
-    return release_held(s, s->diverted ? NULL : error) && !s->diverted;
-}
-
-static void undo_divert(VfoJob *job, GTask *task)
-{
-    Source *s = vfo_job_context(job);
     GError *error = NULL;
-    gboolean ok;
+    gboolean ok = release_held(vfo_job_context(job), &error);
 
-    if (!s->in_guest)
-        s->diverted = FALSE;
-    ok = stop_diverting(job, &error);
     vfo_task_return(task, ok, error);
 }
 
@@ -308,7 +293,7 @@ static gboolean on_held_too_long(gpointer data)
     g_autoptr(GError) error = NULL;
 
     s->hold_timer = 0;
-    if (!stop_diverting(job, &error))
+    if (!release_held(s, &error))
         g_warning("job %s: VM %s: %s", vfo_job_id(job), vfo_job_vm(job), error->message);
     vfo_job_remark(job, VFO_RESULT_OK,
                    "the guest took longer than the deadline 'hold': frames were no longer held");
@@ -397,9 +382,8 @@ static void on_inspected_for_replug(GObject *source, GAsyncResult *result, gpoin
         vfo_task_fail(task, error);
         return;
     }
-    s->diverted = FALSE;
     /* The guest is on its standby: nothing may wait while the VF comes back. When frames do,
-     * the VF is the guest's only way, and the undo of "divert" tries again. */
+     * the VF is the guest's only way, and the undo of "hold" tries again. */
     if (!release_held(s, &not_released))
         g_warning("job %s: VM %s: %s", vfo_job_id(job), vfo_job_vm(job), not_released->message);
     s->args.vm->ops->plug(s->args.vm, s->pair, s->vf->pci, vfo_task_inner(task, on_replugged));
@@ -420,7 +404,6 @@ static void deliver(VfoJob *job, GTask *task)
     Source *s = vfo_job_context(job);
     GError *error = NULL;
 
-    s->diverted = FALSE;
     if (!release_held(s, &error)) {
         vfo_task_fail(task, error);
         return;
@@ -543,8 +526,8 @@ static const VfoStep steps[] = {
      VFO_DEADLINE_PEER, 0},
     {"open", "the PF's filter and the bridge entry", open_pf, VFO_DEADLINE_QUERY, undo_open_pf,
      VFO_DEADLINE_QUERY, 0},
-    {"divert", "frames for the guest to be held on the PF side", divert, VFO_DEADLINE_QUERY,
-     undo_divert, VFO_DEADLINE_QUERY, 0},
+    {"hold", "frames for the guest to be held on the PF side", hold, VFO_DEADLINE_QUERY, undo_hold,
+     VFO_DEADLINE_QUERY, 0},
     {"unplug", "the guest to release the VF", unplug, VFO_DEADLINE_UNPLUG, replug,
      VFO_DEADLINE_PLUG, 0},
     {"deliver", "the held frames to be delivered", deliver, VFO_DEADLINE_QUERY, NOTHING, 0},

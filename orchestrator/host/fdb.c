@@ -126,18 +126,14 @@ gboolean vfo_fdb_close_filter(VfoNetlink *netlink, const VfoLink *pf, const VfoM
     return TRUE;
 }
 
-static VfoMessage *bridge_message(int type, int flags, const VfoLink *port, const VfoMac *mac,
-                                  VfoFdbKind kind)
+static VfoMessage *bridge_message(int type, int flags, const VfoLink *port, const VfoMac *mac)
 {
     struct ndmsg header = {.ndm_family = AF_BRIDGE,
                            .ndm_ifindex = port->index,
-                           .ndm_flags = NTF_MASTER,
+                           .ndm_flags = NTF_MASTER | NTF_STICKY,
                            .ndm_state = NUD_NOARP};
-    VfoMessage *request;
+    VfoMessage *request = vfo_netlink_message(type, flags, &header, sizeof(header));
 
-    if (kind == VFO_FDB_STICKY)
-        header.ndm_flags |= NTF_STICKY;
-    request = vfo_netlink_message(type, flags, &header, sizeof(header));
     /* Without NDA_VLAN the kernel takes every VLAN of the port, and none. */
     vfo_netlink_put(request, NDA_LLADDR, mac->octet, sizeof(mac->octet));
     return request;
@@ -156,12 +152,11 @@ static int bridge_entry(VfoNetlink *netlink, const VfoLink *port, Lookup *lookup
     return code == -ENOENT ? 0 : code;
 }
 
-gboolean vfo_fdb_point(VfoNetlink *netlink, const VfoLink *port, const VfoMac *mac, VfoFdbKind kind,
-                       GError **error)
+gboolean vfo_fdb_point(VfoNetlink *netlink, const VfoLink *port, const VfoMac *mac, GError **error)
 {
     /* Not NLM_F_EXCL: the bridge may have learned the address already. */
     g_autoptr(VfoMessage) request =
-        bridge_message(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, port, mac, kind);
+        bridge_message(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, port, mac);
     Lookup lookup = {.mac = mac};
     char text[VFO_MAC_STRLEN];
     int code = vfo_netlink_change(netlink, request);
@@ -174,12 +169,12 @@ gboolean vfo_fdb_point(VfoNetlink *netlink, const VfoLink *port, const VfoMac *m
                                 "cannot point the bridge's entry for %s at its port %s", text,
                                 port->name);
     if (!lookup.found || lookup.entry.ndm_ifindex != port->index ||
-        !(lookup.entry.ndm_state & NUD_NOARP) ||
-        ((lookup.entry.ndm_flags & NTF_STICKY) != 0) != (kind == VFO_FDB_STICKY)) {
-        g_set_error(error, VFO_ERROR, VFO_ERROR_MISMATCH,
-                    "the bridge took a %s entry for %s at its port %s but does not have it; see "
-                    "'bridge fdb show dev %s'",
-                    kind == VFO_FDB_STICKY ? "sticky" : "static", text, port->name, port->name);
+        !(lookup.entry.ndm_state & NUD_NOARP) || !(lookup.entry.ndm_flags & NTF_STICKY)) {
+        g_set_error(
+            error, VFO_ERROR, VFO_ERROR_MISMATCH,
+            "the bridge took a sticky entry for %s at its port %s but does not have it; see "
+            "'bridge fdb show dev %s'",
+            text, port->name, port->name);
         return FALSE;
     }
     return TRUE;
@@ -187,7 +182,7 @@ gboolean vfo_fdb_point(VfoNetlink *netlink, const VfoLink *port, const VfoMac *m
 
 gboolean vfo_fdb_forget(VfoNetlink *netlink, const VfoLink *port, const VfoMac *mac, GError **error)
 {
-    g_autoptr(VfoMessage) request = bridge_message(RTM_DELNEIGH, 0, port, mac, VFO_FDB_STATIC);
+    g_autoptr(VfoMessage) request = bridge_message(RTM_DELNEIGH, 0, port, mac);
     Lookup lookup = {.mac = mac, .index = port->index};
     char text[VFO_MAC_STRLEN];
     int code = vfo_netlink_change(netlink, request);

@@ -18,19 +18,12 @@ gboolean vfo_fdb_open_filter(VfoNetlink *netlink, const VfoLink *pf, const VfoMa
 gboolean vfo_fdb_close_filter(VfoNetlink *netlink, const VfoLink *pf, const VfoMac *mac,
                               GError **error);
 
-typedef enum {
-    VFO_FDB_STATIC, /* does not age, but follows the guest: a frame from @mac at another
-                       port moves it there */
-    VFO_FDB_STICKY, /* stays at its port whatever arrives where */
-} VfoFdbKind;
-
 /**
  * vfo_fdb_point: has the bridge of which @port is a port send frames for @mac to it,
- * in every VLAN of the port and without one. Replaces an entry that
- * points elsewhere or was learned.
+ * in every VLAN of the port and without one, whatever arrives where (a sticky
+ * entry). Replaces an entry that points elsewhere or was learned.
  */
-gboolean vfo_fdb_point(VfoNetlink *netlink, const VfoLink *port, const VfoMac *mac, VfoFdbKind kind,
-                       GError **error);
+gboolean vfo_fdb_point(VfoNetlink *netlink, const VfoLink *port, const VfoMac *mac, GError **error);
 
 /** vfo_fdb_forget: takes the entries that point to @port away. Nothing there is success. */
 gboolean vfo_fdb_forget(VfoNetlink *netlink, const VfoLink *port, const VfoMac *mac,

@@ -357,7 +357,7 @@ static gboolean host_open_pf(VfoHost *base, const VfoWire *wire, GError **error)
      * entry is sticky because frames that the guest still sends through its VF reach
      * the bridge at the PF's port and would draw it there.
      */
-    return vfo_fdb_point(host->netlink, &tap, &wire->mac, VFO_FDB_STICKY, error) &&
+    return vfo_fdb_point(host->netlink, &tap, &wire->mac, error) &&
            vfo_fdb_forget(host->netlink, &pf, &wire->mac, error) &&
            vfo_fdb_open_filter(host->netlink, &pf, &wire->mac, error);
 }
@@ -380,10 +380,10 @@ static gboolean host_close_pf(VfoHost *base, const VfoWire *wire, gboolean to_vf
     if (pf.index && !vfo_fdb_close_filter(host->netlink, &pf, &wire->mac, error))
         return FALSE;
     /*
-     * Static but not sticky: a guest that falls back on its standby by itself (its
-     * VF lost its link) draws the entry to the tap with its first frame.
+     * Sticky: a guest sends through its standby until its VF has a link (2.4 s with
+     * igbvf), but receives through its VF alone from the moment that it is paired.
      */
-    if (to_vf && !vfo_fdb_point(host->netlink, &pf, &wire->mac, VFO_FDB_STATIC, error))
+    if (to_vf && !vfo_fdb_point(host->netlink, &pf, &wire->mac, error))
         return FALSE;
     /* With VLANs, the tap's port may have some that the PF's has not: replacing
      * has not reached those entries. */

@@ -440,8 +440,8 @@ static gboolean host_set_vf(VfoHost *host, const char *pci, const VfoVfSettings 
     g_assert_true(vfo_leases_check(world->leases, pci, vfo_job_id(world->job), NULL));
     g_assert_true(to_guest || vfo_mac_equal(&settings->mac, &vf_of(world, pci)->parking));
     g_assert_true(!to_guest || world->here);
-    /* A VF in use loses the guest's address only while what it would have got is held. */
-    g_assert_true(to_guest || !world->in_guest || world->held);
+    /* A VF in use keeps the guest's address. */
+    g_assert_true(to_guest || !world->in_guest);
     if (has_effect(fault))
         vf_of(world, pci)->settings = *settings;
     return leave(world, fault, error);
@@ -1026,7 +1026,6 @@ static void test_source(void)
         "reserve",
         "open_pf",
         "hold",
-        "set_vf " VF " parked",
         "unplug vf0",
         "release",
         "announce net0",
@@ -1056,8 +1055,8 @@ static void test_source_cannot_hold(void)
     world->cannot_hold = TRUE;
     run(world);
     assert_state(world, VFO_JOB_COMPLETED);
-    assert_record(world, "divert", VFO_RESULT_SKIPPED);
-    g_assert_cmpstr(record_of(world, "divert")->detail, ==, "this kernel cannot hold frames");
+    assert_record(world, "hold", VFO_RESULT_SKIPPED);
+    g_assert_cmpstr(record_of(world, "hold")->detail, ==, "this kernel cannot hold frames");
     g_assert_false(called(world, "release"));
     assert_source(world, FAULT_NONE);
 }
@@ -1214,7 +1213,7 @@ static void test_source_hold_ends_once(void)
     assert_source(world, FAULT_SILENT);
 }
 
-/* The guest does not answer: frames are held for as long as the policy says, then go to the VF. */
+/* The guest does not answer: frames are held for no longer than the policy says. */
 static void test_source_unplug_never_ends(void)
 {
     g_autoptr(World) world = world_new(TRUE);
@@ -1255,7 +1254,7 @@ static void test_source_unplug_late(void)
     g_assert_true(called(world, "plug vf0 " VF));
 }
 
-/* The host cannot give the VF its address back when the hold ends, but can later. */
+/* The host cannot let go of the frames when the hold ends, but can later. */
 static void test_source_hold_ends_badly(void)
 {
     g_autoptr(World) world = world_new(TRUE);
@@ -1268,7 +1267,7 @@ static void test_source_hold_ends_badly(void)
     world->policy.deadline_ms[VFO_DEADLINE_HOLD] = 20;
     world->policy.deadline_ms[VFO_DEADLINE_UNPLUG] = SHORT_MS;
     run(world);
-    g_assert_cmpstr(call_at(world, unplug + 1), ==, "set_vf " VF " guest");
+    g_assert_cmpstr(call_at(world, unplug + 1), ==, "release");
     assert_source(world, FAULT_SILENT);
 }
 
