@@ -214,7 +214,7 @@ static void test_close_to_vf(Fixture *f, gconstpointer data)
     g_assert_true(close_pf(f, TRUE, &error));
     g_assert_no_error(error);
     assert_no_guest("tap0");
-    assert_entry("pf0", GUEST " master br0 static");
+    assert_entry("pf0", GUEST " sticky master br0 static");
     shown = output_of("bridge fdb show dev pf0");
     g_assert_null(strstr(shown, GUEST " self"));
 
