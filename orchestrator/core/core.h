@@ -133,9 +133,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VfoPair, vfo_pair_free)
 /** VfoVmInfo: a VM at one moment. Free with vfo_vm_info_free(). */
 typedef struct {
     char *name;
-    char *machine;      /* "pc-q35-10.0" */
-    char *status;       /* QEMU's RunState: "running", "inmigrate", ... */
-    GPtrArray *pairs;   /* of VfoPair */
+    char *machine;         /* "pc-q35-10.0" */
+    char *status;          /* QEMU's RunState: "running", "inmigrate", ... */
+    GPtrArray *pairs;      /* of VfoPair */
     GPtrArray *free_buses; /* of char *: hot-pluggable PCIe buses with nothing on them */
 } VfoVmInfo;
 
@@ -209,7 +209,7 @@ struct _VfoVm {
 /** VfoWire: how one pair reaches the physical network on this host. */
 typedef struct {
     char *network;
-    char *pf;     /* the PF's network interface */
+    char *pf; /* the PF's network interface */
     char *bridge;
     char *tap;
     VfoMac mac;   /* the guest's */
@@ -266,7 +266,7 @@ struct _VfoHost {
 
 /** VfoOffer: what the source tells the destination before anything is touched. */
 typedef struct {
-    char *job;     /* UUID */
+    char *job; /* UUID */
     char *vm;
     char *machine;
     VfoPair *pair; /* with the primary's id and bus; its tap and VF are the source's */
@@ -282,7 +282,8 @@ typedef struct _VfoPeer VfoPeer;
 
 /** VfoPeerOps: the destination's daemon, seen from the source. peer/ fills this in. */
 typedef struct {
-    /** Makes the destination ready for @offer. Returns the URI to migrate to. Free with g_free(). */
+    /** Makes the destination ready for @offer. Returns the URI to migrate to. Free with g_free().
+     */
     void (*reserve)(VfoPeer *peer, const VfoOffer *offer, GTask *task);
     /** Done when the destination's half of the job has ended well. */
     void (*finished)(VfoPeer *peer, GTask *task);
@@ -350,7 +351,8 @@ VfoLeases *vfo_leases_new(void);
 void vfo_leases_free(VfoLeases *leases);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VfoLeases, vfo_leases_free)
 
-/** vfo_leases_take: gives @pci to @job for @seconds. VFO_ERROR_BUSY when another job's lease stands. */
+/** vfo_leases_take: gives @pci to @job for @seconds. VFO_ERROR_BUSY when another job's lease
+ * stands. */
 gboolean vfo_leases_take(VfoLeases *leases, const char *pci, const char *job, guint seconds,
                          GError **error);
 /** vfo_leases_check: TRUE while @job may touch @pci. */
@@ -390,6 +392,8 @@ typedef struct {
     VfoStepFunc undo; /* must bear a step that was only half done; NULL: nothing to undo */
     VfoDeadline undo_deadline;
     guint flags; /* VfoStepFlags */
+    /* TRUE while the step, which is running, may not be cancelled; NULL: it always may. */
+    gboolean (*veto)(VfoJob *job);
 } VfoStep;
 
 typedef enum {
@@ -409,12 +413,12 @@ gboolean vfo_result_parse(const char *name, VfoResult *result);
 /** VfoRecord: what happened to one step, for the timeline. */
 typedef struct {
     char *step;
-    char *host;          /* the daemon that ran it */
-    gint64 start_us;     /* CLOCK_REALTIME */
+    char *host;      /* the daemon that ran it */
+    gint64 start_us; /* CLOCK_REALTIME */
     gint64 duration_us;
-    gint64 own_us;       /* of which neither QEMU's, the guest's, the kernel's nor a peer's */
+    gint64 own_us; /* of which the daemon itself was at work (vfo_stopwatch_own_us()) */
     VfoResult result;
-    char *detail;        /* an error, or a remark; NULL: none */
+    char *detail; /* an error, or a remark; NULL: none */
 } VfoRecord;
 
 void vfo_record_free(VfoRecord *record);
@@ -491,11 +495,12 @@ const VfoStep *vfo_job_step(VfoJob *job);
 
 /* ------------------------------------------------------------- hand-over */
 
-/** VfoSourceArgs: what the source's steps work on. None of it is owned; all of it must outlive the job. */
+/** VfoSourceArgs: what the source's steps work on. None of it is owned; all of it must outlive the
+ * job. */
 typedef struct {
-    VfoVm *vm;       /* not owned */
-    VfoHost *host;   /* not owned */
-    VfoPeer *peer;   /* not owned */
+    VfoVm *vm;         /* not owned */
+    VfoHost *host;     /* not owned */
+    VfoPeer *peer;     /* not owned */
     VfoLeases *leases; /* not owned */
 } VfoSourceArgs;
 
@@ -509,9 +514,9 @@ typedef struct {
     VfoVm *vm;
     VfoHost *host;
     VfoLeases *leases;
-    const VfoOffer *offer;  /* copied */
-    const char *address;    /* where QEMU shall listen; copied */
-    const char *ports;      /* copied */
+    const VfoOffer *offer; /* copied */
+    const char *address;   /* where QEMU shall listen; copied */
+    const char *ports;     /* copied */
     VfoReserved reserved;
     gpointer data;
 } VfoDestinationArgs;
@@ -526,13 +531,13 @@ void vfo_destination_orphaned(VfoJob *job);
 /* ------------------------------------------------------------- stopwatch */
 
 /**
- * vfo_stopwatch_install: makes the main loop count the time it sleeps in
- * poll(2). Once, before the loop runs.
+ * vfo_stopwatch_install: begins to count this thread's processor time, and keeps
+ * what poll(2) takes out of it. Once, before the loop runs.
  */
 void vfo_stopwatch_install(GMainContext *context);
 
-/** vfo_stopwatch_own_us: the time this process has spent awake and outside
- *  vfo_stopwatch_outside() spans, since the stopwatch was installed. */
+/** vfo_stopwatch_own_us: the processor time that this thread has used outside
+ *  poll(2) and vfo_stopwatch_outside() spans since the stopwatch was installed. */
 gint64 vfo_stopwatch_own_us(void);
 
 /** vfo_stopwatch_begin_outside: the kernel works for us from here on (a netlink request, sysfs). */

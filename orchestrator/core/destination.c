@@ -282,6 +282,15 @@ static void resume(VfoJob *job, GTask *task)
     d->vm->ops->resumed(d->vm, inner);
 }
 
+/* The source gives up, or does not, and QEMU tells; a job that ended here meanwhile would leave
+ * the VM to itself. */
+static gboolean memory_arrives(VfoJob *job)
+{
+    const Destination *d = vfo_job_context(job);
+
+    return d->waits && d->vm->ops->incoming_began(d->vm);
+}
+
 /* --------------------------------------------------------- open and close */
 
 static void open_pf(VfoJob *job, GTask *task)
@@ -441,13 +450,15 @@ static void settle(VfoJob *job, GTask *task)
 
 /* A VF that stays in the guest keeps the guest's address: a primary without it is deaf. */
 static const VfoStep steps[] = {
-    /* name, waits for, run, deadline, undo, its deadline, flags */
+    /* name, waits for, run, deadline, undo, its deadline, flags, veto */
     {"inspect", "QEMU to describe the standby", inspect, VFO_DEADLINE_QUERY, NOTHING, 0},
     {"lease", "a free VF and its wire", lease, VFO_DEADLINE_QUERY, undo_lease, VFO_DEADLINE_QUERY,
      0},
-    {"listen", "QEMU to listen for memory", listen_for_memory, VFO_DEADLINE_QUERY, NOTHING, 0},
+    {"listen", "QEMU to listen for memory", listen_for_memory, VFO_DEADLINE_QUERY, NOTHING, 0,
+     NULL},
     {"answer", "the source to be told", answer, VFO_DEADLINE_QUERY, NOTHING, 0},
-    {"resume", "the VM to run here", resume, VFO_DEADLINE_MIGRATE, NOTHING, VFO_STEP_COMMITS},
+    {"resume", "the VM to run here", resume, VFO_DEADLINE_MIGRATE, NOTHING, VFO_STEP_COMMITS,
+     memory_arrives},
     {"open", "the PF's filter, the bridge entry, the announcement", open_pf, VFO_DEADLINE_QUERY,
      undo_open_pf, VFO_DEADLINE_QUERY, 0},
     {"configure", "the VF's address and settings", configure, VFO_DEADLINE_QUERY, undo_configure,
@@ -463,9 +474,18 @@ static const VfoStep steps[] = {
 VfoJob *vfo_destination_job(const char *host_name, const VfoDestinationArgs *args,
                             const VfoPolicy *policy)
 {
-    VfoJob *job = vfo_job_new(args->offer->job, args->vm->name, host_name, steps,
-                              G_N_ELEMENTS(steps), policy);
+    VfoPolicy patient = *policy;
     Destination *d = g_new0(Destination, 1);
+    VfoJob *job;
+
+    /* This side waits for memory from its reservation on: for all that the source does first, and
+     * for longer than the source, which is the one to give up. */
+    for (int i = 0; i < VFO_N_DEADLINES; i++) {
+        if (i != VFO_DEADLINE_MIGRATE)
+            patient.deadline_ms[VFO_DEADLINE_MIGRATE] += policy->deadline_ms[i];
+    }
+    job = vfo_job_new(args->offer->job, args->vm->name, host_name, steps, G_N_ELEMENTS(steps),
+                      &patient);
 
     d->vm = args->vm;
     d->vm->ops->ref(d->vm);
@@ -485,7 +505,6 @@ void vfo_destination_orphaned(VfoJob *job)
     Destination *d = vfo_job_context(job);
 
     d->reserved = NULL;
-    if (vfo_job_ended(job) || (d->waits && d->vm->ops->incoming_began(d->vm)))
-        return;
+    /* Refused once memory arrives. */
     vfo_job_cancel(job, NULL);
 }

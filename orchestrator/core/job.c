@@ -358,6 +358,13 @@ void vfo_job_run(VfoJob *job)
     run_step(job);
 }
 
+static gboolean is_vetoed(VfoJob *job)
+{
+    const VfoStep *step = &job->steps[job->present];
+
+    return (step->flags & VFO_STEP_NO_CANCEL) || (job->record && step->veto && step->veto(job));
+}
+
 gboolean vfo_job_cancel(VfoJob *job, GError **error)
 {
     if (job->ended) {
@@ -369,7 +376,7 @@ gboolean vfo_job_cancel(VfoJob *job, GError **error)
         g_set_error(error, VFO_ERROR, VFO_ERROR_BUSY, "job %s is already being undone", job->id);
         return FALSE;
     }
-    if (job->undo_floor > 0 || (job->steps[job->present].flags & VFO_STEP_NO_CANCEL)) {
+    if (job->undo_floor > 0 || is_vetoed(job)) {
         g_set_error(error, VFO_ERROR, VFO_ERROR_BUSY,
                     "job %s can no longer be cancelled: VM %s is moving to its new host", job->id,
                     job->vm);

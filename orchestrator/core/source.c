@@ -518,7 +518,7 @@ static void arrive(VfoJob *job, GTask *task)
  * long before: a migration that fails gives the guest its own VF back.
  */
 static const VfoStep steps[] = {
-    /* name, waits for, run, deadline, undo, its deadline, flags */
+    /* name, waits for, run, deadline, undo, its deadline, flags, veto */
     {"inspect", "QEMU to describe the pair", inspect, VFO_DEADLINE_QUERY, NOTHING, 0},
     {"lease", "the host to describe the VF and its wire", lease, VFO_DEADLINE_QUERY, undo_lease,
      VFO_DEADLINE_QUERY, 0},

@@ -1570,7 +1570,9 @@ static void test_destination_resumed_at_deadline(void)
 
     world->faults[0] = FAULT_LATE;
     world->fault_at[0] = number_of(FALSE, "resumed");
-    world->policy.deadline_ms[VFO_DEADLINE_MIGRATE] = 20;
+    /* Memory is waited for as long as all deadlines together. */
+    for (int i = 0; i < VFO_N_DEADLINES; i++)
+        world->policy.deadline_ms[i] = 20;
     run(world);
     assert_state(world, VFO_JOB_COMPLETED);
     g_assert_true(reachable(world));
@@ -1610,7 +1612,10 @@ static void test_orphaned_after_memory(void)
     g_assert_false(vfo_job_ended(world->job));
     assert_state(world, VFO_JOB_RUNNING);
     g_assert_cmpstr(vfo_leases_holder(world->leases, VF), ==, JOB);
-    /* The lab's way out of the wait; an orphan of which memory stops has QEMU's error instead. */
+    /* Nor may anybody else end it now. */
+    g_assert_false(vfo_job_cancel(world->job, NULL));
+    /* The test's way out of the wait; an orphan of which memory stops has QEMU's error instead. */
+    world->began = FALSE;
     g_assert_true(vfo_job_cancel(world->job, NULL));
     while (!vfo_job_ended(world->job))
         g_main_context_iteration(NULL, TRUE);
