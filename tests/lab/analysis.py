@@ -17,6 +17,7 @@ nothing is ever dated by it.
 Of a gap or silence that reaches beyond a phase, the phase gets the part that lies in it.
 """
 
+import bisect
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -189,6 +190,27 @@ def flows(record: Record, phases: list[Phase]) -> list[Flow]:
     """Both directions of every phase."""
     to_guest, to_client = _ToGuest(record), _ToClient(record)
     return [flow for phase in phases for flow in (to_guest.flow(phase), to_client.flow(phase))]
+
+
+UNDER_WAY_US = 50_000
+
+
+def stopped_us(record: Record, stop_us: int) -> int:
+    """When the guest was stopped, as the frames to it see it.
+
+    A frame takes a while from the client to the guest, more so in emulated hosts. One that was
+    under way when the source stopped the guest is lost to the stop, although it was sent before:
+    the frames lost without a break up to the stop, of its last 50 ms, belong to it.
+    """
+    delivered = set(record.delivered)
+    sequence = bisect.bisect_left(record.sent, stop_us) - 1
+    stopped = stop_us
+    while sequence >= 0 and sequence not in delivered:
+        if record.sent[sequence] < stop_us - UNDER_WAY_US:
+            break
+        stopped = record.sent[sequence]
+        sequence -= 1
+    return stopped
 
 
 def longest_stall_ms(record: Record) -> float:

@@ -23,7 +23,7 @@ class Borders:
     start: int
     """The job starts; on stock QEMU that is the request to unplug the VF."""
     stop: int
-    """The source stopped the guest."""
+    """The source stopped the guest (analysis.stopped_us())."""
     resume: int
     """The destination resumed it."""
     vf: int

@@ -141,7 +141,7 @@ class Run:
             name: clock.Clock(before, self._after[name]) for name, before in self._before.items()
         }
         ends = (record.sent[0], record.sent[-1])
-        of_migrations = [_phases(migration, clocks) for migration in self.migrations]
+        of_migrations = [_phases(migration, clocks, record) for migration in self.migrations]
         flows = [analysis.flows(record, own) for own in of_migrations]
         total = sum_flows([flow for own in flows for flow in own])
         total += analysis.flows(record, [phases.rest(of_migrations, ends)])
@@ -154,6 +154,7 @@ class Run:
                 "from": migration.source,
                 "to": migration.destination,
                 "phases": [asdict(flow) for flow in own],
+                "start_ms": (migration.start_us - record.sent[0]) / 1000,
                 "total_ms": migration.total_ms,
                 "downtime_ms": migration.downtime_ms,
                 "stopped_ms": _stopped_ms(migration, clocks),
@@ -186,11 +187,14 @@ def header(scenario: str, contender: str) -> dict[str, Any]:
     return {"scenario": scenario, "contender": contender, "qemu": qemu}
 
 
-def _phases(migration: Migration, clocks: dict[str, clock.Clock]) -> list[Phase]:
+def _phases(
+    migration: Migration, clocks: dict[str, clock.Clock], record: Record
+) -> list[Phase]:
+    stop_us = clocks[migration.source].client_us(migration.stop.host_us)
     return phases.of_migration(
         Borders(
             migration.start_us,
-            clocks[migration.source].client_us(migration.stop.host_us),
+            analysis.stopped_us(record, stop_us),
             clocks[migration.destination].client_us(migration.resume.host_us),
             migration.vf_us,
         )

@@ -1,7 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The analysis of the traffic, with logs made by hand."""
 
-from lab.analysis import TO_CLIENT, TO_GUEST, Arrival, Flow, Phase, Record, flows, longest_stall_ms
+from lab.analysis import (
+    TO_CLIENT,
+    TO_GUEST,
+    Arrival,
+    Flow,
+    Phase,
+    Record,
+    flows,
+    longest_stall_ms,
+    stopped_us,
+)
 
 MS = 1000
 ALL = Phase("all", ((0, 10**9),))
@@ -157,3 +167,19 @@ def test_stall() -> None:
     log.echoes.append((150 * MS, None))
     log.echoes.append((900 * MS, None))
     assert longest_stall_ms(log) == 750
+
+
+def test_frames_under_way_are_lost_to_the_stop() -> None:
+    log = record(100, [n for n in range(100) if not 45 <= n < 60])
+    # Frame 49 was the last before the stop at 99 ms; 45, sent at 90 ms, the first of its run.
+    assert stopped_us(log, 99 * MS) == 90 * MS
+
+
+def test_a_loss_of_its_own_is_not_the_stop_s() -> None:
+    log = record(100, [n for n in range(100) if n != 47 and not 50 <= n < 60])
+    assert stopped_us(log, 99 * MS) == 99 * MS
+
+
+def test_a_long_loss_is_not_the_stop_s() -> None:
+    log = record(200, [n for n in range(200) if n < 20])
+    assert stopped_us(log, 199 * MS) == 150 * MS
