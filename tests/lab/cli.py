@@ -39,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("scenario", nargs="+", choices=scenarios.names(), metavar="SCENARIO")
     command.add_argument("--contender", choices=sorted(ALL), help="what migrates the guest")
     command.add_argument("--json", type=Path, metavar="FILE", help="write the report to FILE")
+    command.add_argument("--quiet", action="store_true", help="no figures; failures still show")
     command.set_defaults(function=_run)
 
     command = commands.add_parser("shell", help="bring hosts and guest up, until Ctrl-C")
@@ -52,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("table", help="print a report that was written with --json")
     command.add_argument("file", type=Path)
+    command.add_argument("--timeline", action="store_true", help="with the steps of each job")
     command.set_defaults(function=_table)
     return parser
 
@@ -64,7 +66,11 @@ def _list(arguments: argparse.Namespace) -> int:
 
 def _table(arguments: argparse.Namespace) -> int:
     try:
-        print(report.table(json.loads(arguments.file.read_text(encoding="utf-8"))))
+        found = json.loads(arguments.file.read_text(encoding="utf-8"))
+        for run in found["runs"] if arguments.timeline else []:
+            if run.get("job"):
+                print(f"{run['scenario']}, the first migration:\n{report.timeline(run)}\n")
+        print(report.table(found))
     except (OSError, ValueError) as error:
         print(f"lab: {arguments.file}: {error}", file=sys.stderr)
         return 2
@@ -100,7 +106,8 @@ def _run(arguments: argparse.Namespace) -> int:
         else:
             result = {**header(name, contender), "ok": False, "error": f"the lab ended ({code})"}
         results.append(result)
-        print(report.table({"runs": [result]}), flush=True)
+        if not (arguments.quiet and result["ok"]):
+            print(report.table({"runs": [result]}), flush=True)
         if not result["ok"]:
             print(runs.last_lines(directory), file=sys.stderr)
             print(f"lab: {name} failed; all logs: {directory}", file=sys.stderr)

@@ -99,8 +99,29 @@ def _facts(run: dict[str, Any]) -> list[str]:
         facts.append(f"TCP {state}, longest stall {run['tcp']['longest_stall_ms']:.0f} ms")
     if "daemon" in run:
         daemon = run["daemon"]
-        facts.append(f"vfailoverd: {daemon['own_ms']:.1f} ms of its own, {daemon['rss_kb']} KiB")
+        facts.append(
+            f"vfailoverd: {own_native_ms(daemon):.1f} ms of its own per migration "
+            f"({daemon['own_ms']:.0f} ms of the emulated processor, {daemon['slowdown']:.0f} times "
+            f"slower), {daemon['rss_kb'] / 1024:.1f} MiB resident"
+        )
     return facts
+
+
+def own_native_ms(daemon: dict[str, Any]) -> float:
+    """What the daemons of both hosts took for one migration, in this machine's processor time."""
+    return daemon["own_ms"] / daemon["slowdown"]
+
+
+def timeline(run: dict[str, Any]) -> str:
+    """The steps of a run's first migration, in the order in which they began."""
+    job = run["migrations"][0]["job"]
+    lines = [f"{'start s':>9}{'took ms':>10}  {'host':<8}{'step':<12}result"]
+    for step in sorted(job["steps"], key=lambda step: step["start_ms"]):
+        lines.append(
+            f"{step['start_ms'] / 1000:>9.3f}{step['duration_ms']:>10.1f}  "
+            f"{step['host']:<8}{step['name']:<12}{step['result']}"
+        )
+    return "\n".join(lines)
 
 
 def main() -> int:

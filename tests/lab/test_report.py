@@ -6,6 +6,7 @@ from dataclasses import asdict
 from lab import phases, report
 from lab.analysis import TO_CLIENT, TO_GUEST, Flow
 from lab.run import sum_flows
+from lab.slowdown import _of_children_s
 
 
 def test_sum() -> None:
@@ -65,3 +66,29 @@ def test_comparison() -> None:
 def test_table_of_a_failure() -> None:
     run = {"scenario": "x", "contender": "stock", "qemu": "stock", "ok": False, "error": "no VF"}
     assert "FAILED: no VF" in report.table({"runs": [run]})
+
+
+def test_daemon() -> None:
+    run = {
+        "scenario": "migrate",
+        "contender": "vfailover",
+        "qemu": "stock",
+        "ok": True,
+        "daemon": {"own_ms": 84.0, "slowdown": 12.0, "rss_kb": 12288},
+    }
+    assert "7.0 ms of its own per migration" in report.table({"runs": [run]})
+    assert "12.0 MiB resident" in report.table({"runs": [run]})
+
+
+def test_timeline_is_in_order() -> None:
+    steps = [
+        {"name": "open", "host": "b", "start_ms": 900.0, "duration_ms": 1.0, "result": "ok"},
+        {"name": "lease", "host": "a", "start_ms": 20.5, "duration_ms": 3.26, "result": "failed"},
+    ]
+    rows = report.timeline({"migrations": [{"job": {"steps": steps}}]}).splitlines()[1:]
+    assert rows[0].split() == ["0.021", "3.3", "a", "lease", "failed"]
+    assert rows[1].split() == ["0.900", "1.0", "b", "open", "ok"]
+
+
+def test_processor_time_of_children() -> None:
+    assert _of_children_s("0m0.001s 0m0.002s\n1m2.500s 0m0.250s\n") == 62.75

@@ -6,7 +6,7 @@ import re
 import signal
 from typing import Any
 
-from .. import certificates, paths
+from .. import certificates, paths, slowdown
 from ..errors import LabError
 from ..guest import Guest
 from ..guest.guest import QMP_DIRECTORY
@@ -29,7 +29,7 @@ class Vfailover(Contender):
 
     def __init__(self) -> None:
         self.daemons: dict[str, Background] = {}
-        self._own_us = 0
+        self._own_us: list[int] = []
 
     def check(self) -> None:
         for program in (paths.DAEMON, paths.COMMAND):
@@ -106,12 +106,15 @@ class Vfailover(Contender):
         if "id" not in last:
             raise LabError("vfailover migrate: the last object it printed is not a job")
         job = self.command(source.host, "job", last["id"])[0]
-        self._own_us += job.get("own-us", 0)
+        self._own_us.append(job.get("own-us", 0))
         return Outcome(job)
 
     def figures(self, lab: Lab) -> dict[str, Any] | None:
+        if not self._own_us:
+            return None
         return {
-            "own_ms": self._own_us / 1000,
+            "own_ms": max(self._own_us) / 1000,
+            "slowdown": slowdown.measure(lab.hosts[0]),
             "rss_kb": max(self.rss_kb(host) for host in lab.hosts),
         }
 
