@@ -8,6 +8,8 @@
 
 /* ------------------------------------------------------------- connection */
 
+#define CLI_CALL_MS 10000
+
 typedef struct {
     VfoQmpClient *client;
     GMainLoop *loop;

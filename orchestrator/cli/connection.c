@@ -4,7 +4,6 @@
 #include <stdio.h>
 
 #define CONNECT_SECONDS 5
-#define CALL_MS         10000
 
 static void on_ready(VfoQmpClient *client, gpointer data)
 {
@@ -80,7 +79,7 @@ json_object *cli_call(Cli *cli, const char *command, json_object *arguments, GEr
     /* A loop of its own: the caller may be inside the other one. */
     Answer answer = {.loop = g_main_loop_new(NULL, FALSE)};
 
-    vfo_qmp_client_execute_async(cli->client, command, arguments, CALL_MS, NULL, on_answer,
+    vfo_qmp_client_execute_async(cli->client, command, arguments, CLI_CALL_MS, NULL, on_answer,
                                  &answer);
     g_main_loop_run(answer.loop);
     g_main_loop_unref(answer.loop);

@@ -7,8 +7,9 @@
 
 typedef struct {
     Cli *cli;
-    char *job;
-    char *state; /* NULL until the job has ended */
+    char *job;       /* NULL until it has begun */
+    GError *refused; /* why it has not */
+    char *state;     /* NULL until the job has ended */
     gint64 started_us;
     gboolean live; /* a terminal: the last line is rewritten */
 } Watch;
@@ -149,25 +150,33 @@ static int watch_to_the_end(Watch *watch)
     return 1;
 }
 
+/* Here, and not when the loop has ended: the job's first events may come along with the answer. */
+static void on_begun(GObject *source, GAsyncResult *result, gpointer data)
+{
+    Watch *watch = data;
+    g_autoptr(json_object) answer =
+        vfo_qmp_client_execute_finish(VFO_QMP_CLIENT(source), result, &watch->refused);
+
+    if (answer)
+        watch->job = g_strdup(cli_member(answer, "job"));
+    g_main_loop_quit(watch->cli->loop);
+}
+
 int cli_migrate(Cli *cli, char **arguments)
 {
     Watch watch = {.cli = cli, .live = isatty(STDERR_FILENO) == 1};
     json_object *request = json_object_new_object();
-    GError *error = NULL;
-    g_autoptr(json_object) answer = NULL;
     gulong handler = g_signal_connect(cli->client, "event", G_CALLBACK(on_event), &watch);
     int status;
 
     json_object_object_add(request, "vm", json_object_new_string(arguments[0]));
     json_object_object_add(request, "host", json_object_new_string(arguments[1]));
     watch.started_us = g_get_monotonic_time();
-    answer = cli_call(cli, "migrate", request, &error);
-    if (answer) {
-        watch.job = g_strdup(cli_member(answer, "job"));
-        status = watch_to_the_end(&watch);
-    } else {
-        status = cli_fail(error);
-    }
+    vfo_qmp_client_execute_async(cli->client, "migrate", request, CLI_CALL_MS, NULL, on_begun,
+                                 &watch);
+    while (!watch.job && !watch.refused)
+        g_main_loop_run(cli->loop);
+    status = watch.job ? watch_to_the_end(&watch) : cli_fail(watch.refused);
     g_signal_handler_disconnect(cli->client, handler);
     g_free(watch.job);
     g_free(watch.state);

@@ -13,11 +13,13 @@ struct _VfoLink {
     const VfoLinkHandlers *handlers;
     gpointer owner; /* NULL once closed */
     GMainContext *context;
-    GCancellable *cancellable;
+    GCancellable *cancellable; /* of @reader: has it look at @failure */
+    GSource *reader;
+    GSource *writer; /* NULL: nothing is to be written */
     VfoFraming *framing;
     GByteArray *unsent; /* not yet given to the stream */
-    GBytes *writing;    /* given to it */
-    gboolean reading;
+    GBytes *writing;    /* being given to it; TLS wants to be offered the same bytes again */
+    gsize written;      /* of which it has taken so many */
     gboolean finishing;
     GSource *finish_timer;
     GError *failure;
@@ -47,7 +49,6 @@ static void link_clear(gpointer data)
 {
     VfoLink *link = data;
 
-    vfo_source_stop(&link->finish_timer);
     g_clear_object(&link->stream);
     g_clear_object(&link->cancellable);
     g_clear_pointer(&link->framing, vfo_framing_free);
@@ -82,19 +83,7 @@ static void shut_down(VfoLink *link, gboolean both)
     }
 }
 
-/* GIO refuses to close a stream while an operation is under way; they have all been cancelled. */
-static void close_when_quiet(VfoLink *link)
-{
-    g_autoptr(GError) error = NULL;
-
-    if (link->owner || link->reading || link->writing || g_io_stream_is_closed(link->stream))
-        return;
-    shut_down(link, TRUE);
-    if (!g_io_stream_close(link->stream, NULL, &error))
-        g_debug("close: %s", error->message); /* TLS could not say farewell */
-}
-
-/* The read under way, which is always there, reports it. */
+/* The reader reports it. */
 static void fail(VfoLink *link, GError *error)
 {
     if (link->failure) {
@@ -105,40 +94,66 @@ static void fail(VfoLink *link, GError *error)
     g_cancellable_cancel(link->cancellable);
 }
 
-static void on_written(GObject *source, GAsyncResult *result, gpointer data);
+/* -------------------------------------------------------------- writing */
 
-static void start_write(VfoLink *link)
+static gboolean on_writable(GObject *stream, gpointer data);
+
+static void wait_until_writable(VfoLink *link, GPollableOutputStream *stream)
 {
-    gconstpointer bytes;
-    gsize length;
-
-    link->writing = g_byte_array_free_to_bytes(link->unsent);
-    link->unsent = g_byte_array_new();
-    bytes = g_bytes_get_data(link->writing, &length);
-    g_output_stream_write_all_async(g_io_stream_get_output_stream(link->stream), bytes, length,
-                                    G_PRIORITY_DEFAULT, link->cancellable, on_written,
-                                    g_rc_box_acquire(link));
+    link->writer = g_pollable_output_stream_create_source(stream, NULL);
+    g_source_set_callback(link->writer, G_SOURCE_FUNC(on_writable), link, NULL);
+    g_source_attach(link->writer, link->context);
 }
 
-static void on_written(GObject *source, GAsyncResult *result, gpointer data)
+/* Gives the stream what it takes at once: all there is, unless the other end is slow. */
+static void write_out(VfoLink *link)
 {
-    VfoLink *link = data;
-    g_autoptr(GError) error = NULL;
-    gboolean written =
-        g_output_stream_write_all_finish(G_OUTPUT_STREAM(source), result, NULL, &error);
+    GPollableOutputStream *stream =
+        G_POLLABLE_OUTPUT_STREAM(g_io_stream_get_output_stream(link->stream));
 
-    g_clear_pointer(&link->writing, g_bytes_unref);
-    if (link->owner && !link->failure) {
-        if (!written)
+    vfo_source_stop(&link->writer);
+    while (!link->failure && (link->writing || link->unsent->len > 0)) {
+        g_autoptr(GError) error = NULL;
+        const guint8 *bytes;
+        gsize length;
+        gssize n;
+
+        if (!link->writing) {
+            link->writing = g_byte_array_free_to_bytes(link->unsent);
+            link->unsent = g_byte_array_new();
+            link->written = 0;
+        }
+        bytes = g_bytes_get_data(link->writing, &length);
+        n = g_pollable_output_stream_write_nonblocking(stream, bytes + link->written,
+                                                       length - link->written, NULL, &error);
+        if (n >= 0) {
+            link->written += (gsize)n;
+            if (link->written == length)
+                g_clear_pointer(&link->writing, g_bytes_unref);
+        } else if (g_error_matches(error, G_IO_ERROR, G_IO_ERROR_WOULD_BLOCK)) {
+            wait_until_writable(link, stream);
+            return;
+        } else {
             fail(link, g_steal_pointer(&error));
-        else if (link->unsent->len > 0)
-            start_write(link);
-        else if (link->finishing)
-            shut_down(link, FALSE);
+        }
     }
-    close_when_quiet(link);
-    link_unref(link);
+    if (link->finishing)
+        shut_down(link, FALSE);
 }
+
+static gboolean on_writable(GObject *stream, gpointer data)
+{
+    write_out(data);
+    return G_SOURCE_REMOVE;
+}
+
+static gboolean on_turn(gpointer data)
+{
+    write_out(data);
+    return G_SOURCE_REMOVE;
+}
+
+/* -------------------------------------------------------------- reading */
 
 static void feed(VfoLink *link, const guint8 *bytes, gsize length)
 {
@@ -154,37 +169,35 @@ static void feed(VfoLink *link, const guint8 *bytes, gsize length)
     }
 }
 
-static void on_read(GObject *source, GAsyncResult *result, gpointer data);
-
-static void start_read(VfoLink *link)
+static gboolean on_readable(GObject *stream, gpointer data)
 {
-    link->reading = TRUE;
-    g_input_stream_read_async(g_io_stream_get_input_stream(link->stream), link->chunk, CHUNK,
-                              G_PRIORITY_DEFAULT, link->cancellable, on_read,
-                              g_rc_box_acquire(link));
-}
+    VfoLink *link = g_rc_box_acquire(data);
+    gboolean goes_on;
 
-static void on_read(GObject *source, GAsyncResult *result, gpointer data)
-{
-    VfoLink *link = data;
-    g_autoptr(GError) error = NULL;
-    gssize n = g_input_stream_read_finish(G_INPUT_STREAM(source), result, &error);
+    if (!link->failure) {
+        g_autoptr(GError) error = NULL;
+        gssize n = g_pollable_input_stream_read_nonblocking(G_POLLABLE_INPUT_STREAM(stream),
+                                                            link->chunk, CHUNK, NULL, &error);
 
-    link->reading = FALSE;
-    if (n > 0)
-        feed(link, link->chunk, (gsize)n);
-    else if (link->owner)
-        fail(link, error ? g_steal_pointer(&error)
-                         : g_error_new_literal(VFO_ERROR, VFO_ERROR_CLOSED,
-                                               "the other end closed the connection"));
-    if (link->owner && !link->failure)
-        start_read(link);
-    else if (link->owner)
+        if (n > 0)
+            feed(link, link->chunk, (gsize)n);
+        else if (n == 0)
+            fail(link, g_error_new_literal(VFO_ERROR, VFO_ERROR_CLOSED,
+                                           "the other end closed the connection"));
+        else if (!g_error_matches(error, G_IO_ERROR, G_IO_ERROR_WOULD_BLOCK))
+            fail(link, g_steal_pointer(&error));
+    }
+    if (link->owner && link->failure) {
+        vfo_source_stop(&link->reader);
         link->handlers->lost(link->owner, link->failure);
-    close_when_quiet(link);
+    }
+    goes_on = link->reader != NULL;
     link_unref(link);
+    return goes_on;
 }
 
+/* One source for the whole of the connection, and no asynchronous operations: these cost several
+ * times what the message itself does. */
 VfoLink *vfo_link_new(GIOStream *stream, const VfoLinkHandlers *handlers, gpointer owner)
 {
     VfoLink *link = g_rc_box_new0(VfoLink);
@@ -196,7 +209,10 @@ VfoLink *vfo_link_new(GIOStream *stream, const VfoLinkHandlers *handlers, gpoint
     link->cancellable = g_cancellable_new();
     link->framing = vfo_framing_new();
     link->unsent = g_byte_array_new();
-    start_read(link);
+    link->reader = g_pollable_input_stream_create_source(
+        G_POLLABLE_INPUT_STREAM(g_io_stream_get_input_stream(stream)), link->cancellable);
+    g_source_set_callback(link->reader, G_SOURCE_FUNC(on_readable), link, NULL);
+    g_source_attach(link->reader, link->context);
     return link;
 }
 
@@ -220,8 +236,9 @@ void vfo_link_send(VfoLink *link, json_object *message)
     }
     g_byte_array_append(link->unsent, (const guint8 *)text, (guint)length);
     g_byte_array_append(link->unsent, (const guint8 *)"\r\n", 2);
-    if (!link->writing)
-        start_write(link);
+    /* When the loop turns, so that messages made together are written together. */
+    if (!link->writer)
+        link->writer = vfo_timer_start(link->context, 0, on_turn, link);
 }
 
 static gboolean on_finish_timer(gpointer data)
@@ -238,17 +255,24 @@ void vfo_link_finish(VfoLink *link)
         return;
     link->finishing = TRUE;
     link->finish_timer = vfo_timer_start(link->context, FINISH_MS, on_finish_timer, link);
-    if (!link->writing)
+    if (!link->writer)
         shut_down(link, FALSE);
 }
 
 void vfo_link_close(VfoLink *link)
 {
+    g_autoptr(GError) error = NULL;
+
     if (!link)
         return;
     link->owner = NULL;
+    if (link->writer)
+        write_out(link);
+    vfo_source_stop(&link->writer);
+    vfo_source_stop(&link->reader);
     vfo_source_stop(&link->finish_timer);
-    g_cancellable_cancel(link->cancellable);
-    close_when_quiet(link);
+    shut_down(link, TRUE);
+    if (!g_io_stream_close(link->stream, NULL, &error))
+        g_debug("close: %s", error->message); /* TLS could not say farewell */
     link_unref(link);
 }

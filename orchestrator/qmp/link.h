@@ -21,8 +21,8 @@ typedef struct {
     void (*lost)(gpointer owner, const GError *error);
 } VfoLinkHandlers;
 
-/** vfo_link_new: reads from @stream (own reference taken) from now on, in the thread-default main
- *  context. */
+/** vfo_link_new: reads from @stream (own reference taken; a socket's, or TLS over one) from now on,
+ *  in the thread-default main context. */
 VfoLink *vfo_link_new(GIOStream *stream, const VfoLinkHandlers *handlers, gpointer owner);
 
 /** vfo_link_send: queues @message (borrowed). When the other end leaves more than
@@ -33,7 +33,8 @@ void vfo_link_send(VfoLink *link, json_object *message);
  *  closed or after 2 s. */
 void vfo_link_finish(VfoLink *link);
 
-/** vfo_link_close: closes at once and frees; no handler is called any more. */
+/** vfo_link_close: sends what of the queue the other end takes at once, closes and frees; no
+ * handler is called any more. */
 void vfo_link_close(VfoLink *link);
 
 /** vfo_timer_start: calls @func once after @ms in @context, unless it is stopped before. */
