@@ -5,6 +5,14 @@
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/stat.h>
+
+/* What was read from one set of files. */
+typedef struct {
+    char *stamp;
+    GTlsDatabase *database;
+    GTlsCertificate *certificate;
+} Kept;
 
 static GError *file_error(const char *what, const char *file, const GError *error)
 {
@@ -34,8 +42,38 @@ static GTlsDatabase *load_ca(const char *file, GError **error)
     return database;
 }
 
-gboolean vfo_tls_load(const char *ca, const char *cert, const char *key, GTlsDatabase **database,
-                      GTlsCertificate **certificate, GError **error)
+static void kept_free(gpointer data)
+{
+    Kept *kept = data;
+
+    g_free(kept->stamp);
+    g_object_unref(kept->database);
+    g_object_unref(kept->certificate);
+    g_free(kept);
+}
+
+/* Differs when one of the files is another, or was written to. */
+static char *stamp_of(const char *const *files)
+{
+    GString *stamp = g_string_new(NULL);
+
+    for (; *files; files++) {
+        struct stat status = {0};
+
+        /* What cannot be read is the loading's affair. */
+        if (stat(*files, &status) == 0)
+            g_string_append_printf(
+                stamp, "%" G_GUINT64_FORMAT ":%" G_GUINT64_FORMAT ":%" G_GINT64_FORMAT ".%ld ",
+                (guint64)status.st_dev, (guint64)status.st_ino, (gint64)status.st_ctim.tv_sec,
+                status.st_ctim.tv_nsec);
+        else
+            g_string_append(stamp, "- ");
+    }
+    return g_string_free(stamp, FALSE);
+}
+
+static gboolean load(const char *ca, const char *cert, const char *key, GTlsDatabase **database,
+                     GTlsCertificate **certificate, GError **error)
 {
     g_autoptr(GTlsDatabase) trusted = NULL;
     g_autoptr(GTlsCertificate) own = NULL;
@@ -58,6 +96,34 @@ gboolean vfo_tls_load(const char *ca, const char *cert, const char *key, GTlsDat
     }
     *database = g_steal_pointer(&trusted);
     *certificate = g_steal_pointer(&own);
+    return TRUE;
+}
+
+gboolean vfo_tls_load(const char *ca, const char *cert, const char *key, GTlsDatabase **database,
+                      GTlsCertificate **certificate, GError **error)
+{
+    /* The server's and the clients': as many sets as a configuration names. */
+    static GHashTable *sets;
+    const char *const files[] = {ca, cert, key, NULL};
+    g_autofree char *names = g_strjoinv("\n", (char **)files);
+    /* Before the files are read: one that changes in the middle is read again next time. */
+    g_autofree char *stamp = stamp_of(files);
+    Kept *kept;
+
+    if (!sets)
+        sets = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, kept_free);
+    kept = g_hash_table_lookup(sets, names);
+    if (!kept || !g_str_equal(kept->stamp, stamp)) {
+        Kept fresh = {0};
+
+        if (!load(ca, cert, key, &fresh.database, &fresh.certificate, error))
+            return FALSE;
+        fresh.stamp = g_steal_pointer(&stamp);
+        kept = g_memdup2(&fresh, sizeof(fresh));
+        g_hash_table_insert(sets, g_steal_pointer(&names), kept);
+    }
+    *database = g_object_ref(kept->database);
+    *certificate = g_object_ref(kept->certificate);
     return TRUE;
 }
 

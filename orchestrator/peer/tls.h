@@ -8,8 +8,9 @@
 
 #include "core/core.h"
 
-/** vfo_tls_load: reads the CA's certificates, and our own with its key. The system's trust store
- *  is never read: it would cost megabytes, and trust strangers. */
+/** vfo_tls_load: the CA's certificates, and our own with its key; read from the files unless these
+ *  are the same as the last time. The system's trust store is never read: it would cost megabytes,
+ *  and trust strangers. */
 gboolean vfo_tls_load(const char *ca, const char *cert, const char *key, GTlsDatabase **database,
                       GTlsCertificate **certificate, GError **error);
 
