@@ -14,6 +14,10 @@
 #include "host/poll.h"
 #include "host/vf.h"
 
+#define CLOSED_EVERY_MS 20
+/* To be late does no harm: until then both sides deliver. */
+#define USED_EVERY_MS 50
+
 typedef struct {
     VfoHost host; /* first: a VfoHost * is a Host * */
     GPtrArray *networks;
@@ -595,7 +599,7 @@ static void host_closed_vf(VfoHost *base, const char *pci, GTask *task)
     driver = vfo_pci_driver(host->sysfs, pci);
     watch->group = g_strcmp0(driver, "vfio-pci") == 0 ? vfo_pci_iommu_group(host->sysfs, pci) : -1;
     vfo_stopwatch_end_outside();
-    vfo_poll(task, is_closed, watch, watch_free);
+    vfo_poll(task, CLOSED_EVERY_MS, is_closed, watch, watch_free);
 }
 
 /*
@@ -639,7 +643,7 @@ static void host_used_vf(VfoHost *base, const char *pci, guint64 since, GTask *t
     Watch *watch = watch_new((Host *)base, pci);
 
     watch->since = since;
-    vfo_poll(task, is_used, watch, watch_free);
+    vfo_poll(task, USED_EVERY_MS, is_used, watch, watch_free);
 }
 
 /* ----------------------------------------------------------------- host */

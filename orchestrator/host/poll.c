@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "host/poll.h"
 
-#define INTERVAL_MS 20
-
 typedef struct {
     GTask *task;
     VfoPollCheck check;
@@ -38,7 +36,8 @@ static gboolean on_tick(gpointer data)
     return G_SOURCE_CONTINUE;
 }
 
-void vfo_poll(GTask *task, VfoPollCheck check, gpointer data, GDestroyNotify free_data)
+void vfo_poll(GTask *task, guint interval_ms, VfoPollCheck check, gpointer data,
+              GDestroyNotify free_data)
 {
     Poll *poll = g_new0(Poll, 1);
     g_autoptr(GSource) source = NULL;
@@ -51,7 +50,7 @@ void vfo_poll(GTask *task, VfoPollCheck check, gpointer data, GDestroyNotify fre
         poll_free(poll);
         return;
     }
-    source = g_timeout_source_new(INTERVAL_MS);
+    source = g_timeout_source_new(interval_ms);
     g_source_set_static_name(source, "vfo_poll");
     if (g_task_get_cancellable(task)) {
         g_autoptr(GSource) cancelled = g_cancellable_source_new(g_task_get_cancellable(task));

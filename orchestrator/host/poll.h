@@ -10,8 +10,9 @@
 typedef gboolean (*VfoPollCheck)(gpointer data, GError **error);
 
 /**
- * vfo_poll: asks @check now and each 20 ms from the main loop, and completes @task (reference
- * taken over) when it is TRUE, when it fails, or at once when the task is
- * cancelled. @data is freed with @free_data then.
+ * vfo_poll: asks @check now and each @interval_ms from the main loop, and completes @task
+ * (reference taken over) when it is TRUE, when it fails, or at once when the task is cancelled.
+ * @data is freed with @free_data then.
  */
-void vfo_poll(GTask *task, VfoPollCheck check, gpointer data, GDestroyNotify free_data);
+void vfo_poll(GTask *task, guint interval_ms, VfoPollCheck check, gpointer data,
+              GDestroyNotify free_data);
