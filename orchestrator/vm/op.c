@@ -121,7 +121,8 @@ void vfo_op_ask(VfoOp *op, const char *command, json_object *arguments, VfoOpRep
 {
     Question *question;
 
-    if (!op->task || !op->vm->client) {
+    if (!op->task || !op->vm->client ||
+        g_cancellable_is_cancelled(g_task_get_cancellable(op->task))) {
         json_object_put(arguments);
         return;
     }
@@ -129,8 +130,8 @@ void vfo_op_ask(VfoOp *op, const char *command, json_object *arguments, VfoOpRep
     question->op = vfo_op_ref(op);
     question->reply = reply;
     question->data = data;
-    vfo_qmp_client_execute_async(op->vm->client, command, arguments, 0,
-                                 g_task_get_cancellable(op->task), on_answer, question);
+    /* Not under the task's cancellable: the op watches that one itself, for all its questions. */
+    vfo_qmp_client_execute_async(op->vm->client, command, arguments, 0, NULL, on_answer, question);
 }
 
 void vfo_op_done(VfoOp *op)

@@ -252,11 +252,20 @@ static void on_ready(VfoQmpClient *client, gpointer data)
         vfo_qmp_vm_ask_events(op, on_first_capabilities);
 }
 
+/* What may change something of what an inspection sees. */
+static gboolean tells_more(const VfoQmpVm *vm, const char *event)
+{
+    static const char *const telling[] = {
+        "DEVICE_DELETED", "FAILOVER_NEGOTIATED", "RESET", "RESUME", "STOP", NULL};
+    static const char *const over[] = {"cancelled", "completed", "failed", NULL};
+
+    return g_strv_contains(telling, event) || (g_str_equal(event, "MIGRATION") && vm->migration &&
+                                               g_strv_contains(over, vm->migration));
+}
+
 static void on_event(VfoQmpClient *client, const char *name, json_object *data, gint64 timestamp_us,
                      gpointer user_data)
 {
-    static const char *const telling[] = {
-        "DEVICE_DELETED", "FAILOVER_NEGOTIATED", "MIGRATION", "RESET", "RESUME", "STOP", NULL};
     VfoQmpVm *vm = user_data;
     g_autoptr(VfoVm) keep = vfo_vm_ref(&vm->base);
     const char *text = NULL;
@@ -274,7 +283,7 @@ static void on_event(VfoQmpClient *client, const char *name, json_object *data, 
         vfo_qmp_vm_forget(vm, text);
     }
     vfo_op_tell_all(vm, name, data);
-    if (vm->client && g_strv_contains(telling, name))
+    if (vm->client && tells_more(vm, name))
         qmp_vm_schedule_refresh(vm, REFRESH_AFTER_MS);
 }
 
