@@ -205,21 +205,30 @@ static gboolean free_peer(gpointer data)
     return G_SOURCE_REMOVE;
 }
 
+static void tell(VfoControl *control, VfoJob *job, const VfoRecord *record)
+{
+    json_object *view;
+
+    if (!vfo_qmp_server_is_heard(control->server))
+        return;
+    if (!record) {
+        vfo_qmp_server_emit(control->server, "JOB", vfo_view_job(job, FALSE));
+        return;
+    }
+    view = vfo_view_record(record);
+    json_object_object_add(view, "job", json_object_new_string(vfo_job_id(job)));
+    vfo_qmp_server_emit(control->server, "STEP", view);
+}
+
 static void on_job_changed(VfoJobs *jobs, VfoJob *job, const VfoRecord *record, gpointer data)
 {
     VfoControl *control = data;
     gpointer peer;
 
-    if (record) {
-        json_object *view = vfo_view_record(record);
-
-        json_object_object_add(view, "job", json_object_new_string(vfo_job_id(job)));
-        vfo_qmp_server_emit(control->server, "STEP", view);
-        return;
-    }
-    vfo_qmp_server_emit(control->server, "JOB", vfo_view_job(job, FALSE));
+    tell(control, job, record);
     /* Not from inside the job's own call. */
-    if (vfo_job_ended(job) && g_hash_table_steal_extended(control->peers, job, NULL, &peer))
+    if (!record && vfo_job_ended(job) &&
+        g_hash_table_steal_extended(control->peers, job, NULL, &peer))
         g_idle_add(free_peer, peer);
 }
 
@@ -229,7 +238,7 @@ static void on_progress(VfoVms *vms, VfoVm *vm, gpointer data)
     VfoJob *job = vfo_jobs_of_vm(control->args.jobs, vm->name);
     VfoProgress progress;
 
-    if (!job)
+    if (!job || !vfo_qmp_server_is_heard(control->server))
         return;
     vm->ops->progress(vm, &progress);
     vfo_qmp_server_emit(control->server, "PROGRESS", vfo_view_progress(job, &progress));

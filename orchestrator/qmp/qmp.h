@@ -118,6 +118,9 @@ VfoQmpSession *vfo_qmp_server_add(VfoQmpServer *server, GIOStream *stream, const
 /* Signal "session-closed" (server, VfoQmpSession *session): the session is freed after it; its
  * calls have no session any more. Not emitted for sessions that end with the server. */
 
+/** vfo_qmp_server_is_heard: some session would get an event; else there is no need to make one. */
+gboolean vfo_qmp_server_is_heard(VfoQmpServer *server);
+
 /** vfo_qmp_server_emit: sends an event to every session. @data (transfer full, NULL: none). */
 void vfo_qmp_server_emit(VfoQmpServer *server, const char *event, json_object *data);
 

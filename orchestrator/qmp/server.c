@@ -332,6 +332,14 @@ static json_object *make_event(const char *name, json_object *data)
     return event;
 }
 
+gboolean vfo_qmp_server_is_heard(VfoQmpServer *self)
+{
+    for (guint i = 0; i < self->sessions->len; i++)
+        if (((VfoQmpSession *)self->sessions->pdata[i])->negotiated)
+            return TRUE;
+    return FALSE;
+}
+
 void vfo_qmp_server_emit(VfoQmpServer *self, const char *name, json_object *data)
 {
     g_autoptr(json_object) event = make_event(name, data);
