@@ -215,6 +215,12 @@ static void end(VfoJob *job, VfoResult result, const GError *error)
     tell(job, record);
 }
 
+static GError *cancelled_error(VfoJob *job)
+{
+    return g_error_new(G_IO_ERROR, G_IO_ERROR_CANCELLED, "job %s of VM %s was cancelled", job->id,
+                       job->vm);
+}
+
 /* The error of a step as the user shall read it: a deadline is named, a cancellation is not an
  * error of the step's own. */
 static void explain(VfoJob *job, VfoDeadline deadline, GError **error)
@@ -222,8 +228,14 @@ static void explain(VfoJob *job, VfoDeadline deadline, GError **error)
     const VfoStep *step = &job->steps[job->present];
     double seconds;
 
-    if (!job->expired)
+    if (!job->expired) {
+        /* GLib's own words name neither the job nor the VM. */
+        if (job->cancel_wanted && g_error_matches(*error, G_IO_ERROR, G_IO_ERROR_CANCELLED)) {
+            g_clear_error(error);
+            *error = cancelled_error(job);
+        }
         return;
+    }
     g_clear_error(error);
     seconds = (double)job->policy.deadline_ms[deadline] / 1000;
     if (job->state == VFO_JOB_UNDOING)
@@ -286,12 +298,6 @@ static void undo_step(VfoJob *job)
     }
     begin(job, TRUE);
     step->undo(job, g_task_new(NULL, job->cancellable, on_undone, job));
-}
-
-static GError *cancelled_error(VfoJob *job)
-{
-    return g_error_new(G_IO_ERROR, G_IO_ERROR_CANCELLED, "job %s of VM %s was cancelled", job->id,
-                       job->vm);
 }
 
 static void give_up(VfoJob *job, GError *error)

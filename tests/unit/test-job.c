@@ -508,6 +508,9 @@ static void test_cancel_everywhere(void)
             finish(&script, VFO_JOB_CANCELLED, cases[i].trace);
             g_assert_error(vfo_job_error(script.job), G_IO_ERROR, G_IO_ERROR_CANCELLED);
             g_assert_cmpint(record_of(&script, cases[i].step)->result, ==, VFO_RESULT_CANCELLED);
+            /* The line that the user reads names job and VM, however the step put it. */
+            g_assert_nonnull(strstr(vfo_job_error(script.job)->message, vfo_job_id(script.job)));
+            g_assert_nonnull(strstr(vfo_job_error(script.job)->message, vfo_job_vm(script.job)));
             script_clear(&script);
         }
     }
