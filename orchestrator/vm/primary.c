@@ -113,12 +113,16 @@ static void on_plug_listed(VfoOp *op, json_object *value, const GError *error, g
 {
     const Plug *plug = op->state;
 
-    if (error)
+    if (error) {
         vfo_op_fail_because(op, error);
-    else if (is_listed(value, plug->pair->primary))
-        vfo_op_done(op);
-    else
+        return;
+    }
+    if (!is_listed(value, plug->pair->primary)) {
         fail_hidden(op);
+        return;
+    }
+    vfo_qmp_vm_refresh(op->vm);
+    vfo_op_done(op);
 }
 
 static void on_plugged(VfoOp *op, json_object *value, const GError *error, gpointer data)

@@ -165,6 +165,11 @@ static void qmp_vm_schedule_refresh(VfoQmpVm *vm, guint after_ms)
         vm->refresh = g_timeout_add_full(G_PRIORITY_LOW, after_ms, on_refresh, vm, NULL);
 }
 
+void vfo_qmp_vm_refresh(VfoQmpVm *vm)
+{
+    qmp_vm_schedule_refresh(vm, REFRESH_AFTER_MS);
+}
+
 /* --------------------------------------------------------- the connection */
 
 /* A daemon that was started in the middle of a migration has missed its events. */

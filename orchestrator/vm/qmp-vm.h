@@ -129,6 +129,10 @@ void vfo_qmp_vm_migrate(VfoVm *vm, const char *uri, guint64 max_bandwidth, guint
 void vfo_qmp_vm_completed(VfoVm *vm, GTask *task);
 void vfo_qmp_vm_cancel(VfoVm *vm, GTask *task);
 
+/** vfo_qmp_vm_refresh: inspects soon, for vfo_vm_cached(): something changed of which QEMU
+ *  sends no event. */
+void vfo_qmp_vm_refresh(VfoQmpVm *vm);
+
 /** vfo_qmp_vm_forget: the device @id (NULL: every device) may have gone or changed. */
 void vfo_qmp_vm_forget(VfoQmpVm *vm, const char *id);
 /** vfo_qmp_vm_new_devices: the empty table of a VM that has not been inspected. */

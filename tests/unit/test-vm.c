@@ -513,6 +513,7 @@ static void test_unplug_removed(Fixture *f, gconstpointer data)
 static void test_plug(Fixture *f, gconstpointer data)
 {
     g_autoptr(VfoPair) pair = a_pair();
+    guint n_looks;
 
     fake_script(f->fake, "device_add", "return {}");
     f->vm->ops->plug(f->vm, pair, "0000:01:10.2", new_task(f));
@@ -521,6 +522,9 @@ static void test_plug(Fixture *f, gconstpointer data)
                                          "\"host\":\"0000:01:10.2\",\"bus\":\"root1\","
                                          "\"failover_pair_id\":\"st0\",\"rombar\":0}"),
                      ==, 1);
+    /* QEMU sends no event for it: without a look what is shown of the VM would be old. */
+    n_looks = fake_count(f->fake, "query-status");
+    WAIT_UNTIL(fake_count(f->fake, "query-status") > n_looks);
 
     fake_script(f->fake, "x-query-virtio-status " DEV "/st0/virtio-backend",
                 "return {\"guest-features\": {\"dev-features\": [\"VIRTIO_NET_F_MAC: x\", "
