@@ -167,7 +167,9 @@ static gboolean list_pf(Host *host, const VfoNetwork *network, const char *pf, G
     g_autoptr(GArray) states = NULL;
     VfoLink link;
 
+    vfo_stopwatch_begin_outside();
     place.pf_pci = vfo_pci_of_interface(host->sysfs, pf, error);
+    vfo_stopwatch_end_outside();
     if (!place.pf_pci)
         return FALSE;
     states = vfo_vf_states(host->netlink, pf, FALSE, &link, error);
@@ -175,9 +177,12 @@ static gboolean list_pf(Host *host, const VfoNetwork *network, const char *pf, G
         return FALSE;
     for (guint i = 0; i < states->len; i++) {
         const VfoVfState *state = &g_array_index(states, VfoVfState, i);
-        g_autofree char *pci = vfo_pci_vf(host->sysfs, place.pf_pci, state->index);
+        g_autofree char *pci = NULL;
         VfoVf *vf;
 
+        vfo_stopwatch_begin_outside();
+        pci = vfo_pci_vf(host->sysfs, place.pf_pci, state->index);
+        vfo_stopwatch_end_outside();
         /* The VFs are being switched off, or on. */
         if (!pci)
             continue;
@@ -544,25 +549,33 @@ static void host_reset_vf(VfoHost *base, const char *pci, GTask *task)
 typedef struct {
     Host *host;
     char *pci;
+    Place place;
     int group;
     guint64 since;
 } Watch;
-
-static Watch *watch_new(Host *host, const char *pci)
-{
-    Watch *watch = g_new0(Watch, 1);
-
-    watch->host = host;
-    watch->pci = g_strdup(pci);
-    return watch;
-}
 
 static void watch_free(gpointer data)
 {
     Watch *watch = data;
 
+    place_clear(&watch->place);
     g_free(watch->pci);
     g_free(watch);
+}
+
+/* What to poll of the VF, until @task ends; NULL: it has failed. */
+static Watch *watch_new(Host *host, const char *pci, GTask *task)
+{
+    Watch *watch = g_new0(Watch, 1);
+    GError *error = NULL;
+
+    watch->host = host;
+    watch->pci = g_strdup(pci);
+    if (find_vf(host, pci, &watch->place, &error))
+        return watch;
+    vfo_task_fail(task, error);
+    watch_free(watch);
+    return NULL;
 }
 
 static gboolean is_closed(gpointer data, GError **error)
@@ -585,16 +598,11 @@ static gboolean is_closed(gpointer data, GError **error)
 static void host_closed_vf(VfoHost *base, const char *pci, GTask *task)
 {
     Host *host = (Host *)base;
-    g_auto(Place) place = {0};
+    Watch *watch = watch_new(host, pci, task);
     g_autofree char *driver = NULL;
-    GError *error = NULL;
-    Watch *watch;
 
-    if (!find_vf(host, pci, &place, &error)) {
-        vfo_task_fail(task, error);
+    if (!watch)
         return;
-    }
-    watch = watch_new(host, pci);
     vfo_stopwatch_begin_outside();
     driver = vfo_pci_driver(host->sysfs, pci);
     watch->group = g_strcmp0(driver, "vfio-pci") == 0 ? vfo_pci_iommu_group(host->sysfs, pci) : -1;
@@ -608,14 +616,12 @@ static void host_closed_vf(VfoHost *base, const char *pci, GTask *task)
  * interrupt through one means that the driver is up and the VF works; some PFs count nothing
  * for their VFs (igb).
  */
-static gboolean host_activity_vf(VfoHost *base, const char *pci, guint64 *activity, GError **error)
+static gboolean read_activity(Host *host, const Place *place, const char *pci, guint64 *activity,
+                              GError **error)
 {
-    Host *host = (Host *)base;
-    g_auto(Place) place = {0};
     VfoVfState state;
 
-    if (!find_vf(host, pci, &place, error) ||
-        !vfo_vf_state(host->netlink, place.pf, place.index, TRUE, NULL, &state, error))
+    if (!vfo_vf_state(host->netlink, place->pf, place->index, TRUE, NULL, &state, error))
         return FALSE;
     vfo_stopwatch_begin_outside();
     *activity = state.packets + vfo_pci_interrupts(host->sysfs, pci);
@@ -623,12 +629,20 @@ static gboolean host_activity_vf(VfoHost *base, const char *pci, guint64 *activi
     return TRUE;
 }
 
+static gboolean host_activity_vf(VfoHost *base, const char *pci, guint64 *activity, GError **error)
+{
+    Host *host = (Host *)base;
+    g_auto(Place) place = {0};
+
+    return find_vf(host, pci, &place, error) && read_activity(host, &place, pci, activity, error);
+}
+
 static gboolean is_used(gpointer data, GError **error)
 {
     Watch *watch = data;
     guint64 activity;
 
-    if (!host_activity_vf(&watch->host->host, watch->pci, &activity, error))
+    if (!read_activity(watch->host, &watch->place, watch->pci, &activity, error))
         return FALSE;
     if (activity > watch->since)
         return TRUE;
@@ -640,8 +654,10 @@ static gboolean is_used(gpointer data, GError **error)
 /* Polled: neither a counter's nor an interrupt's first step is an event for anybody. */
 static void host_used_vf(VfoHost *base, const char *pci, guint64 since, GTask *task)
 {
-    Watch *watch = watch_new((Host *)base, pci);
+    Watch *watch = watch_new((Host *)base, pci, task);
 
+    if (!watch)
+        return;
     watch->since = since;
     vfo_poll(task, USED_EVERY_MS, is_used, watch, watch_free);
 }
