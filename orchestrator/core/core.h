@@ -381,6 +381,9 @@ typedef enum {
     /* When the undo of this step fails the VM may be on the other host: what
      * was done before it is left as it is. */
     VFO_STEP_UNDO_OR_STOP = 1 << 2,
+    /* What was asked for comes about whether or not somebody waits for it: a
+     * cancellation takes effect when the step has ended. */
+    VFO_STEP_CANCEL_AFTER = 1 << 3,
 } VfoStepFlags;
 
 /** VfoStep: one line of a hand-over. */

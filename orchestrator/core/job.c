@@ -389,7 +389,8 @@ gboolean vfo_job_cancel(VfoJob *job, GError **error)
         return FALSE;
     }
     job->cancel_wanted = TRUE;
-    g_cancellable_cancel(job->cancellable);
+    if (!job->record || !(job->steps[job->present].flags & VFO_STEP_CANCEL_AFTER))
+        g_cancellable_cancel(job->cancellable);
     return TRUE;
 }
 

@@ -516,6 +516,9 @@ static void arrive(VfoJob *job, GTask *task)
 /*
  * The lease is kept until the migration has completed, although the VF is clean
  * long before: a migration that fails gives the guest its own VF back.
+ *
+ * A guest that was asked for its VF cannot be asked to keep it: it lets go a
+ * moment later, and would be without if nobody waited for that.
  */
 static const VfoStep steps[] = {
     /* name, waits for, run, deadline, undo, its deadline, flags, veto */
@@ -529,7 +532,7 @@ static const VfoStep steps[] = {
     {"hold", "frames for the guest to be held on the PF side", hold, VFO_DEADLINE_QUERY, undo_hold,
      VFO_DEADLINE_QUERY, 0},
     {"unplug", "the guest to release the VF", unplug, VFO_DEADLINE_UNPLUG, replug,
-     VFO_DEADLINE_PLUG, 0},
+     VFO_DEADLINE_PLUG, VFO_STEP_CANCEL_AFTER},
     {"deliver", "the held frames to be delivered", deliver, VFO_DEADLINE_QUERY, NOTHING, 0},
     {"close", "QEMU to close the VF", close_vf, VFO_DEADLINE_CLOSE, NOTHING, 0},
     {"park", "the VF's parking address", park, VFO_DEADLINE_QUERY, NOTHING, 0},

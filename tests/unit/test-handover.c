@@ -210,12 +210,15 @@ static void vm_unplug(VfoVm *vm, const VfoPair *pair, GTask *task)
     World *world = world_of_vm(vm);
     Fault fault = enter(world, "unplug %s", pair->primary);
 
+    /* The guest lets go whether or not the user still wants it: that is waited for. */
+    if (fault == FAULT_CANCEL)
+        fault = FAULT_NONE;
     if (!world->in_guest) {
         vfo_task_fail(task, g_error_new(VFO_ERROR, VFO_ERROR_QMP_DEVICE_NOT_FOUND,
                                         "Device '%s' not found", pair->primary));
         return;
     }
-    if (has_effect(fault) && fault != FAULT_CANCEL)
+    if (has_effect(fault))
         world->in_guest = FALSE;
     if (!spoiled(world, fault, task))
         vfo_task_done(task);
@@ -1239,6 +1242,22 @@ static void test_source_unplug_never_ends(void)
     g_assert_false(called(world, "plug vf0 " VF));
 }
 
+/* A VF that the guest was asked for comes back after a cancellation. */
+static void test_source_cancel_while_unplugging(void)
+{
+    g_autoptr(World) world = world_new(TRUE);
+
+    world->faults[0] = FAULT_CANCEL;
+    world->fault_at[0] = number_of(TRUE, "unplug vf0");
+    run(world);
+    assert_state(world, VFO_JOB_CANCELLED);
+    assert_source(world, FAULT_CANCEL);
+    assert_record(world, "unplug", VFO_RESULT_OK);
+    g_assert_true(called(world, "plug vf0 " VF));
+    g_assert_true(world->in_guest);
+    g_assert_false(world->pf_open);
+}
+
 /* A guest that is slow, but not too slow. */
 static void test_source_unplug_late(void)
 {
@@ -1686,6 +1705,8 @@ int main(int argc, char **argv)
     g_test_add_func("/handover/source/leased", test_source_leased);
     g_test_add_func("/handover/source/unplug-never-ends", test_source_unplug_never_ends);
     g_test_add_func("/handover/source/unplug-late", test_source_unplug_late);
+    g_test_add_func("/handover/source/cancel-while-unplugging",
+                    test_source_cancel_while_unplugging);
     g_test_add_func("/handover/source/hold-ends-badly", test_source_hold_ends_badly);
     g_test_add_func("/handover/source/reopen-fails", test_source_reopen_fails);
     g_test_add_func("/handover/source/lost", test_source_lost);

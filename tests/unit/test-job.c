@@ -25,9 +25,11 @@ typedef enum {
     DO_REMARK_FAIL,
     DO_DEGRADE,
     DO_DEGRADE_FAIL,
-    DO_CANCEL,      /* the user cancels while it runs; waits for its cancellable */
-    DO_CANCEL_OK,   /* the user cancels while it runs, and it succeeds */
-    DO_CANCEL_LATE, /* the user cancels, which is refused; succeeds */
+    DO_CANCEL,       /* the user cancels while it runs; waits for its cancellable */
+    DO_CANCEL_OK,    /* the user cancels while it runs, and it succeeds */
+    DO_CANCEL_LATE,  /* the user cancels, which is refused; succeeds */
+    DO_CANCEL_LATER, /* the user cancels, and it succeeds on a later turn, unless cancelled */
+    DO_CANCEL_FAIL,  /* the user cancels while it runs, and it fails */
 } Action;
 
 typedef struct {
@@ -125,6 +127,15 @@ static void act(VfoJob *job, GTask *task, const char *sign)
     case DO_CANCEL_LATE:
         cancel(script, FALSE);
         break;
+    case DO_CANCEL_LATER:
+        cancel(script, TRUE);
+        g_assert_false(g_cancellable_is_cancelled(g_task_get_cancellable(task)));
+        g_idle_add(on_later, task);
+        return;
+    case DO_CANCEL_FAIL:
+        cancel(script, TRUE);
+        vfo_task_fail(task, g_error_new(VFO_ERROR, VFO_ERROR_FAILED, "%s broke", name));
+        return;
     case DO_DEGRADE:
         vfo_job_degrade(job, "no VF");
         break;
@@ -542,6 +553,32 @@ static void test_cancel_between(void)
     }
 }
 
+/* In a step whose effect comes about all the same: the step ends first, in whatever way. */
+static void test_cancel_after(void)
+{
+    static const VfoStep asking[] = {STEP("a", 0), STEP("b", VFO_STEP_CANCEL_AFTER), STEP("c", 0)};
+    static const struct {
+        Action action;
+        VfoResult result;
+    } cases[] = {
+        {DO_CANCEL_LATER, VFO_RESULT_OK},
+        {DO_CANCEL_FAIL, VFO_RESULT_CANCELLED},
+        {DO_CANCEL, VFO_RESULT_CANCELLED}, /* by its deadline */
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        Script script;
+
+        g_test_message("action %d", cases[i].action);
+        script_init(&script, asking, 3, "b", cases[i].action, NULL);
+        vfo_job_run(script.job);
+        g_assert_cmpint(vfo_job_state(script.job), !=, VFO_JOB_CANCELLED);
+        finish(&script, VFO_JOB_CANCELLED, "a b -b -a");
+        g_assert_cmpint(record_of(&script, "b")->result, ==, cases[i].result);
+        script_clear(&script);
+    }
+}
+
 static void test_cancel_before(void)
 {
     Script script;
@@ -779,6 +816,7 @@ int main(int argc, char **argv)
     g_test_add_func("/job/deadline/commit", test_deadline_of_a_commit);
     g_test_add_func("/job/deadline/deaf", test_deaf_step);
     g_test_add_func("/job/cancel/everywhere", test_cancel_everywhere);
+    g_test_add_func("/job/cancel/after", test_cancel_after);
     g_test_add_func("/job/cancel/between", test_cancel_between);
     g_test_add_func("/job/cancel/before", test_cancel_before);
     g_test_add_func("/job/cancel/refused", test_cancel_refused);
