@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "core/core.h"
 
-// clang-format off: it would take the name for a subtraction.
-G_DEFINE_QUARK(vfo - error - quark, vfo_error)
-// clang-format on
+/* It would take the name for a subtraction. */
+/* clang-format off */
+G_DEFINE_QUARK(vfo-error-quark, vfo_error)
+/* clang-format on */
 
 void vfo_task_done(GTask *task)
 {
