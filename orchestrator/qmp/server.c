@@ -178,7 +178,9 @@ static void dispatch(VfoQmpSession *session, const char *name, json_object *argu
             continue;
         if (command->changes && !session->may_change)
             refuse(session, has_id, id, VFO_ERROR_DENIED,
-                   "%s: %s changes things, for which this user has no right", session->name, name);
+                   "%s: %s changes things, for which this user has no right; root has it, and the "
+                   "[daemon] admin-group",
+                   session->name, name);
         else
             call_handler(session, command, arguments, has_id, id);
         return;
