@@ -20,6 +20,7 @@ typedef struct {
     char *uri;
     gboolean in_guest; /* the VF is, as far as is known */
     gboolean asked;    /* the guest, for the VF, and nobody knows what came of it */
+    gboolean refused;  /* that was answered with an error */
     gboolean held;     /* frames wait on the PF side */
     guint hold_timer;
 } Source;
@@ -310,6 +311,8 @@ static void on_unplugged(GObject *source, GAsyncResult *result, gpointer data)
     g_clear_handle_id(&s->hold_timer, g_source_remove);
     if (ok)
         s->in_guest = s->asked = FALSE;
+    else
+        s->refused = error->domain == VFO_ERROR && error->code != VFO_ERROR_CLOSED;
     vfo_task_return(task, ok, error);
 }
 
@@ -365,18 +368,20 @@ static void on_inspected_for_replug(GObject *source, GAsyncResult *result, gpoin
         vfo_task_fail(task, error);
         return;
     }
-    s->asked = FALSE;
     for (guint i = 0; i < info->pairs->len; i++) {
         const VfoPair *pair = g_ptr_array_index(info->pairs, i);
 
         if (g_str_equal(pair->standby, s->pair->standby) && pair->primary) {
             s->in_guest = TRUE;
+            /* One that refused does not do it later; one that has not answered may. */
+            if (s->refused)
+                s->asked = FALSE;
             vfo_job_remark(job, VFO_RESULT_UNDONE, "the guest had not released the VF");
             vfo_task_done(task);
             return;
         }
     }
-    s->in_guest = FALSE;
+    s->in_guest = s->asked = FALSE;
     /* net_failover pairs by MAC when the VF's driver registers its interface. */
     if (!set_vf(job, &s->vf->settings, &error)) {
         vfo_task_fail(task, error);
