@@ -237,8 +237,8 @@ static void on_session_closed(VfoQmpServer *qmp, VfoQmpSession *session, gpointe
 
 /* ------------------------------------------------------------ connections */
 
-/* The configured peer whose name the certificate carries; NULL: none. That the CA signed it, for a
- * client's use, has been verified in the handshake (on_certificate()). */
+/* The configured peer whose name the certificate carries; NULL: none. That it is valid and signed
+ * by the CA has been verified in the handshake (on_certificate()). */
 static const char *name_of(VfoPeerServer *self, GTlsCertificate *certificate)
 {
     for (guint i = 0; certificate && i < self->names->len; i++) {
@@ -408,16 +408,17 @@ static gboolean start_listening(VfoPeerServer *self, const char *address, guint1
     return TRUE;
 }
 
-/* The first hand-over from here shall find its credentials read. What is wrong with them it says
- * itself: a host that is only ever a destination needs none. */
-static void read_ahead(const VfoTlsFiles *tls)
+/* No reason not to start: a host that is only ever a destination does not connect. */
+static void rehearse_connecting(const VfoTlsFiles *tls)
 {
     g_autoptr(GTlsDatabase) database = NULL;
     g_autoptr(GTlsCertificate) certificate = NULL;
     g_autoptr(GError) error = NULL;
 
-    if (!vfo_tls_load(tls->ca, tls->client_cert, tls->client_key, &database, &certificate, &error))
-        g_debug("no hand-over from here: %s", error->message);
+    if (vfo_tls_load(tls->ca, tls->client_cert, tls->client_key, &database, &certificate, &error))
+        vfo_tls_rehearse(database, certificate, tls->ca);
+    else
+        g_message("no VM can be handed over from here: %s", error->message);
 }
 
 static void half_unref_if_any(gpointer data)
@@ -451,7 +452,7 @@ VfoPeerServer *vfo_peer_server_new(const char *address, guint16 port, const VfoT
         !start_listening(self, address, port, error))
         g_clear_pointer(&self, vfo_peer_server_free);
     else
-        read_ahead(tls);
+        rehearse_connecting(tls);
     return self;
 }
 

@@ -161,6 +161,28 @@ char *vfo_tls_flaws(GTlsCertificateFlags flags, GTlsCertificate *certificate, co
     return g_string_free(g_steal_pointer(&text), FALSE);
 }
 
+void vfo_tls_rehearse(GTlsDatabase *database, GTlsCertificate *certificate, const char *ca)
+{
+    g_autoptr(GInputStream) silence = g_memory_input_stream_new();
+    g_autoptr(GOutputStream) sink = g_memory_output_stream_new_resizable();
+    g_autoptr(GIOStream) nobody = g_simple_io_stream_new(silence, sink);
+    g_autoptr(GIOStream) stream = NULL;
+    g_autoptr(GError) error = NULL;
+    GTlsCertificateFlags flags = g_tls_database_verify_chain(
+        database, certificate, G_TLS_DATABASE_PURPOSE_AUTHENTICATE_CLIENT, NULL, NULL,
+        G_TLS_DATABASE_VERIFY_NONE, NULL, NULL);
+
+    if (flags) {
+        g_autofree char *flaws = vfo_tls_flaws(flags, certificate, NULL, ca);
+
+        g_message("our own certificate for connecting to peers: %s", flaws);
+    }
+    stream = g_initable_new(g_tls_backend_get_client_connection_type(g_tls_backend_get_default()),
+                            NULL, &error, "base-io-stream", nobody, "database", database, NULL);
+    if (!stream || !g_tls_connection_handshake(G_TLS_CONNECTION(stream), NULL, &error))
+        g_debug("rehearsal: %s", error->message);
+}
+
 void vfo_tls_tune(GSocketConnection *connection)
 {
     static const struct {

@@ -14,6 +14,11 @@
 gboolean vfo_tls_load(const char *ca, const char *cert, const char *key, GTlsDatabase **database,
                       GTlsCertificate **certificate, GError **error);
 
+/** vfo_tls_rehearse: verifies our own @certificate as a peer will, and says so in the log if it is
+ *  not acceptable; and begins a handshake with nobody. What TLS does for the first time takes it
+ *  several times as long, and would be most of what the first hand-over costs. */
+void vfo_tls_rehearse(GTlsDatabase *database, GTlsCertificate *certificate, const char *ca);
+
 /** vfo_tls_flaws: in words why a certificate called @subject was not accepted for the name @name
  *  (NULL: no name was asked for) against @ca. Free with g_free(). */
 char *vfo_tls_flaws(GTlsCertificateFlags flags, GTlsCertificate *certificate, const char *name,

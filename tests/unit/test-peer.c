@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "peer/peer.h"
+#include "peer/tls.h"
 #include "qmp/qmp.h"
 
 #include "wire.h"
@@ -1007,6 +1008,33 @@ static void test_bad_settings(void)
     clear_files(&tls);
 }
 
+static GTlsCertificate *load(const VfoTlsFiles *tls)
+{
+    g_autoptr(GTlsDatabase) database = NULL;
+    GTlsCertificate *certificate = NULL;
+    g_autoptr(GError) error = NULL;
+
+    vfo_tls_load(tls->ca, tls->server_cert, tls->server_key, &database, &certificate, &error);
+    g_assert_no_error(error);
+    return certificate;
+}
+
+/* The files are read again when they have changed, and only then. */
+static void test_renewed(void)
+{
+    VfoTlsFiles tls = tls_files("renewed", "host-b");
+    g_autoptr(GTlsCertificate) first = NULL, same = NULL, renewed = NULL;
+
+    make_certificate("renewed", "ca");
+    first = load(&tls);
+    same = load(&tls);
+    g_assert_true(first == same);
+    make_certificate("renewed", "ca");
+    renewed = load(&tls);
+    g_assert_false(g_tls_certificate_is_same(first, renewed));
+    clear_files(&tls);
+}
+
 int main(int argc, char **argv)
 {
     static const Names wrong_ca = {"host-b@other", "host-a"};
@@ -1056,6 +1084,7 @@ int main(int argc, char **argv)
     for (guint i = 0; i < G_N_ELEMENTS(tests); i++)
         g_test_add(tests[i].path, Fixture, tests[i].names, setup, tests[i].test, teardown);
     g_test_add_func("/peer/bad-settings", test_bad_settings);
+    g_test_add_func("/peer/renewed", test_renewed);
     status = g_test_run();
     remove_certificates();
     return status;
