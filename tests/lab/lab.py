@@ -4,6 +4,7 @@
 import json
 import os
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -77,11 +78,18 @@ class Lab:
         print(f"{time.monotonic() - self._started:7.1f} s  {text}", flush=True)
 
     def start_guest(
-        self, host: Host, primary: str | None, incoming: bool = False, memory_mb: int = 256
+        self,
+        host: Host,
+        primary: str | None,
+        incoming: bool = False,
+        memory_mb: int = 256,
+        alter: Callable[[list[str]], list[str]] = list,
     ) -> Guest:
         """Start a guest's QEMU in a host; with `incoming`, one that waits for a migration."""
         self._guests += 1
-        guest = Guest(host, self.image, qemu(), primary, incoming, memory_mb, self._guests)
+        guest = Guest(
+            host, self.image, qemu(), primary, incoming, memory_mb, self._guests, alter
+        )
         guest.start()
         fabric.set_neighbour(guest.address, guest.mac)
         return guest

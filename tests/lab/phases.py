@@ -10,6 +10,7 @@ STOP_AND_COPY = "stop-and-copy"
 TO_VF = "standby to VF"
 REST = "rest"
 WHOLE = "whole"
+CANCELLED = "cancelled"
 
 AFTER_RESUME_US = 400_000
 """How long announcements, and bridges that learn, count as part of the switch-over."""

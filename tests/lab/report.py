@@ -9,7 +9,7 @@ from typing import Any
 from . import phases
 from .analysis import TO_CLIENT, TO_GUEST
 
-PHASES = (phases.TO_STANDBY, phases.STOP_AND_COPY, phases.TO_VF, phases.WHOLE, phases.REST)
+PHASES = (phases.TO_STANDBY, phases.STOP_AND_COPY, phases.TO_VF, phases.WHOLE, phases.CANCELLED, phases.REST)
 ARROWS = {TO_GUEST: "client > guest", TO_CLIENT: "guest > client"}
 
 
@@ -44,6 +44,8 @@ def _flows(flows: list[dict[str, Any]]) -> list[str]:
         f"  {'phase':<14}" + f"{'sent':>9}{'lost':>7}{'dup':>5}{'gap ms':>8}{'quiet':>7}" * 2,
     ]
     for phase in PHASES:
+        if phase == phases.CANCELLED and not any(name == phase for name, _ in by_key):
+            continue
         line = f"  {phase:<14}"
         for direction in ARROWS:
             flow = by_key.get((phase, direction))
@@ -62,6 +64,8 @@ def _comparison(runs: list[dict[str, Any]]) -> str:
     lines = [f"{'lost (gap, quiet in ms)':<32}" + "".join(f"{h:>{width}}" for h in headings)]
     for direction, arrow in ARROWS.items():
         for phase in PHASES:
+            if all(_cell(run, phase, direction) == "-" for run in runs):
+                continue
             line = f"  {arrow}  {phase:<14}"
             for run in runs:
                 line += f"{_cell(run, phase, direction):>{width}}"
@@ -92,7 +96,7 @@ def _facts(run: dict[str, Any]) -> list[str]:
         facts.append(
             f"{len(run['migrations'])} migrations, longest {worst['total_ms']} ms, "
             f"downtime {worst['downtime_ms']} ms, guest stopped {worst['stopped_ms']:.0f} ms, "
-            f"VF back after {worst['vf_ms']:.0f} ms"
+            + (f"VF back after {worst['vf_ms']:.0f} ms" if worst["vf_ms"] else "no VF")
         )
     if "tcp" in run:
         state = "alive" if run["tcp"]["alive"] else "DEAD"

@@ -3,6 +3,7 @@
 
 import csv
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ from .guest import Guest
 from .lab import Lab
 from .phases import Borders
 from .probe import Traffic
-from .probe.probe import PRIMARY, PRIMARY_CARRIER
+from .probe.probe import PRIMARY, PRIMARY_CARRIER, STANDBY, STANDBY_CARRIER
 from .qmp import Event
 
 USES_VF = PRIMARY | PRIMARY_CARRIER
+HAS_STANDBY = STANDBY | STANDBY_CARRIER
 VF_SECONDS = 60
 SETTLE_SECONDS = 2
 
@@ -32,7 +34,8 @@ class Migration:
     start_us: int
     stop: Event
     resume: Event
-    vf_us: int
+    vf_us: int | None
+    """None: the guest lives on its standby."""
     total_ms: int
     downtime_ms: int
     outcome: Outcome
@@ -46,6 +49,7 @@ class Run:
         self.lab = lab
         self.contender = contender
         self.migrations: list[Migration] = []
+        self.cancelled: list[Phase] = []
         self._traffic: Traffic | None = None
         self._before: dict[str, clock.Reading] = {}
         self._after: dict[str, clock.Reading] = {}
@@ -67,8 +71,18 @@ class Run:
         self._traffic.wait_links("guest on its VF before the run", USES_VF, VF_SECONDS)
         return self._traffic
 
-    def migrate(self, guest: Guest, host_name: str) -> Guest:
-        """Migrate the guest to that host and wait until it uses a VF there; the guest there."""
+    def migrate(
+        self,
+        guest: Guest,
+        host_name: str,
+        drive: Callable[[Guest, Guest], Outcome] | None = None,
+        with_vf: bool = True,
+    ) -> Guest:
+        """Migrate the guest to that host and wait until it uses a VF there; the guest there.
+
+        `drive` does what the contender's migrate() does by default. Without `with_vf`, the guest
+        is to live on its standby there.
+        """
         if self._traffic is None:
             raise LabError("a migration without traffic measures nothing")
         host = self.lab.host(host_name)
@@ -77,17 +91,20 @@ class Run:
         self._traffic.observe(SETTLE_SECONDS)
         start_us = clock.now_us()
         before = len(guest.qmp.events)
-        outcome = self.contender.migrate(self.lab, guest, destination)
+        if drive is not None:
+            outcome = drive(guest, destination)
+        else:
+            outcome = self.contender.migrate(self.lab, guest, destination)
         resume = destination.qmp.wait_event("RESUME", VF_SECONDS)
         stop = guest.qmp.wait_event("STOP", 1, after=before)
-        vf_us = self._traffic.wait_links(
-            f"guest on its VF in {host_name}",
-            USES_VF,
+        shown_us = self._traffic.wait_links(
+            f"guest on its {'VF' if with_vf else 'standby'} in {host_name}",
+            USES_VF if with_vf else HAS_STANDBY,
             VF_SECONDS,
             after_us=self._rough_us(host_name, resume),
         )
+        vf_us = shown_us if with_vf else None
         statistics = guest.qmp.command("query-migrate")
-        guest.quit()
         self.migrations.append(
             Migration(
                 guest.host.name,
@@ -103,10 +120,24 @@ class Run:
         )
         self.lab.say(
             f"migrated {guest.host.name} to {host_name}: {statistics['total-time']} ms, "
-            f"VF back {(vf_us - start_us) / 1000:.0f} ms after the start"
+            + (f"VF back {(vf_us - start_us) / 1000:.0f} ms after the start" if vf_us else "no VF")
         )
         self._traffic.observe(SETTLE_SECONDS)
+        # While the source's QEMU is still there: what it should have let go it can still have.
+        self.contender.verify(self.lab, guest, destination, with_vf)
+        guest.quit()
         return destination
+
+    def wait_vf(self, what: str, after_us: int) -> int:
+        """Wait until the guest, after that time, uses its VF; since when."""
+        if self._traffic is None:
+            raise LabError("without traffic nobody knows what the guest uses")
+        return self._traffic.wait_links(what, USES_VF, VF_SECONDS, after_us)
+
+    def observe(self) -> None:
+        """Let the traffic flow undisturbed for a moment."""
+        if self._traffic is not None:
+            self._traffic.observe(SETTLE_SECONDS)
 
     def _rough_us(self, host_name: str, event: Event) -> int:
         """An event's time by the clock reading from before the run: exact to some milliseconds."""
@@ -120,8 +151,8 @@ class Run:
 
     def finish(self) -> None:
         """Stop the traffic and collect what is to be known while the hosts still run."""
-        if self._traffic is None:
-            return
+        if self._traffic is None or self._after:
+            return  # there is none, or it has ended
         self._figures = self.contender.figures(self.lab)
         self._after = {host.name: clock.read(host.mgmt) for host in self.lab.hosts}
         self._traffic.stop()
@@ -143,8 +174,10 @@ class Run:
         ends = (record.sent[0], record.sent[-1])
         of_migrations = [_phases(migration, clocks, record) for migration in self.migrations]
         flows = [analysis.flows(record, own) for own in of_migrations]
-        total = sum_flows([flow for own in flows for flow in own])
-        total += analysis.flows(record, [phases.rest(of_migrations, ends)])
+        total = [flow for own in flows for flow in own]
+        total = sum_flows(total + analysis.flows(record, self.cancelled))
+        others = [[phase] for phase in self.cancelled]
+        total += analysis.flows(record, [phases.rest(of_migrations + others, ends)])
         result["ok"] = record.tcp_alive
         if not record.tcp_alive:
             result["error"] = "the TCP connection did not live through the run"
@@ -158,14 +191,14 @@ class Run:
                 "total_ms": migration.total_ms,
                 "downtime_ms": migration.downtime_ms,
                 "stopped_ms": _stopped_ms(migration, clocks),
-                "vf_ms": (migration.vf_us - migration.start_us) / 1000,
+                "vf_ms": migration.vf_us and (migration.vf_us - migration.start_us) / 1000,
                 **_job(migration, clocks),
             }
             for migration, own in zip(self.migrations, flows)
         ]
         if self.migrations:
             result["migration"] = {
-                name: max(migration[name] for migration in result["migrations"])
+                name: max(migration[name] or 0 for migration in result["migrations"])
                 for name in ("total_ms", "downtime_ms", "stopped_ms", "vf_ms")
             }
             if "job" in result["migrations"][0]:
@@ -191,12 +224,13 @@ def _phases(
     migration: Migration, clocks: dict[str, clock.Clock], record: Record
 ) -> list[Phase]:
     stop_us = clocks[migration.source].client_us(migration.stop.host_us)
+    resume_us = clocks[migration.destination].client_us(migration.resume.host_us)
     return phases.of_migration(
         Borders(
             migration.start_us,
             analysis.stopped_us(record, stop_us),
-            clocks[migration.destination].client_us(migration.resume.host_us),
-            migration.vf_us,
+            resume_us,
+            migration.vf_us or resume_us,
         )
     )
 

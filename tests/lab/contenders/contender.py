@@ -41,6 +41,9 @@ class Contender(ABC):
     def migrate(self, lab: Lab, source: Guest, destination: Guest) -> Outcome:
         """Migrate, from the first change to the moment at which the destination runs the guest."""
 
+    def verify(self, lab: Lab, source: Guest, destination: Guest, with_vf: bool) -> None:
+        """LabError if a migration has left a host otherwise than it should."""
+
     def figures(self, lab: Lab) -> dict[str, Any] | None:
         """What it costs, if there is something to say."""
         return None

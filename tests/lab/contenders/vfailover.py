@@ -6,7 +6,7 @@ import re
 import signal
 from typing import Any
 
-from .. import certificates, paths, slowdown
+from .. import certificates, paths, slowdown, state
 from ..errors import LabError
 from ..guest import Guest
 from ..guest.guest import QMP_DIRECTORY
@@ -30,6 +30,7 @@ class Vfailover(Contender):
     def __init__(self) -> None:
         self.daemons: dict[str, Background] = {}
         self._own_us: list[int] = []
+        self._before: dict[str, state.State] = {}
 
     def check(self) -> None:
         for program in (paths.DAEMON, paths.COMMAND):
@@ -44,8 +45,10 @@ class Vfailover(Contender):
             self.start_daemon(host)
         self.give_vf(lab.hosts[0], 0)
 
-    def config(self, lab: Lab, host: Host) -> str:
-        """The daemon's configuration in a host."""
+    def config(
+        self, lab: Lab, host: Host, changes: dict[str, dict[str, str]] | None = None
+    ) -> str:
+        """The daemon's configuration in a host; `changes` are settings by group."""
         sections: dict[str, dict[str, str]] = {
             "daemon": {
                 "name": host.name,
@@ -65,6 +68,8 @@ class Vfailover(Contender):
         for peer in lab.hosts:
             if peer is not host:
                 sections[f"peer {peer.name}"] = {"address": peer.mgmt, "port": str(PORT)}
+        for group, settings in (changes or {}).items():
+            sections.setdefault(group, {}).update(settings)
         return "\n".join(
             f"[{name}]\n" + "".join(f"{key}={value}\n" for key, value in values.items())
             for name, values in sections.items()
@@ -80,6 +85,18 @@ class Vfailover(Contender):
         except LabError as error:
             log = (host.directory / "vfailoverd.log").read_text().strip()
             raise LabError(f"{error} (daemon: {daemon.poll()}): {log}") from error
+
+    def stop_daemon(self, host: Host, number: int = signal.SIGTERM) -> None:
+        """End the daemon."""
+        daemon = self.daemons[host.name]
+        daemon.signal(number)
+        daemon.wait(START_SECONDS)
+
+    def reconfigure(self, lab: Lab, host: Host, changes: dict[str, dict[str, str]]) -> None:
+        """Restart the daemon with other settings than the lab's usual ones."""
+        self.stop_daemon(host)
+        host.write(CONFIG, self.config(lab, host, changes))
+        self.start_daemon(host)
 
     def command(self, host: Host, *arguments: str, check: bool = True) -> list[dict[str, Any]]:
         """Run the command line in a host; the JSON objects that it printed."""
@@ -98,16 +115,43 @@ class Vfailover(Contender):
         return _objects(result.stdout)
 
     def start_destination(self, lab: Lab, host: Host) -> Guest:
+        self._before = {each.name: state.read(each) for each in lab.hosts}
         return lab.start_guest(host, None, incoming=True)
 
     def migrate(self, lab: Lab, source: Guest, destination: Guest) -> Outcome:
-        printed = self.command(source.host, "migrate", source.name, destination.host.name)
+        return self.migrate_to(source, destination, "completed")
+
+    def migrate_to(self, source: Guest, destination: Guest, ending: str) -> Outcome:
+        """Migrate; LabError unless the job ends in that state."""
+        printed = self.command(
+            source.host,
+            "migrate",
+            source.name,
+            destination.host.name,
+            check=ending == "completed",
+        )
         last = printed[-1] if printed else {}
         if "id" not in last:
             raise LabError("vfailover migrate: the last object it printed is not a job")
+        if last["state"] != ending:
+            raise LabError(f"job {last['state']} instead of {ending}: {last['error']}")
         job = self.command(source.host, "job", last["id"])[0]
         self._own_us.append(job.get("own-us", 0))
         return Outcome(job)
+
+    def verify(self, lab: Lab, source: Guest, destination: Guest, with_vf: bool) -> None:
+        there = destination.host
+        wrong = state.left(
+            self._before[source.host.name], state.read(source.host), source.name, source.mac
+        )
+        after = state.read(there)
+        if with_vf:
+            wrong += state.arrived(after, source.name, source.mac)
+        else:
+            before = self._before[there.name]
+            wrong += state.arrived_on_standby(before, after, source.name, source.mac)
+        if wrong:
+            raise LabError("after the migration: " + "; ".join(wrong))
 
     def figures(self, lab: Lab) -> dict[str, Any] | None:
         if not self._own_us:

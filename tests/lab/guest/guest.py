@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A guest: a QEMU inside a host, and after a migration another QEMU inside another host."""
 
+import signal
+from collections.abc import Callable
+
 from .. import fabric, wait
 from ..errors import LabError
 from ..host import Host
@@ -16,7 +19,8 @@ QMP_DIRECTORY = "/run/vfailover/qmp"
 class Guest:
     """One QEMU process with this guest in it, running or waiting for it to come in.
 
-    `primary` is the PCI address of the VF on its command line, None for none.
+    `primary` is the PCI address of the VF on its command line, None for none. `alter` may change
+    QEMU's arguments, for a guest that is not as it should be.
     """
 
     name = "guest"
@@ -35,6 +39,7 @@ class Guest:
         incoming: bool = False,
         memory_mb: int = 256,
         generation: int = 0,
+        alter: Callable[[list[str]], list[str]] = list,
     ) -> None:
         self.host = host
         self.incoming = incoming
@@ -42,7 +47,7 @@ class Guest:
         self.console = host.directory / f"{stem}-console.log"
         self.log = host.directory / f"{stem}-qemu.log"
         console = f"{LOGS}/{stem}-console.log"
-        self._argv = [*qemu, *self._arguments(image, primary, memory_mb, console)]
+        self._argv = [*qemu, *alter(self._arguments(image, primary, memory_mb, console))]
         self._stem = stem
         self._process: Background | None = None
         self.qmp: Qmp
@@ -56,7 +61,11 @@ class Guest:
             f"lab_peer={fabric.CLIENT_ADDRESS},{fabric.CLIENT_MAC}"
         )
         argv = ["-name", self.name, "-nodefaults", "-no-reboot", "-display", "none"]
-        argv += ["-M", "q35", "-accel", "kvm", "-cpu", "host", "-smp", "1", "-m", str(memory_mb)]
+        argv += ["-M", "q35,memory-backend=ram0", "-accel", "kvm", "-cpu", "host", "-smp", "1"]
+        # A VF pins all of the guest's memory in any case. Had before the guest runs, the memory
+        # costs its start; had when the VF is plugged in, it costs the running guest a second.
+        argv += ["-m", str(memory_mb)]
+        argv += ["-object", f"memory-backend-ram,id=ram0,size={memory_mb}M,prealloc=on"]
         argv += ["-serial", f"file:{console}"]
         argv += ["-qmp", f"unix:{QMP_DIRECTORY}/{self.name}.sock,server=on,wait=off"]
         argv += ["-qmp", f"tcp:{self.host.mgmt}:{self.lab_qmp_port},server=on,wait=off"]
@@ -111,6 +120,12 @@ class Guest:
     def running(self) -> bool:
         """Whether QEMU has not ended."""
         return self._process is not None and self._process.poll() is None
+
+    def kill(self) -> None:
+        """End QEMU as a crash would: what it would have cleaned up stays."""
+        if self._process is not None:
+            self._process.signal(signal.SIGKILL)
+            self._process.wait(20)
 
     def quit(self) -> None:
         """What a manager does with the source's QEMU after a migration: end it."""
