@@ -161,7 +161,7 @@ static void qmp_vm_schedule_refresh(VfoQmpVm *vm, guint after_ms)
 {
     if (vm->refreshing)
         vm->stale = TRUE;
-    else if (!vm->refresh)
+    else if (vm->client && !vm->refresh) /* else it has gone: nothing would stop the timer */
         vm->refresh = g_timeout_add_full(G_PRIORITY_LOW, after_ms, on_refresh, vm, NULL);
 }
 
@@ -288,7 +288,7 @@ static void on_event(VfoQmpClient *client, const char *name, json_object *data, 
         vfo_qmp_vm_forget(vm, text);
     }
     vfo_op_tell_all(vm, name, data);
-    if (vm->client && tells_more(vm, name))
+    if (tells_more(vm, name))
         qmp_vm_schedule_refresh(vm, REFRESH_AFTER_MS);
 }
 
