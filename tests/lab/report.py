@@ -44,7 +44,7 @@ def _flows(flows: list[dict[str, Any]]) -> list[str]:
         f"  {'phase':<14}" + f"{'sent':>9}{'lost':>7}{'dup':>5}{'gap ms':>8}{'quiet':>7}" * 2,
     ]
     for phase in PHASES:
-        if phase == phases.CANCELLED and not any(name == phase for name, _ in by_key):
+        if not any(name == phase for name, _ in by_key):
             continue
         line = f"  {phase:<14}"
         for direction in ARROWS:
