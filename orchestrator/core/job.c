@@ -209,8 +209,8 @@ static void end(VfoJob *job, VfoResult result, const GError *error)
     if (error)
         g_warning("job %s: VM %s: %s: %s", job->id, job->vm, record->step, error->message);
     else
-        g_info("job %s: VM %s: %s: %s in %.1f ms", job->id, job->vm, record->step,
-               vfo_result_name(record->result), (double)record->duration_us / 1000);
+        g_message("job %s: VM %s: %s: %s in %.1f ms", job->id, job->vm, record->step,
+                  vfo_result_name(record->result), (double)record->duration_us / 1000);
     job->record = NULL;
     tell(job, record);
 }

@@ -193,7 +193,7 @@ int main(int argc, char **argv)
         return 0;
     }
     if (verbose)
-        g_setenv("G_MESSAGES_DEBUG", "all", TRUE);
+        g_setenv("G_MESSAGES_DEBUG", G_LOG_DOMAIN, TRUE);
     daemon.config = vfo_config_load(path ? path : VFO_CONFIG_FILE, &error);
     if (!daemon.config) {
         fprintf(stderr, "vfailoverd: %s\n", error->message);

@@ -501,7 +501,7 @@ static void test_list_vfs(Fixture *f, gconstpointer data)
     g_ptr_array_add(f->networks, broken);
     /* The kernel would say "free"; a leased VF is not probed. */
     vfo_leases_take(f->leases, VF0, "job", 60, NULL);
-    g_test_expect_message(NULL, G_LOG_LEVEL_WARNING, "*red*gone0*");
+    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "*red*gone0*");
     vfs = f->host->ops->list_vfs(f->host, &error);
     g_test_assert_expected_messages();
     g_assert_no_error(error);
@@ -517,7 +517,7 @@ static void test_list_vfs(Fixture *f, gconstpointer data)
     }
 
     g_ptr_array_remove_index(f->networks, 0);
-    g_test_expect_message(NULL, G_LOG_LEVEL_WARNING, "*gone0*");
+    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "*gone0*");
     none = f->host->ops->list_vfs(f->host, &error);
     g_test_assert_expected_messages();
     g_assert_null(none);

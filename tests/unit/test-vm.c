@@ -388,7 +388,7 @@ static void test_inspect_tap(Fixture *f, gconstpointer data)
 
     expect_tap(f, "hn1: index=0,type=user,net=10.0.2.0,restrict=", "off", "\\r\\n", NULL);
     /* Somebody else's. */
-    g_test_expect_message(NULL, G_LOG_LEVEL_WARNING, "*does not have it open*");
+    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "*does not have it open*");
     expect_tap(f, "hn1: index=0,type=tap,ifname=", "lo", "\\r\\n", NULL);
     g_test_assert_expected_messages();
     if (fd < 0) {

@@ -111,10 +111,10 @@ static void test_names(Fixture *f, gconstpointer data)
     g_autoptr(GPtrArray) list = NULL;
     const char *const good[] = {"db.2_x-Y", "web1", longest};
 
-    g_test_expect_message(NULL, G_LOG_LEVEL_MESSAGE, "*ignored*");
-    g_test_expect_message(NULL, G_LOG_LEVEL_MESSAGE, "*ignored*");
-    g_test_expect_message(NULL, G_LOG_LEVEL_MESSAGE, "*ignored*");
-    g_test_expect_message(NULL, G_LOG_LEVEL_MESSAGE, "*ignored*");
+    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_MESSAGE, "*ignored*");
+    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_MESSAGE, "*ignored*");
+    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_MESSAGE, "*ignored*");
+    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_MESSAGE, "*ignored*");
     put_file(f, "web1.sock");
     put_file(f, "db.2_x-Y.sock");
     put_file(f, longest_file);
