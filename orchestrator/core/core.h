@@ -543,6 +543,8 @@ void vfo_stopwatch_install(GMainContext *context);
  *  poll(2) and vfo_stopwatch_outside() spans since the stopwatch was installed. */
 gint64 vfo_stopwatch_own_us(void);
 
-/** vfo_stopwatch_begin_outside: the kernel works for us from here on (a netlink request, sysfs). */
+/** vfo_stopwatch_begin_outside: from here on the kernel works for us (a netlink request,
+ *  sysfs), or we do what delays nobody while somebody else is waited for. Spans may nest;
+ *  they end before a task is completed, as what follows belongs to the next step. */
 void vfo_stopwatch_begin_outside(void);
 void vfo_stopwatch_end_outside(void);

@@ -20,12 +20,17 @@ static gboolean on_tick(gpointer data)
 {
     Poll *poll = data;
     GError *error = NULL;
+    gboolean done;
 
     if (g_cancellable_set_error_if_cancelled(g_task_get_cancellable(poll->task), &error)) {
         vfo_task_fail(poll->task, error);
         return G_SOURCE_REMOVE;
     }
-    if (poll->check(poll->data, &error)) {
+    /* A look that finds nothing has delayed nobody. */
+    vfo_stopwatch_begin_outside();
+    done = poll->check(poll->data, &error);
+    vfo_stopwatch_end_outside();
+    if (done) {
         vfo_task_done(poll->task);
         return G_SOURCE_REMOVE;
     }

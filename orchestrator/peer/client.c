@@ -142,24 +142,34 @@ static void break_off(PeerClient *self, GError *error)
     end(self, error);
 }
 
-static void on_step(PeerClient *self, json_object *data)
+static gboolean note_step(PeerClient *self, json_object *data, GError **error)
 {
-    GError *error = NULL;
-    VfoRecord *record = vfo_wire_to_record(data, self->offer->job, self->base.name, &error);
+    g_autoptr(VfoRecord) record =
+        vfo_wire_to_record(data, self->offer->job, self->base.name, error);
 
-    if (record && self->n_records == MAX_RECORDS) {
-        g_clear_pointer(&record, vfo_record_free);
-        error = g_error_new(VFO_ERROR, VFO_ERROR_PROTOCOL, "more than %d steps", MAX_RECORDS);
-    }
-    if (!record) {
-        break_off(self, error);
-        return;
+    if (!record)
+        return FALSE;
+    if (self->n_records == MAX_RECORDS) {
+        g_set_error(error, VFO_ERROR, VFO_ERROR_PROTOCOL, "more than %d steps", MAX_RECORDS);
+        return FALSE;
     }
     self->n_records++;
     if (self->job)
-        vfo_job_add_record(self->job, record);
-    else
-        vfo_record_free(record);
+        vfo_job_add_record(self->job, g_steal_pointer(&record));
+    return TRUE;
+}
+
+static void on_step(PeerClient *self, json_object *data)
+{
+    GError *error = NULL;
+    gboolean noted;
+
+    /* The other daemon is at work; to note what it does delays nobody. */
+    vfo_stopwatch_begin_outside();
+    noted = note_step(self, data, &error);
+    vfo_stopwatch_end_outside();
+    if (!noted)
+        break_off(self, error);
 }
 
 static void on_state(PeerClient *self, json_object *data)

@@ -278,12 +278,16 @@ static void on_figures(VfoOp *op, json_object *value, const GError *error, gpoin
     Migrate *migrate = op->state;
 
     migrate->asked = FALSE;
-    if (!error)
+    if (!error) {
+        /* Memory moves meanwhile. */
+        vfo_stopwatch_begin_outside();
         vfo_qmp_vm_read_progress(op->vm, value);
-    else if (!vfo_op_is_answer(error))
+        vfo_stopwatch_end_outside();
+    } else if (!vfo_op_is_answer(error)) {
         vfo_op_fail_because(op, error);
-    else
+    } else {
         g_debug("no progress of VM '%s': %s", op->vm->base.name, error->message);
+    }
 }
 
 static gboolean on_progress_timer(gpointer data)
