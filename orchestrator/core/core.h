@@ -457,6 +457,12 @@ void vfo_job_set_context(VfoJob *job, gpointer context, GDestroyNotify free_func
 gpointer vfo_job_context(VfoJob *job);
 const VfoPolicy *vfo_job_policy(VfoJob *job);
 
+/**
+ * vfo_job_inner_task: vfo_task_inner() for a step that waits for an op. @job becomes @outer's task
+ * data; borrowed, as it lives until its last step has completed.
+ */
+GTask *vfo_job_inner_task(VfoJob *job, GTask *outer, GAsyncReadyCallback callback);
+
 /** vfo_job_on_change: one listener; called on the main loop's thread. */
 void vfo_job_on_change(VfoJob *job, VfoJobChanged changed, gpointer data);
 
@@ -491,7 +497,8 @@ VfoJobState vfo_job_state(VfoJob *job);
 gboolean vfo_job_ended(VfoJob *job);
 /** vfo_job_error: why it failed or is degraded; NULL: it did not. */
 const GError *vfo_job_error(VfoJob *job);
-/** vfo_job_records: of VfoRecord, in order of their start (transfer none). */
+/** vfo_job_records: of VfoRecord (transfer none): our own in order of their start, another
+ *  daemon's in order of arrival. */
 GPtrArray *vfo_job_records(VfoJob *job);
 /** vfo_job_step: the running step; NULL: none. */
 const VfoStep *vfo_job_step(VfoJob *job);
@@ -540,7 +547,7 @@ void vfo_destination_orphaned(VfoJob *job);
 void vfo_stopwatch_install(GMainContext *context);
 
 /** vfo_stopwatch_own_us: the processor time that this thread has used outside
- *  poll(2) and vfo_stopwatch_outside() spans since the stopwatch was installed. */
+ *  poll(2) and outside spans since the stopwatch was installed. */
 gint64 vfo_stopwatch_own_us(void);
 
 /** vfo_stopwatch_begin_outside: from here on the kernel works for us (a netlink request,

@@ -41,13 +41,6 @@ static void destination_free(gpointer data)
     g_free(d);
 }
 
-/* The job is borrowed as the task's data: it lives until its last step has completed. */
-static GTask *inner_task(VfoJob *job, GTask *outer, GAsyncReadyCallback callback)
-{
-    g_task_set_task_data(outer, job, NULL);
-    return vfo_task_inner(outer, callback);
-}
-
 /* ---------------------------------------------------------------- inspect */
 
 static gboolean has_room(const VfoVmInfo *info, const char *bus)
@@ -142,7 +135,7 @@ static void inspect(VfoJob *job, GTask *task)
 {
     Destination *d = vfo_job_context(job);
 
-    d->vm->ops->inspect(d->vm, inner_task(job, task, on_inspected));
+    d->vm->ops->inspect(d->vm, vfo_job_inner_task(job, task, on_inspected));
 }
 
 /* ------------------------------------------------------------------ lease */
@@ -245,7 +238,7 @@ static void listen_for_memory(VfoJob *job, GTask *task)
 {
     Destination *d = vfo_job_context(job);
 
-    d->vm->ops->listen(d->vm, d->address, d->ports, inner_task(job, task, on_listening));
+    d->vm->ops->listen(d->vm, d->address, d->ports, vfo_job_inner_task(job, task, on_listening));
 }
 
 static void answer(VfoJob *job, GTask *task)
@@ -274,7 +267,7 @@ static void resume(VfoJob *job, GTask *task)
 {
     Destination *d = vfo_job_context(job);
 
-    GTask *inner = inner_task(job, task, on_resumed);
+    GTask *inner = vfo_job_inner_task(job, task, on_resumed);
 
     /* As for the step itself, which commits: a VM that runs here runs here. */
     g_task_set_check_cancellable(inner, FALSE);
@@ -411,7 +404,7 @@ static void undo_plug(VfoJob *job, GTask *task)
     Destination *d = vfo_job_context(job);
 
     if (!skips(job, task))
-        d->vm->ops->inspect(d->vm, inner_task(job, task, on_inspected_for_unplug));
+        d->vm->ops->inspect(d->vm, vfo_job_inner_task(job, task, on_inspected_for_unplug));
 }
 
 static void on_announced(GObject *source, GAsyncResult *result, gpointer data)
@@ -435,7 +428,7 @@ static void use(VfoJob *job, GTask *task)
     Destination *d = vfo_job_context(job);
 
     if (!skips(job, task))
-        d->vm->ops->announce(d->vm, d->pair, inner_task(job, task, on_announced));
+        d->vm->ops->announce(d->vm, d->pair, vfo_job_inner_task(job, task, on_announced));
 }
 
 /* From here on the VF is the VM's, which QEMU shows; it needs no lease. */

@@ -144,6 +144,12 @@ gpointer vfo_job_context(VfoJob *job)
     return job->context;
 }
 
+GTask *vfo_job_inner_task(VfoJob *job, GTask *outer, GAsyncReadyCallback callback)
+{
+    g_task_set_task_data(outer, job, NULL);
+    return vfo_task_inner(outer, callback);
+}
+
 const VfoPolicy *vfo_job_policy(VfoJob *job)
 {
     return &job->policy;

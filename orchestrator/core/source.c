@@ -38,13 +38,6 @@ static void source_free(gpointer data)
     g_free(s);
 }
 
-/* The job is borrowed as the task's data: it lives until its last step has completed. */
-static GTask *inner_task(VfoJob *job, GTask *outer, GAsyncReadyCallback callback)
-{
-    g_task_set_task_data(outer, job, NULL);
-    return vfo_task_inner(outer, callback);
-}
-
 /* ---------------------------------------------------------------- inspect */
 
 static const VfoPair *find_pair(const VfoVmInfo *info, GError **error)
@@ -107,7 +100,7 @@ static void inspect(VfoJob *job, GTask *task)
 {
     Source *s = vfo_job_context(job);
 
-    s->args.vm->ops->inspect(s->args.vm, inner_task(job, task, on_inspected));
+    s->args.vm->ops->inspect(s->args.vm, vfo_job_inner_task(job, task, on_inspected));
 }
 
 /* ------------------------------------------------------------------ lease */
@@ -187,7 +180,7 @@ static void reserve(VfoJob *job, GTask *task)
         .settings = s->vf->settings,
     };
 
-    s->args.peer->ops->reserve(s->args.peer, &offer, inner_task(job, task, on_reserved));
+    s->args.peer->ops->reserve(s->args.peer, &offer, vfo_job_inner_task(job, task, on_reserved));
 }
 
 static void undo_reserve(VfoJob *job, GTask *task)
@@ -324,7 +317,7 @@ static void unplug(VfoJob *job, GTask *task)
         s->hold_timer = g_timeout_add(vfo_job_policy(job)->deadline_ms[VFO_DEADLINE_HOLD],
                                       on_held_too_long, job);
     s->asked = TRUE;
-    s->args.vm->ops->unplug(s->args.vm, s->pair, inner_task(job, task, on_unplugged));
+    s->args.vm->ops->unplug(s->args.vm, s->pair, vfo_job_inner_task(job, task, on_unplugged));
 }
 
 static void on_used_again(GObject *source, GAsyncResult *result, gpointer data)
@@ -399,7 +392,7 @@ static void replug(VfoJob *job, GTask *task)
     Source *s = vfo_job_context(job);
 
     g_clear_handle_id(&s->hold_timer, g_source_remove);
-    s->args.vm->ops->inspect(s->args.vm, inner_task(job, task, on_inspected_for_replug));
+    s->args.vm->ops->inspect(s->args.vm, vfo_job_inner_task(job, task, on_inspected_for_replug));
 }
 
 /* ---------------------------------------------------------------- deliver */
@@ -488,7 +481,7 @@ static void undo_migrate(VfoJob *job, GTask *task)
 {
     Source *s = vfo_job_context(job);
 
-    s->args.vm->ops->cancel(s->args.vm, inner_task(job, task, on_migration_cancelled));
+    s->args.vm->ops->cancel(s->args.vm, vfo_job_inner_task(job, task, on_migration_cancelled));
 }
 
 static void leave(VfoJob *job, GTask *task)

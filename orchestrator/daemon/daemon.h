@@ -50,10 +50,11 @@ G_DECLARE_FINAL_TYPE(VfoJobs, vfo_jobs, VFO, JOBS, GObject)
 VfoJobs *vfo_jobs_new(void);
 
 /** vfo_jobs_add: keeps @job (own reference) and, when @listen, follows it (otherwise whoever
- *  listens calls vfo_jobs_note()). VFO_ERROR_BUSY when its VM has a job already. */
+ *  listens calls vfo_jobs_note()). Ended ones beyond the last 64 are forgotten. VFO_ERROR_BUSY when
+ * its VM has a job already. */
 gboolean vfo_jobs_add(VfoJobs *jobs, VfoJob *job, gboolean listen, GError **error);
 
-/** vfo_jobs_note: a followed job changed; ended ones beyond the last 64 are forgotten. */
+/** vfo_jobs_note: a followed job changed: emits "changed". */
 void vfo_jobs_note(VfoJobs *jobs, VfoJob *job, const VfoRecord *record);
 
 /** vfo_jobs_find: by id, by an unambiguous beginning of one (4 characters or more), or the

@@ -267,7 +267,7 @@ static const char *usable_pf(Host *host, const VfoNetwork *network, const VfoLin
                                    "no PF of network %s is usable: ", network->name);
     else
         g_set_error(error, VFO_ERROR, VFO_ERROR_INVALID,
-                    "network %s has no 'pfs' in the configuration", network->name);
+                    "network %s has no 'pf' in the configuration", network->name);
     return NULL;
 }
 

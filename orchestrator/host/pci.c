@@ -71,7 +71,7 @@ char *vfo_pci_of_interface(const char *sysfs, const char *name, GError **error)
 
     if (!pci || !vfo_pci_is_address(pci)) {
         g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_FOUND,
-                    "%s is no network interface of a PCI device on this host; see the 'pfs' of the "
+                    "%s is no network interface of a PCI device on this host; see the 'pf' of the "
                     "configuration",
                     name);
         return NULL;
