@@ -419,7 +419,8 @@ typedef struct {
     char *host;      /* the daemon that ran it */
     gint64 start_us; /* CLOCK_REALTIME */
     gint64 duration_us;
-    gint64 own_us; /* of which the daemon itself was at work (vfo_stopwatch_own_us()) */
+    gint64 own_us; /* by which the daemon itself prolonged it (vfo_stopwatch_own_us()); what it
+                      did since the step before is counted here */
     VfoResult result;
     char *detail; /* an error, or a remark; NULL: none */
 } VfoRecord;
@@ -503,6 +504,23 @@ GPtrArray *vfo_job_records(VfoJob *job);
 /** vfo_job_step: the running step; NULL: none. */
 const VfoStep *vfo_job_step(VfoJob *job);
 
+/* ----------------------------------------------------------------- notes */
+
+typedef struct _VfoNotes VfoNotes;
+
+/**
+ * vfo_notes_new: tells @told of records later: when the loop has nothing else to do, in the order
+ * in which they were first added. A record that changes before it is told of is told of once.
+ * A listener of jobs that sends what it hears to somebody does not hold up the next step this way.
+ */
+VfoNotes *vfo_notes_new(VfoJobChanged told, gpointer data);
+/** vfo_notes_add: @record, which is one of @job's. */
+void vfo_notes_add(VfoNotes *notes, VfoJob *job, const VfoRecord *record);
+/** vfo_notes_flush: tells of all that was added, now. */
+void vfo_notes_flush(VfoNotes *notes);
+/** vfo_notes_free: tells nothing more. */
+void vfo_notes_free(VfoNotes *notes);
+
 /* ------------------------------------------------------------- hand-over */
 
 /** VfoSourceArgs: what the source's steps work on. None of it is owned; all of it must outlive the
@@ -540,18 +558,44 @@ void vfo_destination_orphaned(VfoJob *job);
 
 /* ------------------------------------------------------------- stopwatch */
 
+/*
+ * How much time this daemon adds to a hand-over: the processor time of its main
+ * thread, without poll(2), without what the kernel does on our behalf, and
+ * without the turns of the main loop that delay nobody.
+ */
+
 /**
  * vfo_stopwatch_install: begins to count this thread's processor time, and keeps
  * what poll(2) takes out of it. Once, before the loop runs.
  */
 void vfo_stopwatch_install(GMainContext *context);
 
-/** vfo_stopwatch_own_us: the processor time that this thread has used outside
- *  poll(2) and outside spans since the stopwatch was installed. */
+/** vfo_stopwatch_own_us: the processor time that this thread has used since the stopwatch was
+ *  installed: outside poll(2), outside spans, and in no spare turn of the loop. */
 gint64 vfo_stopwatch_own_us(void);
 
+/** vfo_stopwatch_turn_us: what vfo_stopwatch_own_us() was when this turn of the loop began. */
+gint64 vfo_stopwatch_turn_us(void);
+
 /** vfo_stopwatch_begin_outside: from here on the kernel works for us (a netlink request,
- *  sysfs), or we do what delays nobody while somebody else is waited for. Spans may nest;
- *  they end before a task is completed, as what follows belongs to the next step. */
+ *  sysfs). Spans may nest; they end before a task is completed, as what follows belongs to the next
+ *  step. */
 void vfo_stopwatch_begin_outside(void);
 void vfo_stopwatch_end_outside(void);
+
+/** vfo_stopwatch_spare: this turn of the loop delays nobody, as somebody else is waited for (a
+ *  look that finds nothing, news that change nothing): it is not counted, with all that the loop
+ *  itself takes for it, unless vfo_stopwatch_press() is called in it as well. */
+void vfo_stopwatch_spare(void);
+
+/** vfo_stopwatch_begin_spare: vfo_stopwatch_spare(), and nobody waits for what is sent from here to
+ *  vfo_stopwatch_end_spare() either. Spans may nest. */
+void vfo_stopwatch_begin_spare(void);
+void vfo_stopwatch_end_spare(void);
+/** vfo_stopwatch_is_spare: in such a span. */
+gboolean vfo_stopwatch_is_spare(void);
+/** vfo_stopwatch_spares: how often vfo_stopwatch_spare() was called. */
+guint vfo_stopwatch_spares(void);
+
+/** vfo_stopwatch_press: the hand-over waits for what is done in this turn of the loop. */
+void vfo_stopwatch_press(void);

@@ -33,10 +33,11 @@ struct _VfoJob {
     guint undo_floor;  /* steps before this one are not undone */
     VfoRecord *record; /* of the present step; owned by records */
     gint64 started_us;
-    gint64 own_started_us;
+    gint64 own_counted_us; /* up to here the daemon's own time is in the records */
     GCancellable *cancellable;
     guint timer;
     gboolean expired;
+    VfoNotes *log; /* of steps that went well */
 };
 
 static void run_step(VfoJob *job);
@@ -96,6 +97,12 @@ gboolean vfo_job_state_parse(const char *name, VfoJobState *state)
     return TRUE;
 }
 
+static void log_end(VfoJob *job, const VfoRecord *record, gpointer data)
+{
+    g_message("job %s: VM %s: %s: %s in %.1f ms", job->id, job->vm, record->step,
+              vfo_result_name(record->result), (double)record->duration_us / 1000);
+}
+
 VfoJob *vfo_job_new(const char *id, const char *vm, const char *host, const VfoStep *steps,
                     guint n_steps, const VfoPolicy *policy)
 {
@@ -109,6 +116,7 @@ VfoJob *vfo_job_new(const char *id, const char *vm, const char *host, const VfoS
     job->n_steps = n_steps;
     job->policy = *policy;
     job->records = g_ptr_array_new_with_free_func((GDestroyNotify)vfo_record_free);
+    job->log = vfo_notes_new(log_end, NULL);
     return job;
 }
 
@@ -124,6 +132,7 @@ void vfo_job_unref(VfoJob *job)
         return;
     if (job->context_free)
         job->context_free(job->context);
+    vfo_notes_free(job->log);
     g_free(job->id);
     g_free(job->vm);
     g_free(job->host);
@@ -188,35 +197,42 @@ static void begin(VfoJob *job, gboolean undo)
     record->start_us = g_get_real_time();
     job->record = record;
     job->started_us = g_get_monotonic_time();
-    job->own_started_us = vfo_stopwatch_own_us();
+    vfo_stopwatch_press();
     job->expired = FALSE;
     g_clear_object(&job->cancellable);
     job->cancellable = g_cancellable_new();
     job->timer = g_timeout_add(job->policy.deadline_ms[deadline], on_deadline, job);
     g_ptr_array_add(job->records, record);
-    g_info("job %s: VM %s: %s: waits for %s", job->id, job->vm, record->step,
-           undo ? "its end" : step->waits_for);
+    if (!g_log_writer_default_would_drop(G_LOG_LEVEL_INFO, G_LOG_DOMAIN)) {
+        vfo_notes_flush(job->log);
+        g_info("job %s: VM %s: %s: waits for %s", job->id, job->vm, record->step,
+               undo ? "its end" : step->waits_for);
+    }
     tell(job, record);
 }
 
 static void end(VfoJob *job, VfoResult result, const GError *error)
 {
     VfoRecord *record = job->record;
+    gint64 own_us = vfo_stopwatch_own_us();
 
     g_clear_handle_id(&job->timer, g_source_remove);
     record->duration_us = g_get_monotonic_time() - job->started_us;
-    record->own_us = vfo_stopwatch_own_us() - job->own_started_us;
+    record->own_us = own_us - job->own_counted_us;
+    job->own_counted_us = own_us;
+    vfo_stopwatch_press();
     if (error) {
         g_free(record->detail);
         record->detail = g_strdup(error->message);
     }
     if (error || record->result == VFO_RESULT_RUNNING)
         record->result = result;
-    if (error)
+    if (error) {
+        vfo_notes_flush(job->log);
         g_warning("job %s: VM %s: %s: %s", job->id, job->vm, record->step, error->message);
-    else
-        g_message("job %s: VM %s: %s: %s in %.1f ms", job->id, job->vm, record->step,
-                  vfo_result_name(record->result), (double)record->duration_us / 1000);
+    } else {
+        vfo_notes_add(job->log, job, record);
+    }
     job->record = NULL;
     tell(job, record);
 }
@@ -264,6 +280,7 @@ static void finish(VfoJob *job)
     else
         job->state = job->error ? VFO_JOB_FAILED : VFO_JOB_COMPLETED;
     job->ended = TRUE;
+    vfo_notes_flush(job->log);
     g_message("job %s: VM %s: %s%s%s", job->id, job->vm, vfo_job_state_name(job->state),
               job->error ? ": " : "", job->error ? job->error->message : "");
     tell(job, NULL);
@@ -362,6 +379,8 @@ static void run_step(VfoJob *job)
 void vfo_job_run(VfoJob *job)
 {
     vfo_job_ref(job);
+    /* What asked for the job was read in this turn. */
+    job->own_counted_us = vfo_stopwatch_turn_us();
     if (job->cancel_wanted) {
         job->error = cancelled_error(job);
         finish(job);

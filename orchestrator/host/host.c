@@ -14,7 +14,7 @@
 #include "host/poll.h"
 #include "host/vf.h"
 
-#define CLOSED_EVERY_MS 20
+#define CLOSED_EVERY_MS 5
 /* To be late does no harm: until then both sides deliver. */
 #define USED_EVERY_MS 50
 

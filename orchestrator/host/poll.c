@@ -26,10 +26,10 @@ static gboolean on_tick(gpointer data)
         vfo_task_fail(poll->task, error);
         return G_SOURCE_REMOVE;
     }
-    /* A look that finds nothing has delayed nobody. */
-    vfo_stopwatch_begin_outside();
+    /* Unless it finds something: what follows from that presses. */
+    vfo_stopwatch_begin_spare();
     done = poll->check(poll->data, &error);
-    vfo_stopwatch_end_outside();
+    vfo_stopwatch_end_spare();
     if (done) {
         vfo_task_done(poll->task);
         return G_SOURCE_REMOVE;

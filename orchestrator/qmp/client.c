@@ -233,6 +233,8 @@ static void on_event(VfoQmpClient *self, json_object *message)
                       &seconds, NULL) ||
         !vfo_json_int(timestamp, "microseconds", "timestamp", 0, G_USEC_PER_SEC - 1, &us, NULL))
         seconds = us = 0;
+    /* Nobody has asked. What waits for this event presses when it goes on. */
+    vfo_stopwatch_spare();
     if (self->state == STATE_READY)
         g_signal_emit(self, signals[SIGNAL_EVENT], 0, name, data, seconds * G_USEC_PER_SEC + us);
 }

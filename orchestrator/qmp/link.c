@@ -15,7 +15,8 @@ struct _VfoLink {
     GMainContext *context;
     GCancellable *cancellable; /* of @reader: has it look at @failure */
     GSource *reader;
-    GSource *writer; /* NULL: nothing is to be written */
+    GSource *writer;  /* NULL: nothing is to be written */
+    gboolean presses; /* the hand-over waits for something of that */
     VfoFraming *framing;
     GByteArray *unsent; /* not yet given to the stream */
     GBytes *writing;    /* being given to it; TLS wants to be offered the same bytes again */
@@ -112,6 +113,9 @@ static void write_out(VfoLink *link)
         G_POLLABLE_OUTPUT_STREAM(g_io_stream_get_output_stream(link->stream));
 
     vfo_source_stop(&link->writer);
+    if (link->presses)
+        vfo_stopwatch_press();
+    link->presses = FALSE;
     while (!link->failure && (link->writing || link->unsent->len > 0)) {
         g_autoptr(GError) error = NULL;
         const guint8 *bytes;
@@ -143,13 +147,16 @@ static void write_out(VfoLink *link)
 
 static gboolean on_writable(GObject *stream, gpointer data)
 {
+    vfo_stopwatch_press();
     write_out(data);
     return G_SOURCE_REMOVE;
 }
 
 static gboolean on_turn(gpointer data)
 {
+    vfo_stopwatch_begin_spare();
     write_out(data);
+    vfo_stopwatch_end_spare();
     return G_SOURCE_REMOVE;
 }
 
@@ -161,11 +168,14 @@ static void feed(VfoLink *link, const guint8 *bytes, gsize length)
         g_autoptr(json_object) message = NULL;
         g_autoptr(GError) error = NULL;
         VfoFrame frame = vfo_framing_next(link->framing, &bytes, &length, &message, &error);
+        guint spares = vfo_stopwatch_spares();
 
         if (frame == VFO_FRAME_MESSAGE)
             link->handlers->message(link->owner, message);
         else if (frame != VFO_FRAME_MORE)
             link->handlers->garbage(link->owner, error, frame == VFO_FRAME_BOUND);
+        if (frame != VFO_FRAME_MORE && spares == vfo_stopwatch_spares())
+            vfo_stopwatch_press();
     }
 }
 
@@ -236,6 +246,10 @@ void vfo_link_send(VfoLink *link, json_object *message)
     }
     g_byte_array_append(link->unsent, (const guint8 *)text, (guint)length);
     g_byte_array_append(link->unsent, (const guint8 *)"\r\n", 2);
+    if (!vfo_stopwatch_is_spare()) {
+        link->presses = TRUE;
+        vfo_stopwatch_press();
+    }
     /* When the loop turns, so that messages made together are written together. */
     if (!link->writer)
         link->writer = vfo_timer_start(link->context, 0, on_turn, link);

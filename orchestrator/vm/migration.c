@@ -280,9 +280,9 @@ static void on_figures(VfoOp *op, json_object *value, const GError *error, gpoin
     migrate->asked = FALSE;
     if (!error) {
         /* Memory moves meanwhile. */
-        vfo_stopwatch_begin_outside();
+        vfo_stopwatch_begin_spare();
         vfo_qmp_vm_read_progress(op->vm, value);
-        vfo_stopwatch_end_outside();
+        vfo_stopwatch_end_spare();
     } else if (!vfo_op_is_answer(error)) {
         vfo_op_fail_because(op, error);
     } else {
@@ -301,7 +301,9 @@ static gboolean on_progress_timer(gpointer data)
     }
     if (!migrate->asked) {
         migrate->asked = TRUE;
+        vfo_stopwatch_begin_spare();
         vfo_op_ask(op, "query-migrate", NULL, on_figures, NULL);
+        vfo_stopwatch_end_spare();
     }
     return G_SOURCE_CONTINUE;
 }

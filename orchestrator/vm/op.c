@@ -87,6 +87,7 @@ VfoOp *vfo_op_begin(VfoQmpVm *vm, GTask *task, VfoOpEvent event, const char *for
     op->task = task;
     op->what = g_steal_pointer(&what);
     op->event = event;
+    op->spare = cancellable && cancellable == vm->refreshing;
     if (cancellable) {
         /* A source rather than a handler: it may be destroyed from within itself, and the task's
          * callback runs outside whatever fired the cancellable. */
@@ -112,8 +113,12 @@ static void on_answer(GObject *source, GAsyncResult *result, gpointer data)
     g_autoptr(json_object) value =
         vfo_qmp_client_execute_finish(VFO_QMP_CLIENT(source), result, &error);
 
+    if (op->spare)
+        vfo_stopwatch_begin_spare();
     if (op->task)
         question->reply(op, value, error, question->data);
+    if (op->spare)
+        vfo_stopwatch_end_spare();
 }
 
 void vfo_op_ask(VfoOp *op, const char *command, json_object *arguments, VfoOpReply reply,
@@ -130,8 +135,12 @@ void vfo_op_ask(VfoOp *op, const char *command, json_object *arguments, VfoOpRep
     question->op = vfo_op_ref(op);
     question->reply = reply;
     question->data = data;
+    if (op->spare)
+        vfo_stopwatch_begin_spare();
     /* Not under the task's cancellable: the op watches that one itself, for all its questions. */
     vfo_qmp_client_execute_async(op->vm->client, command, arguments, 0, NULL, on_answer, question);
+    if (op->spare)
+        vfo_stopwatch_end_spare();
 }
 
 void vfo_op_done(VfoOp *op)

@@ -3,8 +3,9 @@
 
 #include <string.h>
 
-/* Events come in bursts (a migration sends six); one inspection after a burst is enough. */
-#define REFRESH_AFTER_MS 100
+/* Events come in bursts (a migration sends six); one inspection after a burst is enough. It is not
+ * to come between the steps of a job that follow one another without a wait. */
+#define REFRESH_AFTER_MS 500
 /* A QEMU that does not answer an inspection nobody waits for is left alone until it tells more. */
 #define REFRESH_TIMEOUT_MS 30000
 

@@ -75,6 +75,7 @@ struct _VfoOp {
     GTask *task; /* NULL: completed */
     char *what;  /* "unplug 'vf0' of VM 'web1'", for errors */
     VfoOpEvent event;
+    gboolean spare; /* nobody waits for it (vfo_stopwatch_spare()) */
     GSource *cancelled;
     gpointer state; /* what one kind of op remembers */
     GDestroyNotify state_free;

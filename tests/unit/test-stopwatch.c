@@ -80,6 +80,72 @@ static void test_nested(void)
     g_assert_cmpint(own, <, SLACK_US);
 }
 
+static gboolean do_spare(gpointer loop)
+{
+    vfo_stopwatch_begin_spare();
+    g_assert_true(vfo_stopwatch_is_spare());
+    work(SPAN_US);
+    vfo_stopwatch_end_spare();
+    g_assert_false(vfo_stopwatch_is_spare());
+    work(SPAN_US);
+    return quit(loop);
+}
+
+static gboolean do_press(gpointer data)
+{
+    vfo_stopwatch_press();
+    return G_SOURCE_REMOVE;
+}
+
+static gint64 own_of_loop(GSourceFunc first, GSourceFunc second)
+{
+    g_autoptr(GMainLoop) loop = g_main_loop_new(NULL, FALSE);
+    gint64 before = vfo_stopwatch_own_us();
+
+    if (first)
+        g_idle_add(first, loop);
+    g_idle_add(second, loop);
+    g_main_loop_run(loop);
+    /* A turn is judged when it is over. */
+    while (g_main_context_iteration(NULL, FALSE))
+        ;
+    return vfo_stopwatch_own_us() - before;
+}
+
+/* The whole turn, with what it does outside the span. */
+static void test_spare(void)
+{
+    gint64 before = vfo_stopwatch_own_us();
+    guint spares = vfo_stopwatch_spares();
+
+    g_assert_cmpint(own_of_loop(NULL, do_spare), <, SLACK_US);
+    g_assert_cmpint(vfo_stopwatch_own_us(), >=, before);
+    g_assert_cmpuint(vfo_stopwatch_spares(), ==, spares + 1);
+}
+
+/* Something in the same turn cannot wait. */
+static void test_press(void)
+{
+    g_assert_cmpint(own_of_loop(do_press, do_spare), >=, 2 * SPAN_US);
+    /* The next turn is judged by itself. */
+    g_assert_cmpint(own_of_loop(NULL, do_spare), <, SLACK_US);
+}
+
+static gboolean do_begin(gpointer loop)
+{
+    gint64 begun = vfo_stopwatch_turn_us();
+
+    work(SPAN_US);
+    g_assert_cmpint(vfo_stopwatch_turn_us(), ==, begun);
+    g_assert_cmpint(vfo_stopwatch_own_us() - begun, >=, SPAN_US);
+    return quit(loop);
+}
+
+static void test_turn(void)
+{
+    g_assert_cmpint(own_of_loop(NULL, do_begin), >=, SPAN_US);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -89,5 +155,8 @@ int main(int argc, char **argv)
     g_test_add_func("/stopwatch/poll", test_poll);
     g_test_add_func("/stopwatch/outside", test_outside);
     g_test_add_func("/stopwatch/nested", test_nested);
+    g_test_add_func("/stopwatch/spare", test_spare);
+    g_test_add_func("/stopwatch/press", test_press);
+    g_test_add_func("/stopwatch/turn", test_turn);
     return g_test_run();
 }
