@@ -18,6 +18,7 @@ struct _VfoControl {
     gid_t admin_gid; /* (gid_t)-1: none */
     gulong changed_handler;
     gulong progress_handler;
+    VfoNotes *notes;   /* for those who listen */
     GHashTable *peers; /* VfoJob * -> VfoPeer *, of the jobs under way */
 };
 
@@ -159,7 +160,7 @@ static VfoJob *make_migration(VfoControl *control, json_object *arguments, GErro
     address = vfo_config_peer(config, host_name, error);
     if (!address)
         return NULL;
-    args.peer = vfo_peer_new(address, &config->tls);
+    args.peer = vfo_peer_new(address, &config->tls, control->args.pool);
     job = vfo_source_job(config->name, &args, &config->policy);
     if (!vfo_jobs_add(control->args.jobs, job, TRUE, error)) {
         vfo_peer_free(args.peer);
@@ -207,15 +208,21 @@ static gboolean free_peer(gpointer data)
 
 static void tell(VfoControl *control, VfoJob *job, const VfoRecord *record)
 {
-    json_object *view;
-
     if (!vfo_qmp_server_is_heard(control->server))
         return;
-    if (!record) {
-        vfo_qmp_server_emit(control->server, "JOB", vfo_view_job(job, FALSE));
+    if (record) {
+        vfo_notes_add(control->notes, job, record);
         return;
     }
-    view = vfo_view_record(record);
+    vfo_notes_flush(control->notes);
+    vfo_qmp_server_emit(control->server, "JOB", vfo_view_job(job, FALSE));
+}
+
+static void tell_step(VfoJob *job, const VfoRecord *record, gpointer data)
+{
+    VfoControl *control = data;
+    json_object *view = vfo_view_record(record);
+
     json_object_object_add(view, "job", json_object_new_string(vfo_job_id(job)));
     vfo_qmp_server_emit(control->server, "STEP", view);
 }
@@ -241,6 +248,7 @@ static void on_progress(VfoVms *vms, VfoVm *vm, gpointer data)
     if (!job || !vfo_qmp_server_is_heard(control->server))
         return;
     vm->ops->progress(vm, &progress);
+    vfo_notes_flush(control->notes);
     vfo_qmp_server_emit(control->server, "PROGRESS", vfo_view_progress(job, &progress));
 }
 
@@ -370,6 +378,7 @@ VfoControl *vfo_control_new(const VfoControlArgs *args, GError **error)
     control->args = *args;
     control->peers = g_hash_table_new_full(NULL, NULL, NULL, (GDestroyNotify)vfo_peer_free);
     control->server = vfo_qmp_server_new("vfailover", commands, control);
+    control->notes = vfo_notes_new(tell_step, control);
     control->service = g_socket_service_new();
     g_signal_connect(control->service, "incoming", G_CALLBACK(on_incoming), control);
     control->changed_handler =
@@ -392,6 +401,7 @@ void vfo_control_free(VfoControl *control)
     g_signal_handlers_disconnect_by_data(control->service, control);
     g_signal_handler_disconnect(control->args.jobs, control->changed_handler);
     g_signal_handler_disconnect(control->args.vms, control->progress_handler);
+    vfo_notes_free(control->notes);
     g_object_unref(control->service);
     g_object_unref(control->server);
     g_hash_table_unref(control->peers);

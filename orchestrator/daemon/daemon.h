@@ -64,6 +64,9 @@ VfoJob *vfo_jobs_find(VfoJobs *jobs, const char *what, GError **error);
 /** vfo_jobs_of_vm: the job under way for @vm; NULL: none. */
 VfoJob *vfo_jobs_of_vm(VfoJobs *jobs, const char *vm);
 
+/** vfo_jobs_are_idle: no job is under way. */
+gboolean vfo_jobs_are_idle(VfoJobs *jobs);
+
 /** vfo_jobs_list: of VfoJob, oldest first (transfer none). */
 GPtrArray *vfo_jobs_list(VfoJobs *jobs);
 
@@ -89,6 +92,7 @@ typedef struct {
     VfoHost *host;
     VfoLeases *leases;
     VfoJobs *jobs;
+    VfoPeerPool *pool;
 } VfoControlArgs; /* none of it owned; all outlives the control socket */
 
 /** vfo_control_new: listens on the configured control socket, replacing a stale one. */

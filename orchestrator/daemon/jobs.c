@@ -108,6 +108,15 @@ VfoJob *vfo_jobs_of_vm(VfoJobs *jobs, const char *vm)
     return NULL;
 }
 
+gboolean vfo_jobs_are_idle(VfoJobs *jobs)
+{
+    for (guint i = 0; i < jobs->list->len; i++) {
+        if (!vfo_job_ended(g_ptr_array_index(jobs->list, i)))
+            return FALSE;
+    }
+    return TRUE;
+}
+
 GPtrArray *vfo_jobs_list(VfoJobs *jobs)
 {
     return jobs->list;

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "daemon/daemon.h"
 
+#include <errno.h>
 #include <glib-unix.h>
 #include <glib/gstdio.h>
+#include <link.h>
 #include <locale.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <systemd/sd-daemon.h>
+#include <unistd.h>
 
 /* How long a job may take to be undone when the daemon is told to stop. */
 #define STOP_SECONDS 20
@@ -17,6 +21,7 @@ typedef struct {
     VfoVms *vms;
     VfoJobs *jobs;
     VfoPeerServer *peers;
+    VfoPeerPool *pool; /* of connections to peers */
     VfoControl *control;
     GMainLoop *loop;
     guint stop_timer;
@@ -75,10 +80,12 @@ static gboolean start(Daemon *daemon, GError **error)
     if (!daemon->peers)
         return FALSE;
     vfo_peer_server_on_change(daemon->peers, on_peer_job_changed, daemon);
+    daemon->pool = vfo_peer_pool_new(config->peers, &config->tls);
     args.vms = daemon->vms;
     args.host = daemon->host;
     args.leases = daemon->leases;
     args.jobs = daemon->jobs;
+    args.pool = daemon->pool;
     daemon->control = vfo_control_new(&args, error);
     return daemon->control != NULL;
 }
@@ -89,6 +96,7 @@ static void stop(Daemon *daemon)
         vfo_control_free(daemon->control);
         g_unlink(daemon->config->socket);
     }
+    g_clear_pointer(&daemon->pool, vfo_peer_pool_free);
     g_clear_pointer(&daemon->peers, vfo_peer_server_free);
     g_clear_object(&daemon->jobs);
     g_clear_object(&daemon->vms);
@@ -119,6 +127,7 @@ static void on_job_changed(VfoJobs *jobs, VfoJob *job, const VfoRecord *record, 
 {
     const Daemon *daemon = data;
 
+    vfo_peer_pool_set_busy(daemon->pool, record || !vfo_jobs_are_idle(jobs));
     /* Later, so that the other listeners have seen the job's end. */
     if (daemon->stopping && !record && vfo_job_ended(job))
         g_idle_add(quit_if_idle, data);
@@ -157,6 +166,23 @@ static void run(Daemon *daemon)
     g_source_remove(term);
     g_source_remove(interrupt);
     g_main_loop_unref(daemon->loop);
+}
+
+/* A hand-over is not to wait for the disk because it is the first to run a piece of code. */
+static int read_ahead(struct dl_phdr_info *object, size_t size, void *data)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+    for (guint i = 0; i < object->dlpi_phnum; i++) {
+        const ElfW(Phdr) *segment = &object->dlpi_phdr[i];
+        size_t before = (object->dlpi_addr + segment->p_vaddr) % page;
+        char *start = (char *)object->dlpi_addr + segment->p_vaddr - before;
+
+        if (segment->p_type == PT_LOAD && !(segment->p_flags & PF_W) &&
+            madvise(start, segment->p_memsz + before, MADV_WILLNEED) != 0)
+            g_debug("read ahead of %s: %s", object->dlpi_name, g_strerror(errno));
+    }
+    return 0;
 }
 
 int main(int argc, char **argv)
@@ -203,6 +229,7 @@ int main(int argc, char **argv)
         vfo_config_free(daemon.config);
         return 0;
     }
+    dl_iterate_phdr(read_ahead, NULL);
     vfo_stopwatch_install(NULL);
     ok = start(&daemon, &error);
     if (ok)

@@ -4,29 +4,31 @@
  */
 #include "peer/peer.h"
 
+#include "peer/dial.h"
+#include "peer/pool.h"
 #include "peer/tls.h"
 #include "peer/wire.h"
 
-#define CONNECT_MS  10000 /* for TCP and for the TLS handshake together */
-#define MAX_RECORDS 1024  /* STEP events of one job */
+#define MAX_RECORDS 1024 /* STEP events of one job */
+/* Over a connection that lives the first event comes at once: the first step begins. */
+#define SILENCE_MS 3000
 
 typedef struct {
     VfoPeer base;
-    char *address;
-    guint16 port;
-    char *ca, *cert, *key;
+    VfoPeerAddress address;
+    VfoTlsFiles tls;
+    VfoPeerPool *pool; /* not owned; NULL: none */
     VfoJob *job;
     VfoOffer *offer;
 
     GCancellable *connecting; /* NULL: no connection is being made */
-    guint timer;              /* its deadline */
-    gboolean late;            /* it has passed */
-    char *flaws;              /* of the other side's certificate; NULL: none was found */
     VfoQmpClient *client;     /* NULL: not connected, or not yet */
+    gboolean untried;         /* it is the pool's, and nothing has come over it */
+    guint timer;              /* for how long that may be so */
     gboolean asked;           /* reserve was sent: something may be reserved */
     guint n_records;
 
-    GTask *reserve; /* waits for the connection */
+    GTask *reserve; /* waits for the connection, then for the answer */
     GSource *reserve_cancelled;
     GTask *finished; /* waits for the end of the job */
     GSource *finished_cancelled;
@@ -41,11 +43,8 @@ static void peer_clear(gpointer data)
     PeerClient *self = data;
 
     g_free(self->base.name);
-    g_free(self->address);
-    g_free(self->ca);
-    g_free(self->cert);
-    g_free(self->key);
-    g_free(self->flaws);
+    g_free(self->address.address);
+    vfo_tls_files_clear(&self->tls);
     g_clear_pointer(&self->job, vfo_job_unref);
     g_clear_pointer(&self->offer, vfo_offer_free);
     g_clear_error(&self->failure);
@@ -138,7 +137,7 @@ static void break_off(PeerClient *self, GError *error)
                    "peer %s: broke the protocol, the connection was closed: ", self->base.name);
     error->code = VFO_ERROR_PROTOCOL;
     g_warning("%s", error->message);
-    disconnect(self);
+    fail_reserve(self, g_error_copy(error));
     end(self, error);
 }
 
@@ -165,9 +164,9 @@ static void on_step(PeerClient *self, json_object *data)
     gboolean noted;
 
     /* The other daemon is at work; to note what it does delays nobody. */
-    vfo_stopwatch_begin_outside();
+    vfo_stopwatch_begin_spare();
     noted = note_step(self, data, &error);
-    vfo_stopwatch_end_outside();
+    vfo_stopwatch_end_spare();
     if (!noted)
         break_off(self, error);
 }
@@ -214,6 +213,8 @@ static void on_event(VfoQmpClient *client, const char *name, json_object *data, 
 {
     PeerClient *self = g_rc_box_acquire(user_data);
 
+    self->untried = FALSE;
+    g_clear_handle_id(&self->timer, g_source_remove);
     if (g_str_equal(name, "STEP"))
         on_step(self, data);
     else if (g_str_equal(name, "JOB"))
@@ -225,46 +226,42 @@ static void on_event(VfoQmpClient *client, const char *name, json_object *data, 
 
 /* ------------------------------------------------------------- reserving */
 
+static void start_over(PeerClient *self, const char *reason);
+
 static void on_reserved(GObject *source, GAsyncResult *result, gpointer data)
 {
-    GTask *task = data;
-    GError *error = NULL;
-    g_autoptr(json_object) answer =
-        vfo_qmp_client_execute_finish(VFO_QMP_CLIENT(source), result, &error);
-    const char *uri = answer ? vfo_wire_to_uri(answer, &error) : NULL;
-
-    if (uri) {
-        g_task_return_pointer(task, g_strdup(uri), g_free);
-        g_object_unref(task);
-    } else {
-        vfo_task_fail(task, error);
-    }
-}
-
-static void on_ready(VfoQmpClient *client, gpointer data)
-{
     PeerClient *self = data;
-    GTask *task = g_steal_pointer(&self->reserve);
+    VfoQmpClient *client = VFO_QMP_CLIENT(source);
+    GError *error = NULL;
+    g_autoptr(json_object) answer = vfo_qmp_client_execute_finish(client, result, &error);
+    const char *uri = answer ? vfo_wire_to_uri(answer, &error) : NULL;
+    GTask *task;
 
-    stop_source(&self->reserve_cancelled);
-    self->asked = TRUE;
-    vfo_qmp_client_execute_async(client, "reserve", vfo_wire_from_offer(self->offer), 0,
-                                 g_task_get_cancellable(task), on_reserved, task);
+    if (client != self->client || !self->reserve) {
+        g_clear_error(&error); /* given up in the meantime */
+    } else if (error && self->untried && !vfo_qmp_client_is_ready(client)) {
+        start_over(self, error->message);
+        g_clear_error(&error);
+    } else {
+        self->untried = FALSE;
+        g_clear_handle_id(&self->timer, g_source_remove);
+        task = g_steal_pointer(&self->reserve);
+        if (uri) {
+            g_task_return_pointer(task, g_strdup(uri), g_free);
+            g_object_unref(task);
+        } else {
+            vfo_task_fail(task, error);
+        }
+    }
+    peer_unref(self);
 }
 
 static void on_closed(VfoQmpClient *client, const GError *error, gpointer data)
 {
     PeerClient *self = g_rc_box_acquire(data);
 
-    if (!self->asked)
-        /* With TLS 1.3 our handshake is over before the other side has looked at our
-         * certificate: it refuses by closing. */
-        fail_reserve(self, g_error_new(VFO_ERROR, VFO_ERROR_DENIED,
-                                       "peer %s: it closed the connection; most likely it did not "
-                                       "accept our certificate in %s, which its CA must have "
-                                       "signed and which must carry the name of one of its [peer] "
-                                       "groups (%s)",
-                                       self->base.name, self->cert, error->message));
+    if (self->untried)
+        start_over(self, error->message);
     else
         end(self, g_error_new(VFO_ERROR, error->code,
                               "%s; how its half of job %s ends is unknown here, ask on that host",
@@ -272,130 +269,32 @@ static void on_closed(VfoQmpClient *client, const GError *error, gpointer data)
     peer_unref(self);
 }
 
-/* ------------------------------------------------------------ connecting */
-
-static GError *connect_error(PeerClient *self, const GError *error)
+/* Takes the reference of @client. */
+static void ask(PeerClient *self, VfoQmpClient *client)
 {
-    VfoError code = VFO_ERROR_FAILED;
-
-    if (self->late)
-        return g_error_new(VFO_ERROR, VFO_ERROR_DEADLINE,
-                           "peer %s: no TLS connection to %s port %u within %d s; is it up, and "
-                           "does its vfailoverd listen there?",
-                           self->base.name, self->address, self->port, CONNECT_MS / 1000);
-    if (self->flaws)
-        return g_error_new(VFO_ERROR, VFO_ERROR_DENIED,
-                           "peer %s: connecting to %s port %u: %s (a peer's certificate must carry "
-                           "the name of its [peer] group)",
-                           self->base.name, self->address, self->port, self->flaws);
-    if (error->domain == G_TLS_ERROR)
-        return g_error_new(VFO_ERROR, VFO_ERROR_DENIED,
-                           "peer %s: TLS handshake with %s port %u failed: %s (our certificate is "
-                           "%s, our CA %s)",
-                           self->base.name, self->address, self->port, error->message, self->cert,
-                           self->ca);
-    if (g_error_matches(error, G_IO_ERROR, G_IO_ERROR_CANCELLED))
-        return g_error_copy(error);
-    if (g_error_matches(error, G_IO_ERROR, G_IO_ERROR_CONNECTION_REFUSED))
-        code = VFO_ERROR_CLOSED;
-    if (error->domain == G_RESOLVER_ERROR)
-        code = VFO_ERROR_NOT_FOUND;
-    return g_error_new(VFO_ERROR, (gint)code,
-                       "peer %s: cannot connect to %s port %u: %s; does its vfailoverd run, with "
-                       "[peer] groups?",
-                       self->base.name, self->address, self->port, error->message);
+    self->client = client;
+    g_signal_connect(client, "event", G_CALLBACK(on_event), self);
+    g_signal_connect(client, "closed", G_CALLBACK(on_closed), self);
+    stop_source(&self->reserve_cancelled);
+    self->asked = TRUE;
+    vfo_qmp_client_execute_async(client, "reserve", vfo_wire_from_offer(self->offer), 0,
+                                 g_task_get_cancellable(self->reserve), on_reserved,
+                                 g_rc_box_acquire(self));
 }
 
-static gboolean on_late(gpointer data)
+static void on_dialled(GObject *source, GAsyncResult *result, gpointer data)
 {
     PeerClient *self = data;
+    GError *error = NULL;
+    g_autoptr(VfoQmpClient) client = g_task_propagate_pointer(G_TASK(result), &error);
 
-    self->timer = 0;
-    self->late = TRUE;
-    g_cancellable_cancel(self->connecting);
-    return G_SOURCE_REMOVE;
-}
-
-static gboolean on_certificate(GTlsConnection *connection, GTlsCertificate *certificate,
-                               GTlsCertificateFlags flags, gpointer data)
-{
-    PeerClient *self = data;
-
-    g_free(self->flaws);
-    self->flaws = vfo_tls_flaws(flags, certificate, self->base.name, self->ca);
-    return FALSE;
-}
-
-/* TRUE when the attempt goes on; else @self->reserve has been dealt with. */
-static gboolean goes_on(PeerClient *self, gboolean ok, const GError *error)
-{
-    if (!self->connecting)
-        return FALSE; /* given up in the meantime */
-    if (!ok)
-        fail_reserve(self, connect_error(self, error));
-    return ok;
-}
-
-static void on_handshake(GObject *source, GAsyncResult *result, gpointer data)
-{
-    PeerClient *self = data;
-    g_autoptr(GIOStream) stream = G_IO_STREAM(source);
-    g_autoptr(GError) error = NULL;
-    gboolean ok = g_tls_connection_handshake_finish(G_TLS_CONNECTION(source), result, &error);
-
-    g_signal_handlers_disconnect_by_data(source, self);
-    if (goes_on(self, ok, error)) {
-        g_autofree char *name = g_strdup_printf("peer %s", self->base.name);
-
-        g_clear_handle_id(&self->timer, g_source_remove);
+    if (!self->connecting) {
+        g_clear_error(&error); /* given up in the meantime */
+    } else if (client) {
         g_clear_object(&self->connecting);
-        self->client = vfo_qmp_client_new_stream(name, stream);
-        g_signal_connect(self->client, "ready", G_CALLBACK(on_ready), self);
-        g_signal_connect(self->client, "event", G_CALLBACK(on_event), self);
-        g_signal_connect(self->client, "closed", G_CALLBACK(on_closed), self);
-    }
-    peer_unref(self);
-}
-
-static GIOStream *tls_over(PeerClient *self, GSocketConnection *connection, GError **error)
-{
-    g_autoptr(GTlsDatabase) database = NULL;
-    g_autoptr(GTlsCertificate) certificate = NULL;
-    g_autoptr(GIOStream) stream = NULL;
-    /* Whom we mean, rather than where it is: the certificate carries the peer's name. */
-    g_autoptr(GSocketConnectable) identity = g_network_address_new(self->base.name, self->port);
-
-    if (!vfo_tls_load(self->ca, self->cert, self->key, &database, &certificate, error))
-        return NULL;
-    /* A connection made without its database reads the system's trust store at once: 8 MB. */
-    stream = g_initable_new(g_tls_backend_get_client_connection_type(g_tls_backend_get_default()),
-                            NULL, error, "base-io-stream", connection, "server-identity", identity,
-                            "database", database, NULL);
-    if (!stream)
-        return NULL;
-    g_tls_connection_set_certificate(G_TLS_CONNECTION(stream), certificate);
-    g_tls_connection_set_require_close_notify(G_TLS_CONNECTION(stream), FALSE);
-    g_signal_connect(stream, "accept-certificate", G_CALLBACK(on_certificate), self);
-    return g_steal_pointer(&stream);
-}
-
-static void on_connected(GObject *source, GAsyncResult *result, gpointer data)
-{
-    PeerClient *self = data;
-    g_autoptr(GError) error = NULL;
-    g_autoptr(GSocketConnection) connection =
-        g_socket_client_connect_to_host_finish(G_SOCKET_CLIENT(source), result, &error);
-    GIOStream *stream = NULL;
-
-    if (goes_on(self, connection != NULL, error)) {
-        vfo_tls_tune(connection);
-        stream = tls_over(self, connection, &error);
-        if (stream)
-            g_tls_connection_handshake_async(G_TLS_CONNECTION(stream), G_PRIORITY_DEFAULT,
-                                             self->connecting, on_handshake,
-                                             g_rc_box_acquire(self)); /* and the stream */
-        else
-            fail_reserve(self, g_steal_pointer(&error));
+        ask(self, g_steal_pointer(&client));
+    } else {
+        fail_reserve(self, error);
     }
     peer_unref(self);
 }
@@ -409,10 +308,38 @@ static gboolean on_reserve_cancelled(GCancellable *cancellable, gpointer data)
     return G_SOURCE_REMOVE;
 }
 
+static void connect_now(PeerClient *self)
+{
+    self->reserve_cancelled = watch_cancel(self->reserve, on_reserve_cancelled, self);
+    self->connecting = g_cancellable_new();
+    vfo_dial(&self->address, &self->tls,
+             g_task_new(NULL, self->connecting, on_dialled, g_rc_box_acquire(self)));
+}
+
+/* The connection that was there already is none. What the other side may have begun over it ends
+ * with it. */
+static void start_over(PeerClient *self, const char *reason)
+{
+    g_debug("peer %s: connects afresh: %s", self->base.name, reason);
+    self->untried = FALSE;
+    self->asked = FALSE;
+    disconnect(self);
+    connect_now(self);
+}
+
+static gboolean on_silence(gpointer data)
+{
+    PeerClient *self = data;
+
+    self->timer = 0;
+    start_over(self, "nothing came over the connection that was there");
+    return G_SOURCE_REMOVE;
+}
+
 static void peer_reserve(VfoPeer *peer, const VfoOffer *offer, GTask *task)
 {
     PeerClient *self = (PeerClient *)peer;
-    g_autoptr(GSocketClient) client = NULL;
+    VfoQmpClient *client;
 
     if (self->offer) {
         vfo_task_fail(task,
@@ -422,13 +349,14 @@ static void peer_reserve(VfoPeer *peer, const VfoOffer *offer, GTask *task)
     }
     self->offer = vfo_offer_copy(offer);
     self->reserve = task;
-    self->reserve_cancelled = watch_cancel(task, on_reserve_cancelled, self);
-    self->connecting = g_cancellable_new();
-    self->timer = g_timeout_add(CONNECT_MS, on_late, self);
-    client = g_socket_client_new();
-    g_socket_client_set_enable_proxy(client, FALSE);
-    g_socket_client_connect_to_host_async(client, self->address, self->port, self->connecting,
-                                          on_connected, g_rc_box_acquire(self));
+    client = self->pool ? vfo_peer_pool_take(self->pool, &self->address) : NULL;
+    if (!client) {
+        connect_now(self);
+        return;
+    }
+    self->untried = TRUE;
+    self->timer = g_timeout_add(SILENCE_MS, on_silence, self);
+    ask(self, client);
 }
 
 /* -------------------------------------------------------- finished, release */
@@ -500,18 +428,18 @@ static void peer_release(VfoPeer *peer, GTask *task)
 
 /* ---------------------------------------------------------------- object */
 
-VfoPeer *vfo_peer_new(const VfoPeerAddress *address, const VfoTlsFiles *tls)
+VfoPeer *vfo_peer_new(const VfoPeerAddress *address, const VfoTlsFiles *tls, VfoPeerPool *pool)
 {
     static const VfoPeerOps ops = {peer_reserve, peer_finished, peer_release};
     PeerClient *self = g_rc_box_new0(PeerClient);
 
     self->base.ops = &ops;
     self->base.name = g_strdup(address->name);
-    self->address = g_strdup(address->address);
-    self->port = address->port;
-    self->ca = g_strdup(tls->ca);
-    self->cert = g_strdup(tls->client_cert);
-    self->key = g_strdup(tls->client_key);
+    self->address.name = self->base.name;
+    self->address.address = g_strdup(address->address);
+    self->address.port = address->port;
+    vfo_tls_files_copy(&self->tls, tls);
+    self->pool = pool;
     return &self->base;
 }
 

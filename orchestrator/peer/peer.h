@@ -25,9 +25,33 @@ void vfo_peer_address_free(VfoPeerAddress *address);
 
 /* ------------------------------------------------------- as the source */
 
+typedef struct _VfoPeerPool VfoPeerPool;
+
 /**
- * vfo_peer_new: the daemon at @address, for one job. Connects when reserve() is
- * called, within 10 s. Both arguments are copied; the files are read by reserve().
+ * vfo_peer_pool_new: keeps one connection to each of @peers (of VfoPeerAddress), over mutual TLS as
+ * any other, for a job to use: makes it as soon as the loop runs, and again a while after it was
+ * used, lost or refused, 1 s to 5 min apart. Both arguments are copied.
+ */
+VfoPeerPool *vfo_peer_pool_new(GPtrArray *peers, const VfoTlsFiles *tls);
+
+/** vfo_peer_pool_set_busy: while a job runs the pool connects to nobody. */
+void vfo_peer_pool_set_busy(VfoPeerPool *pool, gboolean busy);
+
+/** vfo_peer_pool_set_pace: how long after a connection was used or lost the pool connects again,
+ *  doubled at each failure, and how often it sees to one that nobody uses. */
+void vfo_peer_pool_set_pace(VfoPeerPool *pool, guint retry_ms, guint ping_ms);
+
+/** vfo_peer_pool_has: a connection to the peer called @name is there. */
+gboolean vfo_peer_pool_has(VfoPeerPool *pool, const char *name);
+
+/** vfo_peer_pool_free: closes its connections; those that were used are no longer its own. */
+void vfo_peer_pool_free(VfoPeerPool *pool);
+
+/**
+ * vfo_peer_new: the daemon at @address, for one job. reserve() uses the connection that @pool has
+ * (NULL: none), and connects, within 10 s, if it has none or if that one turns out to be
+ * dead. @address and @tls are copied; the files are read when it connects; @pool must outlive
+ * reserve().
  *
  * Errors of reserve(): VFO_ERROR_DENIED when either side does not accept the
  * other's certificate, _NOT_FOUND, _CLOSED and _DEADLINE when the host cannot be
@@ -36,7 +60,7 @@ void vfo_peer_address_free(VfoPeerAddress *address);
  * and _CLOSED when the connection was lost before it was told.
  * release() is done when the destination has undone its half.
  */
-VfoPeer *vfo_peer_new(const VfoPeerAddress *address, const VfoTlsFiles *tls);
+VfoPeer *vfo_peer_new(const VfoPeerAddress *address, const VfoTlsFiles *tls, VfoPeerPool *pool);
 
 /** vfo_peer_set_job: the job that the destination's records are added to, under the peer's name
  *  as their host, and that is degraded when the destination's half is. A reference is kept until
@@ -69,6 +93,11 @@ VfoPeerServer *vfo_peer_server_new(const char *address, guint16 port, const VfoT
 /** vfo_peer_server_on_change: @changed is called, too, for every change of every job that a peer
  *  reserved: the server is their one listener. */
 void vfo_peer_server_on_change(VfoPeerServer *server, VfoJobChanged changed, gpointer data);
+
+/** vfo_peer_server_set_idle_limit: how long a connection over which nothing was reserved is kept
+ *  without a command; 3 min unless set. A peer has two of them at most, and the oldest make room
+ * for new ones. */
+void vfo_peer_server_set_idle_limit(VfoPeerServer *server, guint ms);
 
 /** vfo_peer_server_free: stops listening and closes all connections. Jobs under way go on. */
 void vfo_peer_server_free(VfoPeerServer *server);

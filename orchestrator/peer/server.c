@@ -10,6 +10,11 @@
 #define HANDSHAKE_MS    10000
 #define MAX_HANDSHAKES  16
 #define MAX_CONNECTIONS 32
+/* Of one peer: its spare one, and the one that it has lost and we do not know it yet. */
+#define MAX_IDLE 2
+#define IDLE_MS  (3 * 60 * 1000)
+/* A peer makes a new one before that: its certificate may have expired since. */
+#define MAX_AGE_US ((gint64)2 * 60 * 60 * G_USEC_PER_SEC)
 
 struct _VfoPeerServer {
     GSocketService *service;
@@ -23,8 +28,10 @@ struct _VfoPeerServer {
     gpointer changed_data;
     VfoQmpServer *qmp;
     GPtrArray *handshakes;   /* of Handshake */
-    GHashTable *connections; /* VfoQmpSession -> Half, or NULL while it has none */
-    GPtrArray *halves;       /* of Half: jobs that have not ended */
+    GHashTable *connections; /* VfoQmpSession -> Connection */
+    guint idle_ms;
+    guint idle_timer;
+    GPtrArray *halves; /* of Half: jobs that have not ended */
 };
 
 /* One connection whose other end has not shown who it is. */
@@ -41,10 +48,19 @@ typedef struct {
     VfoPeerServer *server;  /* NULL: gone */
     VfoQmpSession *session; /* NULL: gone */
     VfoJob *job;
+    VfoNotes *notes;     /* for the source */
     VfoQmpCall *reserve; /* waits for its answer */
     VfoQmpCall *release;
     VfoJobState told; /* the state that the source knows */
 } Half;
+
+/* Connection: one over which a peer talks to us, having shown who it is. */
+typedef struct {
+    Half *half; /* NULL: nothing was reserved over it */
+    gboolean closing;
+    gint64 since_us;
+    gint64 used_us; /* the last command */
+} Connection;
 
 /* ------------------------------------------------------------------ jobs */
 
@@ -52,6 +68,7 @@ static void half_clear(gpointer data)
 {
     Half *half = data;
 
+    g_clear_pointer(&half->notes, vfo_notes_free);
     g_clear_pointer(&half->job, vfo_job_unref);
 }
 
@@ -85,6 +102,14 @@ static void answer_ended(Half *half)
                                                vfo_job_id(half->job), vfo_job_vm(half->job)));
 }
 
+static void tell_step(VfoJob *job, const VfoRecord *record, gpointer data)
+{
+    const Half *half = data;
+
+    if (half->session)
+        vfo_qmp_session_emit(half->session, "STEP", vfo_wire_from_record(vfo_job_id(job), record));
+}
+
 static void tell_state(Half *half)
 {
     VfoJobState state = vfo_job_state(half->job);
@@ -92,6 +117,7 @@ static void tell_state(Half *half)
     if (state == half->told || !half->session)
         return;
     half->told = state;
+    vfo_notes_flush(half->notes);
     vfo_qmp_session_emit(
         half->session, "JOB",
         vfo_wire_from_state(vfo_job_id(half->job), state, vfo_job_error(half->job)));
@@ -102,7 +128,7 @@ static void on_job_changed(VfoJob *job, const VfoRecord *record, gpointer data)
     Half *half = g_rc_box_acquire(data);
 
     if (record && half->session)
-        vfo_qmp_session_emit(half->session, "STEP", vfo_wire_from_record(vfo_job_id(job), record));
+        vfo_notes_add(half->notes, job, record);
     else if (!record)
         tell_state(half);
     if (half->server && half->server->changed)
@@ -142,20 +168,141 @@ static gboolean is_running(VfoPeerServer *self, const char *job)
     return FALSE;
 }
 
+/* ------------------------------------------------------------ connections */
+
+static void connection_free(gpointer data)
+{
+    Connection *connection = data;
+
+    if (connection->half)
+        half_unref(connection->half);
+    g_free(connection);
+}
+
+static gboolean is_idle(const Connection *connection)
+{
+    return !connection->half && !connection->closing;
+}
+
+/* The session that has been idle for the longest time, of the peer called @name or (NULL) of any,
+ * and how many there are. */
+static VfoQmpSession *oldest_idle(VfoPeerServer *self, const char *name, guint *count)
+{
+    VfoQmpSession *oldest = NULL;
+    gint64 used_us = G_MAXINT64;
+    GHashTableIter iter;
+    gpointer key, value;
+
+    *count = 0;
+    g_hash_table_iter_init(&iter, self->connections);
+    while (g_hash_table_iter_next(&iter, &key, &value)) {
+        const Connection *connection = value;
+
+        if (!is_idle(connection) || (name && !g_str_equal(vfo_qmp_session_name(key), name)))
+            continue;
+        ++*count;
+        if (connection->used_us < used_us) {
+            used_us = connection->used_us;
+            oldest = key;
+        }
+    }
+    return oldest;
+}
+
+static void close_idle(VfoPeerServer *self, VfoQmpSession *session, const char *reason)
+{
+    Connection *connection = g_hash_table_lookup(self->connections, session);
+
+    g_debug("peer %s: an idle connection is closed: %s", vfo_qmp_session_name(session), reason);
+    connection->closing = TRUE;
+    vfo_qmp_session_close(session);
+}
+
+/* Those that are being closed are as good as gone. */
+static guint count_connections(VfoPeerServer *self)
+{
+    guint count = 0;
+    GHashTableIter iter;
+    gpointer value;
+
+    g_hash_table_iter_init(&iter, self->connections);
+    while (g_hash_table_iter_next(&iter, NULL, &value))
+        count += !((const Connection *)value)->closing;
+    return count;
+}
+
+/* FALSE when there is no room for one more connection of @name. */
+static gboolean make_room(VfoPeerServer *self, const char *name)
+{
+    VfoQmpSession *oldest;
+    guint count;
+
+    oldest = oldest_idle(self, name, &count);
+    if (count >= MAX_IDLE)
+        close_idle(self, oldest, "the peer has another");
+    if (count_connections(self) < MAX_CONNECTIONS)
+        return TRUE;
+    oldest = oldest_idle(self, NULL, &count);
+    if (oldest)
+        close_idle(self, oldest, "another peer needs the room");
+    return oldest != NULL;
+}
+
+static gboolean on_idle_timer(gpointer data)
+{
+    VfoPeerServer *self = data;
+    gint64 now_us = g_get_monotonic_time();
+    GHashTableIter iter;
+    gpointer key, value;
+
+    if (g_hash_table_size(self->connections) == 0) {
+        self->idle_timer = 0;
+        return G_SOURCE_REMOVE;
+    }
+    g_hash_table_iter_init(&iter, self->connections);
+    while (g_hash_table_iter_next(&iter, &key, &value)) {
+        const Connection *connection = value;
+
+        if (!is_idle(connection))
+            continue;
+        if (now_us - connection->used_us > (gint64)self->idle_ms * 1000)
+            close_idle(self, key, "nobody has used it");
+        else if (now_us - connection->since_us > MAX_AGE_US)
+            close_idle(self, key, "it is old");
+    }
+    return G_SOURCE_CONTINUE;
+}
+
 /* -------------------------------------------------------------- commands */
+
+static void handle_ping(VfoQmpCall *call, json_object *arguments, gpointer data)
+{
+    static const char *const members[] = {NULL};
+    VfoPeerServer *self = data;
+    Connection *connection = g_hash_table_lookup(self->connections, vfo_qmp_call_session(call));
+    GError *error = NULL;
+
+    if (!vfo_json_only(arguments, members, "ping", &error)) {
+        vfo_qmp_call_fail(call, error);
+        return;
+    }
+    connection->used_us = g_get_monotonic_time();
+    vfo_qmp_call_return(call, NULL);
+}
 
 static void handle_reserve(VfoQmpCall *call, json_object *arguments, gpointer data)
 {
     VfoPeerServer *self = data;
     VfoQmpSession *session = vfo_qmp_call_session(call);
+    Connection *connection = g_hash_table_lookup(self->connections, session);
     const char *name = vfo_qmp_session_name(session);
     g_autoptr(VfoOffer) offer = NULL;
     GError *error = NULL;
     Half *half;
 
     offer = vfo_wire_to_offer(arguments, &error);
-    if (offer &&
-        (g_hash_table_lookup(self->connections, session) || is_running(self, offer->job))) {
+    connection->used_us = g_get_monotonic_time();
+    if (offer && (connection->half || is_running(self, offer->job))) {
         g_set_error(&error, VFO_ERROR, VFO_ERROR_BUSY,
                     "job %s of VM %s: this connection or another has reserved for a job already",
                     offer->job, offer->vm);
@@ -171,6 +318,7 @@ static void handle_reserve(VfoQmpCall *call, json_object *arguments, gpointer da
     half->session = session;
     half->reserve = call;
     half->told = VFO_JOB_RUNNING;
+    half->notes = vfo_notes_new(tell_step, half);
     half->job = self->start(name, offer, on_reserved, half, self->start_data, &error);
     if (!half->job) {
         half_unref(half);
@@ -179,7 +327,7 @@ static void handle_reserve(VfoQmpCall *call, json_object *arguments, gpointer da
         vfo_qmp_call_fail(call, error);
         return;
     }
-    g_hash_table_insert(self->connections, session, g_rc_box_acquire(half));
+    connection->half = g_rc_box_acquire(half);
     g_ptr_array_add(self->halves, half);
     vfo_job_on_change(half->job, on_job_changed, half);
     vfo_job_run(half->job);
@@ -189,7 +337,9 @@ static void handle_release(VfoQmpCall *call, json_object *arguments, gpointer da
 {
     static const char *const members[] = {"job", NULL};
     VfoPeerServer *self = data;
-    Half *half = g_hash_table_lookup(self->connections, vfo_qmp_call_session(call));
+    const Connection *connection =
+        g_hash_table_lookup(self->connections, vfo_qmp_call_session(call));
+    Half *half = connection->half;
     const char *job = NULL;
     GError *error = NULL;
 
@@ -221,11 +371,15 @@ static void on_session_closed(VfoQmpServer *qmp, VfoQmpSession *session, gpointe
 {
     VfoPeerServer *self = data;
     gpointer value = NULL;
+    g_autofree Connection *connection = NULL;
     Half *half;
 
-    if (!g_hash_table_steal_extended(self->connections, session, NULL, &value) || !value)
+    if (!g_hash_table_steal_extended(self->connections, session, NULL, &value))
         return;
-    half = value;
+    connection = value;
+    half = connection->half;
+    if (!half)
+        return;
     half->session = NULL;
     if (!vfo_job_ended(half->job)) {
         g_message("peer %s: the connection was lost during job %s of VM %s",
@@ -235,7 +389,7 @@ static void on_session_closed(VfoQmpServer *qmp, VfoQmpSession *session, gpointe
     half_unref(half);
 }
 
-/* ------------------------------------------------------------ connections */
+/* -------------------------------------------------------------- admission */
 
 /* The configured peer whose name the certificate carries; NULL: none. That it is valid and signed
  * by the CA has been verified in the handshake (on_certificate()). */
@@ -257,6 +411,7 @@ static void admit(VfoPeerServer *self, Handshake *handshake)
         g_tls_connection_get_peer_certificate(G_TLS_CONNECTION(handshake->stream));
     const char *name = name_of(self, certificate);
     VfoQmpSession *session;
+    Connection *connection;
 
     if (!name) {
         g_autofree char *subject = vfo_tls_subject(certificate);
@@ -266,13 +421,18 @@ static void admit(VfoPeerServer *self, Handshake *handshake)
                   handshake->from, subject);
         return;
     }
-    if (g_hash_table_size(self->connections) >= MAX_CONNECTIONS) {
+    if (!make_room(self, name)) {
         g_warning("connection of peer %s refused: there are %d already", name, MAX_CONNECTIONS);
         return;
     }
     session = vfo_qmp_server_add(self->qmp, handshake->stream, name, TRUE);
-    if (session)
-        g_hash_table_insert(self->connections, session, NULL);
+    if (!session)
+        return;
+    connection = g_new0(Connection, 1);
+    connection->since_us = connection->used_us = g_get_monotonic_time();
+    g_hash_table_insert(self->connections, session, connection);
+    if (!self->idle_timer)
+        self->idle_timer = g_timeout_add(MAX(self->idle_ms / 4, 10), on_idle_timer, self);
 }
 
 static void handshake_free(gpointer data)
@@ -421,18 +581,16 @@ static void rehearse_connecting(const VfoTlsFiles *tls)
         g_message("no VM can be handed over from here: %s", error->message);
 }
 
-static void half_unref_if_any(gpointer data)
-{
-    if (data)
-        half_unref(data);
-}
-
 VfoPeerServer *vfo_peer_server_new(const char *address, guint16 port, const VfoTlsFiles *tls,
                                    GPtrArray *peers, VfoPeerStart start, gpointer data,
                                    GError **error)
 {
     static const VfoQmpCommand commands[] = {
-        {"reserve", TRUE, handle_reserve}, {"release", TRUE, handle_release}, {NULL, FALSE, NULL}};
+        {"reserve", TRUE, handle_reserve},
+        {"release", TRUE, handle_release},
+        {"ping", FALSE, handle_ping},
+        {NULL, FALSE, NULL},
+    };
     VfoPeerServer *self = g_new0(VfoPeerServer, 1);
 
     self->service = g_socket_service_new();
@@ -442,10 +600,11 @@ VfoPeerServer *vfo_peer_server_new(const char *address, guint16 port, const VfoT
         g_ptr_array_add(self->names, g_strdup(((VfoPeerAddress *)peers->pdata[i])->name));
     self->start = start;
     self->start_data = data;
+    self->idle_ms = IDLE_MS;
     self->qmp = vfo_qmp_server_new("vfailover", commands, self);
     g_signal_connect(self->qmp, "session-closed", G_CALLBACK(on_session_closed), self);
     self->handshakes = g_ptr_array_new();
-    self->connections = g_hash_table_new_full(NULL, NULL, NULL, half_unref_if_any);
+    self->connections = g_hash_table_new_full(NULL, NULL, NULL, connection_free);
     self->halves = g_ptr_array_new_with_free_func(half_unref);
     if (!vfo_tls_load(tls->ca, tls->server_cert, tls->server_key, &self->database,
                       &self->certificate, error) ||
@@ -462,10 +621,18 @@ void vfo_peer_server_on_change(VfoPeerServer *self, VfoJobChanged changed, gpoin
     self->changed_data = data;
 }
 
+void vfo_peer_server_set_idle_limit(VfoPeerServer *self, guint ms)
+{
+    self->idle_ms = ms;
+    g_clear_handle_id(&self->idle_timer, g_source_remove);
+    self->idle_timer = g_timeout_add(MAX(ms / 4, 10), on_idle_timer, self);
+}
+
 void vfo_peer_server_free(VfoPeerServer *self)
 {
     if (!self)
         return;
+    g_clear_handle_id(&self->idle_timer, g_source_remove);
     g_socket_service_stop(self->service);
     g_socket_listener_close(G_SOCKET_LISTENER(self->service));
     g_signal_handlers_disconnect_by_data(self->service, self);

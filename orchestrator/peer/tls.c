@@ -14,6 +14,24 @@ typedef struct {
     GTlsCertificate *certificate;
 } Kept;
 
+void vfo_tls_files_copy(VfoTlsFiles *to, const VfoTlsFiles *from)
+{
+    to->ca = g_strdup(from->ca);
+    to->server_cert = g_strdup(from->server_cert);
+    to->server_key = g_strdup(from->server_key);
+    to->client_cert = g_strdup(from->client_cert);
+    to->client_key = g_strdup(from->client_key);
+}
+
+void vfo_tls_files_clear(VfoTlsFiles *files)
+{
+    g_clear_pointer(&files->ca, g_free);
+    g_clear_pointer(&files->server_cert, g_free);
+    g_clear_pointer(&files->server_key, g_free);
+    g_clear_pointer(&files->client_cert, g_free);
+    g_clear_pointer(&files->client_key, g_free);
+}
+
 static GError *file_error(const char *what, const char *file, const GError *error)
 {
     return g_error_new(VFO_ERROR,

@@ -6,7 +6,11 @@
 
 #include <gio/gio.h>
 
-#include "core/core.h"
+#include "peer/peer.h"
+
+/** vfo_tls_files_copy: @to must be all NULL, or cleared. */
+void vfo_tls_files_copy(VfoTlsFiles *to, const VfoTlsFiles *from);
+void vfo_tls_files_clear(VfoTlsFiles *files);
 
 /** vfo_tls_load: the CA's certificates, and our own with its key; read from the files unless these
  *  are the same as the last time. The system's trust store is never read: it would cost megabytes,

@@ -4,6 +4,7 @@
  *
  * Commands:  reserve {job, vm, machine, network, pair, settings} -> {uri}
  *            release {job} -> {}, once the destination's half has been undone
+ *            ping -> {}: this connection is still wanted
  * Events:    STEP {job, step, host, start-us, duration-us, own-us, result, detail?}
  *            JOB  {job, state, error?}
  */

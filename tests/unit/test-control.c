@@ -26,7 +26,7 @@ static void peer_release(VfoPeer *peer, GTask *task)
 
 static const VfoPeerOps peer_ops = {.release = peer_release};
 
-VfoPeer *vfo_peer_new(const VfoPeerAddress *address, const VfoTlsFiles *tls)
+VfoPeer *vfo_peer_new(const VfoPeerAddress *address, const VfoTlsFiles *tls, VfoPeerPool *pool)
 {
     VfoPeer *peer = g_new0(VfoPeer, 1);
 

@@ -338,7 +338,7 @@ static void setup(Fixture *f, gconstpointer data)
     g_assert_no_error(error);
     vfo_peer_server_on_change(f->server, on_changed, f);
     f->address = (VfoPeerAddress){(char *)"host-b", (char *)"127.0.0.1", f->port};
-    f->peer = vfo_peer_new(&f->address, &f->source);
+    f->peer = vfo_peer_new(&f->address, &f->source, NULL);
     f->source_job = vfo_job_new(JOB, "web1", "host-a", steps, G_N_ELEMENTS(steps), &policy);
     vfo_peer_set_job(f->peer, f->source_job);
 }
@@ -827,6 +827,194 @@ static void test_bad_offers(Fixture *f, gconstpointer data)
     WAIT_FOR(f->undo);
 }
 
+/* -------------------------------------------------- connections made before */
+
+/* A pool of the source's, quick enough for a test, and a peer that uses it. */
+static VfoPeerPool *use_pool(Fixture *f, guint ping_ms)
+{
+    g_autoptr(GPtrArray) peers = g_ptr_array_new();
+    VfoPeerPool *pool;
+
+    g_ptr_array_add(peers, &f->address);
+    pool = vfo_peer_pool_new(peers, &f->source);
+    vfo_peer_pool_set_pace(pool, 20, ping_ms);
+    vfo_peer_free(f->peer);
+    f->peer = vfo_peer_new(&f->address, &f->source, pool);
+    vfo_peer_set_job(f->peer, f->source_job);
+    return pool;
+}
+
+static void end_pool(Fixture *f, VfoPeerPool *pool)
+{
+    g_clear_pointer(&f->peer, vfo_peer_free);
+    vfo_peer_pool_free(pool);
+}
+
+static void test_pool(Fixture *f, gconstpointer data)
+{
+    g_auto(Result) reserved = {0}, finished = {0};
+    VfoPeerPool *pool = use_pool(f, 60000);
+
+    g_assert_false(vfo_peer_pool_has(pool, "host-b"));
+    g_assert_false(vfo_peer_pool_has(pool, "host-x"));
+    WAIT_FOR(vfo_peer_pool_has(pool, "host-b"));
+    vfo_peer_pool_set_busy(pool, TRUE);
+    reserve(f, &reserved);
+    g_assert_no_error(reserved.error);
+    g_assert_cmpstr(reserved.uri, ==, "tcp:10.8.0.2:49152");
+    /* It was that one, and there is no other before the job has ended. */
+    g_assert_false(vfo_peer_pool_has(pool, "host-b"));
+    f->peer->ops->finished(f->peer, g_task_new(NULL, NULL, on_done, &finished));
+    WAIT_FOR(f->arrive);
+    wire_settle();
+    g_assert_false(vfo_peer_pool_has(pool, "host-b"));
+    vfo_task_done(g_steal_pointer(&f->arrive));
+    WAIT_FOR(finished.done);
+    g_assert_no_error(finished.error);
+    vfo_peer_pool_set_busy(pool, FALSE);
+    WAIT_FOR(vfo_peer_pool_has(pool, "host-b"));
+    end_pool(f, pool);
+}
+
+/* What the destination says about the offer is final, over a connection that was there as well. */
+static void test_pool_refused(Fixture *f, gconstpointer data)
+{
+    g_auto(Result) reserved = {0};
+    VfoPeerPool *pool = use_pool(f, 60000);
+
+    WAIT_FOR(vfo_peer_pool_has(pool, "host-b"));
+    vfo_peer_pool_set_busy(pool, TRUE);
+    f->refuse = "no VF is free";
+    reserve(f, &reserved);
+    expect_error(reserved.error, VFO_ERROR_NOT_FOUND, "no VF is free");
+    end_pool(f, pool);
+}
+
+static void test_pool_stranger(Fixture *f, gconstpointer data)
+{
+    VfoPeerPool *pool = use_pool(f, 60000);
+
+    for (guint i = 0; i < 10; i++)
+        wire_settle();
+    g_assert_false(vfo_peer_pool_has(pool, "host-b"));
+    end_pool(f, pool);
+}
+
+static void test_pool_busy(Fixture *f, gconstpointer data)
+{
+    g_auto(Result) reserved = {0};
+    VfoPeerPool *pool = use_pool(f, 60000);
+
+    vfo_peer_pool_set_busy(pool, TRUE);
+    for (guint i = 0; i < 5; i++)
+        wire_settle();
+    g_assert_false(vfo_peer_pool_has(pool, "host-b"));
+    reserve(f, &reserved);
+    g_assert_no_error(reserved.error);
+    end_pool(f, pool);
+}
+
+static void test_pool_lost(Fixture *f, gconstpointer data)
+{
+    g_auto(Result) reserved = {0};
+    VfoPeerPool *pool = use_pool(f, 60000);
+    g_autoptr(GError) error = NULL;
+
+    WAIT_FOR(vfo_peer_pool_has(pool, "host-b"));
+    vfo_peer_server_free(f->server);
+    WAIT_FOR(!vfo_peer_pool_has(pool, "host-b"));
+    f->server =
+        vfo_peer_server_new("127.0.0.1", f->port, &f->destination, f->peers, on_start, f, &error);
+    g_assert_no_error(error);
+    WAIT_FOR(vfo_peer_pool_has(pool, "host-b"));
+    reserve(f, &reserved);
+    g_assert_no_error(reserved.error);
+    end_pool(f, pool);
+}
+
+/* The other side has gone, which nobody has told the pool. */
+static void test_pool_lost_unnoticed(Fixture *f, gconstpointer data)
+{
+    g_auto(Result) reserved = {0};
+    VfoPeerPool *pool = use_pool(f, 60000);
+    g_autoptr(GError) error = NULL;
+
+    WAIT_FOR(vfo_peer_pool_has(pool, "host-b"));
+    vfo_peer_server_free(f->server);
+    f->server =
+        vfo_peer_server_new("127.0.0.1", f->port, &f->destination, f->peers, on_start, f, &error);
+    g_assert_no_error(error);
+    g_assert_true(vfo_peer_pool_has(pool, "host-b"));
+    vfo_peer_pool_set_busy(pool, TRUE);
+    reserve(f, &reserved);
+    g_assert_no_error(reserved.error);
+    g_assert_cmpstr(reserved.uri, ==, "tcp:10.8.0.2:49152");
+    end_pool(f, pool);
+}
+
+static void test_pool_renewed(Fixture *f, gconstpointer data)
+{
+    g_auto(Result) reserved = {0};
+    VfoPeerPool *pool = use_pool(f, 60000);
+
+    WAIT_FOR(vfo_peer_pool_has(pool, "host-b"));
+    vfo_peer_pool_set_busy(pool, TRUE);
+    make_certificate("host-a", "otherca");
+    reserve(f, &reserved);
+    expect_error(reserved.error, VFO_ERROR_DENIED, f->source.client_cert);
+    make_certificate("host-a", "ca");
+    end_pool(f, pool);
+}
+
+static guint sessions_seen; /* admitted and gone again */
+
+static void test_pool_idle(Fixture *f, gconstpointer data)
+{
+    VfoPeerPool *pool = use_pool(f, 50);
+
+    vfo_peer_server_set_idle_limit(f->server, 300);
+    WAIT_FOR(vfo_peer_pool_has(pool, "host-b"));
+    /* A ping in time keeps it. */
+    for (gint64 end = g_get_monotonic_time() + 800000; g_get_monotonic_time() < end;) {
+        wire_settle();
+        g_assert_true(vfo_peer_pool_has(pool, "host-b"));
+    }
+    vfo_peer_pool_set_pace(pool, 20, 60000);
+    WAIT_FOR(!vfo_peer_pool_has(pool, "host-b"));
+    WAIT_FOR(vfo_peer_pool_has(pool, "host-b"));
+    end_pool(f, pool);
+}
+
+static void on_gone(void)
+{
+    sessions_seen++;
+}
+
+/* The oldest of a peer's idle connections makes room. */
+static void test_idle_crowd(Fixture *f, gconstpointer data)
+{
+    VfoQmpClient *clients[3];
+    g_auto(Result) reserved = {0};
+
+    sessions_seen = 0;
+    for (guint i = 0; i < G_N_ELEMENTS(clients); i++) {
+        g_autoptr(GIOStream) stream = connect_tls(f, TRUE);
+
+        clients[i] = vfo_qmp_client_new_stream("host-b", stream);
+        g_signal_connect(clients[i], "closed", G_CALLBACK(on_gone), NULL);
+        WAIT_FOR(vfo_qmp_client_is_ready(clients[i]));
+    }
+    WAIT_FOR(sessions_seen == 1);
+    g_assert_false(vfo_qmp_client_is_ready(clients[0]));
+    /* That they are there hinders nobody. */
+    reserve(f, &reserved);
+    g_assert_no_error(reserved.error);
+    for (guint i = 0; i < G_N_ELEMENTS(clients); i++) {
+        vfo_qmp_client_close(clients[i]);
+        g_object_unref(clients[i]);
+    }
+}
+
 /* ------------------------------------------------- a destination that is not ours */
 
 typedef struct {
@@ -834,13 +1022,27 @@ typedef struct {
     GTlsCertificate *certificate;
     VfoQmpServer *qmp;
     const char *uri;
+    guint deaf;  /* so many reserve() get no answer */
+    guint rude;  /* so many end the connection */
+    guint calls; /* of reserve() */
+    VfoQmpCall *unanswered;
 } Impostor;
 
 static void impostor_reserve(VfoQmpCall *call, json_object *arguments, gpointer data)
 {
     Impostor *impostor = data;
-    json_object *answer = json_object_new_object();
+    json_object *answer;
 
+    if (++impostor->calls <= impostor->deaf) {
+        impostor->unanswered = call;
+        return;
+    }
+    if (impostor->calls <= impostor->rude) {
+        vfo_qmp_session_close(vfo_qmp_call_session(call));
+        vfo_qmp_call_return(call, NULL); /* which is no longer sent */
+        return;
+    }
+    answer = json_object_new_object();
     json_object_object_add(answer, "uri", json_object_new_string(impostor->uri));
     vfo_qmp_call_return(call, answer);
 }
@@ -894,6 +1096,74 @@ static void impostor_stop(Impostor *impostor)
     g_object_unref(impostor->certificate);
 }
 
+static void answer_late(Impostor *impostor)
+{
+    if (impostor->unanswered)
+        vfo_qmp_call_return(g_steal_pointer(&impostor->unanswered), NULL);
+}
+
+/* A connection over which nothing comes any more. */
+static void test_pool_silent(Fixture *f, gconstpointer data)
+{
+    g_auto(Result) reserved = {0};
+    Impostor impostor = {.uri = "tcp:h:1", .deaf = 1};
+    VfoPeerPool *pool;
+
+    impostor_start(&impostor, f);
+    pool = use_pool(f, 60000);
+    WAIT_FOR(vfo_peer_pool_has(pool, "host-b"));
+    vfo_peer_pool_set_busy(pool, TRUE);
+    reserve(f, &reserved);
+    g_assert_no_error(reserved.error);
+    g_assert_cmpstr(reserved.uri, ==, "tcp:h:1");
+    g_assert_cmpuint(impostor.calls, ==, 2);
+    answer_late(&impostor);
+    end_pool(f, pool);
+    impostor_stop(&impostor);
+}
+
+/* It is tried afresh once, not for ever. */
+static void test_pool_once(Fixture *f, gconstpointer data)
+{
+    g_auto(Result) reserved = {0};
+    Impostor impostor = {.uri = "tcp:h:1", .rude = 9};
+    VfoPeerPool *pool;
+
+    impostor_start(&impostor, f);
+    pool = use_pool(f, 60000);
+    WAIT_FOR(vfo_peer_pool_has(pool, "host-b"));
+    vfo_peer_pool_set_busy(pool, TRUE);
+    reserve(f, &reserved);
+    g_assert_error(reserved.error, VFO_ERROR, VFO_ERROR_CLOSED);
+    g_assert_cmpuint(impostor.calls, ==, 2);
+    answer_late(&impostor);
+    end_pool(f, pool);
+    impostor_stop(&impostor);
+}
+
+/* Given up while the connection that was there is silent. */
+static void test_pool_cancel(Fixture *f, gconstpointer data)
+{
+    g_autoptr(GCancellable) cancellable = g_cancellable_new();
+    g_autoptr(VfoOffer) offer = make_offer();
+    g_auto(Result) reserved = {0};
+    Impostor impostor = {.uri = "tcp:h:1", .deaf = 9};
+    VfoPeerPool *pool;
+
+    impostor_start(&impostor, f);
+    pool = use_pool(f, 60000);
+    WAIT_FOR(vfo_peer_pool_has(pool, "host-b"));
+    vfo_peer_pool_set_busy(pool, TRUE);
+    f->peer->ops->reserve(f->peer, offer, g_task_new(NULL, cancellable, on_uri, &reserved));
+    WAIT_FOR(impostor.calls == 1);
+    g_cancellable_cancel(cancellable);
+    WAIT_FOR(reserved.done);
+    g_assert_error(reserved.error, G_IO_ERROR, G_IO_ERROR_CANCELLED);
+    answer_late(&impostor);
+    end_pool(f, pool);
+    impostor_stop(&impostor);
+}
+
 static void test_bad_uri(Fixture *f, gconstpointer data)
 {
     static const char *const uris[] = {"exec:reboot", "tcp:a b", "",
@@ -909,7 +1179,7 @@ static void test_bad_uri(Fixture *f, gconstpointer data)
         g_assert_error(reserved.error, VFO_ERROR, VFO_ERROR_INVALID);
         g_assert_null(reserved.uri);
         vfo_peer_free(f->peer);
-        f->peer = vfo_peer_new(&f->address, &f->source);
+        f->peer = vfo_peer_new(&f->address, &f->source, NULL);
         vfo_peer_set_job(f->peer, f->source_job);
     }
     impostor_stop(&impostor);
@@ -951,12 +1221,29 @@ static void test_bad_events(Fixture *f, gconstpointer data)
         WAIT_FOR(finished.done);
         expect_error(finished.error, VFO_ERROR_PROTOCOL, cases[i].event);
         vfo_peer_free(f->peer);
-        f->peer = vfo_peer_new(&f->address, &f->source);
+        f->peer = vfo_peer_new(&f->address, &f->source, NULL);
         vfo_peer_set_job(f->peer, f->source_job);
     }
     /* It cannot speak for another host. */
     g_assert_cmpuint(vfo_job_records(f->source_job)->len, ==, 1);
     g_assert_cmpstr(record_of(f, "s")->host, ==, "host-b");
+    impostor_stop(&impostor);
+}
+
+/* Before it has answered. */
+static void test_bad_event_early(Fixture *f, gconstpointer data)
+{
+    g_autoptr(VfoOffer) offer = make_offer();
+    g_auto(Result) reserved = {0};
+    Impostor impostor = {.uri = "tcp:h:1", .deaf = 1};
+
+    impostor_start(&impostor, f);
+    f->peer->ops->reserve(f->peer, offer, g_task_new(NULL, NULL, on_uri, &reserved));
+    WAIT_FOR(impostor.calls == 1);
+    vfo_qmp_server_emit(impostor.qmp, "STEP", NULL);
+    WAIT_FOR(reserved.done);
+    expect_error(reserved.error, VFO_ERROR_PROTOCOL, "STEP");
+    answer_late(&impostor);
     impostor_stop(&impostor);
 }
 
@@ -1057,7 +1344,20 @@ int main(int argc, char **argv)
         {"/peer/bad-offers", NULL, test_bad_offers},
         {"/peer/bad-uri", NULL, test_bad_uri},
         {"/peer/bad-events", NULL, test_bad_events},
+        {"/peer/bad-event-early", NULL, test_bad_event_early},
         {"/peer/flood", NULL, test_flood},
+        {"/peer/pool", NULL, test_pool},
+        {"/peer/pool-refused", NULL, test_pool_refused},
+        {"/peer/pool-stranger", &wrong_name, test_pool_stranger},
+        {"/peer/pool-busy", NULL, test_pool_busy},
+        {"/peer/pool-lost", NULL, test_pool_lost},
+        {"/peer/pool-lost-unnoticed", NULL, test_pool_lost_unnoticed},
+        {"/peer/pool-renewed", NULL, test_pool_renewed},
+        {"/peer/pool-idle", NULL, test_pool_idle},
+        {"/peer/pool-silent", NULL, test_pool_silent},
+        {"/peer/pool-once", NULL, test_pool_once},
+        {"/peer/pool-cancel", NULL, test_pool_cancel},
+        {"/peer/idle-crowd", NULL, test_idle_crowd},
         {"/peer/destination-refuses", NULL, test_destination_refuses},
         {"/peer/destination-fails-early", NULL, test_destination_fails_early},
         {"/peer/destination-fails-late", NULL, test_destination_fails_late},
