@@ -134,6 +134,32 @@ int cli_jobs(Cli *cli, char **arguments)
     return query(cli, "query-jobs", NULL, print_jobs);
 }
 
+/* In all, and of each daemon. */
+static void print_own_time(json_object *job, json_object *steps)
+{
+    const char *separator = " (";
+    g_autoptr(GHashTable) done = g_hash_table_new(g_str_hash, g_str_equal);
+    size_t n_steps = steps ? json_object_array_length(steps) : 0;
+
+    printf("vfailover's own time: %.1f ms", (double)cli_number(job, "own-us") / 1e3);
+    for (size_t i = 0; i < n_steps; i++) {
+        const char *host = cli_member(json_object_array_get_idx(steps, i), "host");
+        gint64 own_us = 0;
+
+        if (!host || !g_hash_table_add(done, (gpointer)host))
+            continue;
+        for (size_t k = i; k < n_steps; k++) {
+            json_object *step = json_object_array_get_idx(steps, k);
+
+            if (g_strcmp0(cli_member(step, "host"), host) == 0)
+                own_us += cli_number(step, "own-us");
+        }
+        printf("%s%s %.1f", separator, host, (double)own_us / 1e3);
+        separator = ", ";
+    }
+    puts(g_hash_table_size(done) ? ")" : "");
+}
+
 void cli_print_job(json_object *job)
 {
     CliTable *table = cli_table_new("STEP", "HOST", "START s", "TIME ms", "RESULT", "", NULL);
@@ -157,7 +183,7 @@ void cli_print_job(json_object *job)
     printf("job %s, VM %s: %s\n", cli_member(job, "id"), cli_member(job, "vm"),
            cli_member(job, "state"));
     cli_table_print(table);
-    printf("vfailover's own time: %.1f ms\n", (double)cli_number(job, "own-us") / 1e3);
+    print_own_time(job, steps);
     if (cli_member(job, "error"))
         printf("%s\n", cli_member(job, "error"));
 }

@@ -102,18 +102,26 @@ def _facts(run: dict[str, Any]) -> list[str]:
         state = "alive" if run["tcp"]["alive"] else "DEAD"
         facts.append(f"TCP {state}, longest stall {run['tcp']['longest_stall_ms']:.0f} ms")
     if "daemon" in run:
-        daemon = run["daemon"]
-        facts.append(
-            f"vfailoverd: {own_native_ms(daemon):.1f} ms of its own per migration "
-            f"({daemon['own_ms']:.0f} ms of the emulated processor, {daemon['slowdown']:.0f} times "
-            f"slower), {daemon['rss_kb'] / 1024:.1f} MiB resident"
-        )
+        facts.append(_own(run["daemon"]))
     return facts
 
 
-def own_native_ms(daemon: dict[str, Any]) -> float:
-    """What the daemons of both hosts took for one migration, in this machine's processor time."""
-    return daemon["own_ms"] / daemon["slowdown"]
+def _own(daemon: dict[str, Any]) -> str:
+    """What the daemons of both hosts took for each migration, in this machine's processor time."""
+    factor = daemon["slowdown"]
+    each = [
+        f"{(own['source_ms'] + own['destination_ms']) / factor:.1f} ms "
+        f"({own['source_ms'] / factor:.1f} source, {own['destination_ms'] / factor:.1f} destination)"
+        for own in daemon["own"]
+    ]
+    emulated = " and ".join(
+        f"{own['source_ms'] + own['destination_ms']:.0f}" for own in daemon["own"]
+    )
+    return (
+        f"vfailoverd's own time per migration: {', then '.join(each)}; that is {emulated} ms of the "
+        f"emulated processor, {factor:.1f} times slower than this one; "
+        f"{daemon['rss_kb'] / 1024:.1f} MiB resident"
+    )
 
 
 def timeline(run: dict[str, Any]) -> str:

@@ -3,10 +3,10 @@
 
 from dataclasses import asdict
 
-from lab import phases, report
+from lab import phases, report, slowdown
 from lab.analysis import TO_CLIENT, TO_GUEST, Flow
+from lab.contenders.vfailover import Own, own_of
 from lab.run import sum_flows
-from lab.slowdown import _of_children_s
 
 
 def test_sum() -> None:
@@ -74,9 +74,18 @@ def test_daemon() -> None:
         "contender": "vfailover",
         "qemu": "stock",
         "ok": True,
-        "daemon": {"own_ms": 84.0, "slowdown": 12.0, "rss_kb": 12288},
+        "daemon": {
+            "own": [
+                {"source_ms": 60.0, "destination_ms": 24.0},
+                {"source_ms": 30.0, "destination_ms": 12.0},
+            ],
+            "slowdown": 12.0,
+            "rss_kb": 12288,
+        },
     }
-    assert "7.0 ms of its own per migration" in report.table({"runs": [run]})
+    text = report.table({"runs": [run]})
+    assert "7.0 ms (5.0 source, 2.0 destination), then 3.5 ms (2.5 source" in text
+    assert "84 and 42 ms of the emulated processor, 12.0 times slower" in text
     assert "12.0 MiB resident" in report.table({"runs": [run]})
 
 
@@ -90,5 +99,17 @@ def test_timeline_is_in_order() -> None:
     assert rows[1].split() == ["0.900", "1.0", "b", "open", "ok"]
 
 
-def test_processor_time_of_children() -> None:
-    assert _of_children_s("0m0.001s 0m0.002s\n1m2.500s 0m0.250s\n") == 62.75
+def test_own_time() -> None:
+    steps = [
+        {"name": "inspect", "host": "a", "own-us": 1500},
+        {"name": "inspect", "host": "b", "own-us": 700},
+        {"name": "lease", "host": "a", "own-us": 500},
+    ]
+    assert own_of({"steps": steps}, "a") == Own(2.0, 0.7)
+
+
+def test_slowdown() -> None:
+    """The first batch of each process, and a disturbance, do not count."""
+    here = slowdown.batches("900\n10\n11\n") + slowdown.batches("900\n10\n90\n10\n")
+    assert here == [10, 11, 10, 90, 10]
+    assert slowdown.factor(here, slowdown.batches("9000\n120\n120\n")) == 12.0
