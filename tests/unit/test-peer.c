@@ -347,12 +347,12 @@ static void teardown(Fixture *f, gconstpointer data)
 {
     if (f->peer)
         vfo_peer_free(f->peer);
-    wire_settle();
+    if (f->job)
+        WAIT_FOR(f->undo || vfo_job_ended(f->job));
     if (f->undo)
         vfo_task_done(f->undo);
-    wire_settle();
     if (f->job)
-        g_assert_true(vfo_job_ended(f->job));
+        WAIT_FOR(vfo_job_ended(f->job));
     vfo_peer_server_free(f->server);
     wire_settle();
     vfo_job_unref(f->job);
