@@ -224,6 +224,13 @@ static bool failover_auto(const VirtIONetFailover *f)
     return f->n->failover_conf.replug == VIRTIO_NET_FAILOVER_REPLUG_AUTO;
 }
 
+/* Nobody but a migration, or the guest itself, has put the primary out. */
+static bool failover_comes_back(const VirtIONetFailover *f)
+{
+    return f->cause == FAILOVER_CAUSE_MIGRATION ||
+           f->cause == FAILOVER_CAUSE_GUEST;
+}
+
 static bool failover_bus_master(const VirtIONetFailover *f)
 {
     return pci_get_word(f->primary->config + PCI_COMMAND) & PCI_COMMAND_MASTER;
@@ -628,12 +635,12 @@ static void failover_deadline(void *opaque)
         return;
     }
 
-    failover_stays_in_guest(f, R(TIMED_OUT), error_get_pretty(err));
+    /* First, lest the migration take the end of the wait for an answer. */
     if (migration_waits) {
-        migration_fail_unplug_wait(err);
-    } else {
-        error_free(err);
+        migration_fail_unplug_wait(error_copy(err));
     }
+    failover_stays_in_guest(f, R(TIMED_OUT), error_get_pretty(err));
+    error_free(err);
 }
 
 /* The device exists and the guest cannot see it: let the guest see it. */
@@ -786,7 +793,7 @@ static int failover_migration_event(NotifierWithReturn *notifier,
         f->migration_waits = false;
         /* fall through */
     case MIG_EVENT_PRECOPY_DONE:
-        if (f->cause == FAILOVER_CAUSE_MIGRATION &&
+        if (failover_comes_back(f) &&
             (e->type == MIG_EVENT_PRECOPY_FAILED || runstate_is_running()) &&
             !migration_thread_is_self()) {
             failover_replug_bh(f);
@@ -832,7 +839,7 @@ static void failover_vm_state(void *opaque, bool running, RunState state)
     } else if (f->state == S(HIDDEN) && failover_auto(f)) {
         failover_plug_or_warn(f);
     } else if ((f->state == S(UNPLUGGED) || f->state == S(RELEASED)) &&
-               f->cause == FAILOVER_CAUSE_MIGRATION) {
+               failover_comes_back(f)) {
         /* A migration's source goes on.  May be the migration thread. */
         qemu_bh_schedule(f->replug_bh);
     }
