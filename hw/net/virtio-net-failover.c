@@ -849,10 +849,8 @@ static void failover_vm_state(void *opaque, bool running, RunState state)
  * A guest that starts anew does not know about failover until it says so:
  * as at its first start, it must not see two NICs with one address.
  */
-static void failover_machine_reset(void *opaque)
+static void failover_pair_reset(VirtIONetFailover *f)
 {
-    VirtIONetFailover *f = opaque;
-
     f->negotiated = false;
     if (!failover_in_guest(f)) {
         return;
@@ -866,6 +864,19 @@ static void failover_machine_reset(void *opaque)
                failover_take_away(f)) {
         f->cause = FAILOVER_CAUSE_RESET;
         failover_left_guest(f, R(MACHINE_RESET), NULL);
+    }
+}
+
+/*
+ * One handler for all pairs: a standby may be deleted in the course of a
+ * reset, when no handler may be unregistered.
+ */
+static void failover_machine_reset(void *opaque)
+{
+    VirtIONetFailover *f;
+
+    QTAILQ_FOREACH(f, &pairs, next) {
+        failover_pair_reset(f);
     }
 }
 
@@ -1176,6 +1187,7 @@ static void failover_register(void)
     if (!done) {
         done = true;
         device_listener_register(&failover_listener);
+        qemu_register_reset(failover_machine_reset, NULL);
     }
 }
 
@@ -1236,7 +1248,6 @@ void virtio_net_failover_realize(VirtIONet *n)
     f->replug_bh = qemu_bh_new(failover_replug_bh, f);
     f->vm_state = qemu_add_vm_change_state_handler(failover_vm_state, f);
     migration_add_notifier(&f->migration, failover_migration_event);
-    qemu_register_reset(failover_machine_reset, f);
     n->failover_pair = f;
     QTAILQ_INSERT_TAIL(&pairs, f, next);
 
@@ -1277,7 +1288,6 @@ void virtio_net_failover_unrealize(VirtIONet *n)
         failover_add_orphan(f->primary);
     }
 
-    qemu_unregister_reset(failover_machine_reset, f);
     migration_remove_notifier(&f->migration);
     qemu_del_vm_change_state_handler(f->vm_state);
     qemu_announce_timer_del(&f->announce, false);
