@@ -29,7 +29,9 @@
 #include "hw/virtio/virtio-net.h"
 #include "hw/virtio/virtio-net-failover.h"
 #include "migration/blocker.h"
+#include "migration/client-options.h"
 #include "migration/misc.h"
+#include "migration/postcopy-ram.h"
 #include "migration/vmstate.h"
 #include "monitor/hmp.h"
 #include "monitor/monitor.h"
@@ -85,6 +87,8 @@ struct VirtIONetFailover {
     uint32_t timeout;           /* ms, 0: no limit */
     bool release;
     bool delete_wanted;         /* device_del came after the request */
+    bool answer_owed;           /* the guest may still eject what it was told
+                                   to, after the primary was taken away */
     bool migration_waits;       /* an outgoing migration needs it done */
     bool replug_when_closed;
 
@@ -102,6 +106,7 @@ struct VirtIONetFailover {
     AnnounceTimer announce;
     Error *blocker;
     NotifierWithReturn migration;
+    NotifierWithReturn postcopy;
     VMChangeStateEntry *vm_state;
 
     uint64_t plugs;
@@ -129,7 +134,7 @@ static QTAILQ_HEAD(, FailoverOrphan) orphans =
 #define S(s) VIRTIO_NET_FAILOVER_STATE_##s
 #define R(r) VIRTIO_NET_FAILOVER_REASON_##r
 
-/* docs/virtio-net-failover-states.md is drawn from this table. */
+/* What can happen in which state, and what comes of it. */
 static const struct {
     VirtioNetFailoverState old;
     VirtioNetFailoverReason reason;
@@ -224,13 +229,6 @@ static bool failover_auto(const VirtIONetFailover *f)
     return f->n->failover_conf.replug == VIRTIO_NET_FAILOVER_REPLUG_AUTO;
 }
 
-/* Nobody but a migration, or the guest itself, has put the primary out. */
-static bool failover_comes_back(const VirtIONetFailover *f)
-{
-    return f->cause == FAILOVER_CAUSE_MIGRATION ||
-           f->cause == FAILOVER_CAUSE_GUEST;
-}
-
 static bool failover_bus_master(const VirtIONetFailover *f)
 {
     return pci_get_word(f->primary->config + PCI_COMMAND) & PCI_COMMAND_MASTER;
@@ -321,13 +319,13 @@ static void failover_update_blocker(VirtIONetFailover *f)
     }
 }
 
-static void failover_set_vmstate(VirtIONetFailover *f, bool on)
+static int failover_set_device_vmstate(DeviceState *dev, void *opaque)
 {
-    DeviceState *dev = DEVICE(f->primary);
     const VMStateDescription *vmsd = qdev_get_vmsd(dev);
+    bool on = *(bool *)opaque;
 
-    if (!vmsd || f->vmstate_gone == !on) {
-        return;
+    if (!vmsd) {
+        return 0;
     }
     if (on) {
         vmstate_register_with_alias_id(VMSTATE_IF(dev),
@@ -338,6 +336,17 @@ static void failover_set_vmstate(VirtIONetFailover *f, bool on)
     } else {
         vmstate_unregister(VMSTATE_IF(dev), vmsd, dev);
     }
+    return 0;
+}
+
+/* Of the primary and of what is behind it: a virtio device has two parts. */
+static void failover_set_vmstate(VirtIONetFailover *f, bool on)
+{
+    if (f->vmstate_gone == !on) {
+        return;
+    }
+    qdev_walk_children(DEVICE(f->primary), failover_set_device_vmstate, NULL,
+                       NULL, NULL, &on);
     f->vmstate_gone = !on;
 }
 
@@ -464,6 +473,10 @@ static void failover_bus_master_changed(VirtIONetFailover *f)
     }
     f->bus_master_changes++;
     f->bus_master = on;
+    if (on && f->state != S(UNPLUGGING)) {
+        /* The traffic is the primary's now. */
+        qemu_announce_timer_del(&f->announce, false);
+    }
     failover_transition(f, on ? R(BUS_MASTER_ON) : R(BUS_MASTER_OFF), NULL);
 }
 
@@ -500,11 +513,42 @@ static bool failover_take_away(VirtIONetFailover *f)
     }
     f->primary->partially_hotplugged = true;
     dev->pending_deleted_event = false;
+    f->answer_owed = true;
+    return true;
+}
+
+/* The guest has ejected the primary.  False: delete it. */
+static bool failover_ejected(VirtIONetFailover *f)
+{
+    DeviceState *dev = DEVICE(f->primary);
+
+    if (!f->primary->partially_hotplugged) {
+        if (!f->answer_owed || dev->pending_deleted_event) {
+            return false;
+        }
+        /* Meant for the device that was there before. */
+        f->primary->partially_hotplugged = true;
+    }
+    f->answer_owed = false;
+
+    if (failover_in_guest(f)) {
+        if (f->state != S(UNPLUGGING)) {
+            /* The answer to a request that was given up. */
+            f->cause = FAILOVER_CAUSE_GUEST;
+        }
+        failover_left_guest(f, R(GUEST_RELEASED), NULL);
+    }
+    if (f->state == S(UNPLUGGED) &&
+        (f->cause == FAILOVER_CAUSE_GUEST ||
+         f->cause == FAILOVER_CAUSE_RESET)) {
+        /* Not here: this is the guest's own access to the slot. */
+        qemu_bh_schedule(f->replug_bh);
+    }
     return true;
 }
 
 /* What the guest does with the primary, and the end of its device. */
-static void failover_notify(PCIDevice *dev, PCIFailoverEvent event,
+static bool failover_notify(PCIDevice *dev, PCIFailoverEvent event,
                             void *opaque)
 {
     VirtIONetFailover *f = opaque;
@@ -514,20 +558,7 @@ static void failover_notify(PCIDevice *dev, PCIFailoverEvent event,
         failover_bus_master_changed(f);
         break;
     case PCI_FAILOVER_RELEASED:
-        if (f->state == S(UNPLUGGING)) {
-            failover_left_guest(f, R(GUEST_RELEASED), NULL);
-        } else if (failover_in_guest(f)) {
-            /* The answer to a request that was given up. */
-            f->cause = FAILOVER_CAUSE_GUEST;
-            failover_left_guest(f, R(GUEST_RELEASED), NULL);
-        }
-        if (f->state == S(UNPLUGGED) &&
-            (f->cause == FAILOVER_CAUSE_GUEST ||
-             f->cause == FAILOVER_CAUSE_RESET)) {
-            /* Not here: this is the guest's own access to the slot. */
-            qemu_bh_schedule(f->replug_bh);
-        }
-        break;
+        return failover_ejected(f);
     case PCI_FAILOVER_FINALIZED:
         if (f->primary == dev) {
             /* device_add failed after the device was realized. */
@@ -545,6 +576,7 @@ static void failover_notify(PCIDevice *dev, PCIFailoverEvent event,
         }
         break;
     }
+    return false;
 }
 
 static void failover_set_deadline(VirtIONetFailover *f, uint32_t timeout,
@@ -698,6 +730,9 @@ static bool failover_create(VirtIONetFailover *f, Error **errp)
         return false;
     }
     object_unref(OBJECT(dev));
+    /* As for any other device: when it is deleted, its id is free. */
+    qemu_opts_del(qemu_opts_find(qemu_find_opts("device"),
+                                 failover_primary_id(f)));
     return true;
 }
 
@@ -734,17 +769,34 @@ static void failover_plug_or_warn(VirtIONetFailover *f)
     }
 }
 
+/* QEMU is to plug the primary, now. */
+static bool failover_wants_plug(const VirtIONetFailover *f)
+{
+    if (!failover_auto(f) || !failover_guest_ready(f) ||
+        migration_is_running()) {
+        return false;
+    }
+    switch (f->state) {
+    case S(HIDDEN):
+    case S(FAILED):
+        return true;
+    case S(PREPARED):
+        return !runstate_check(RUN_STATE_INMIGRATE);
+    case S(UNPLUGGED):
+    case S(RELEASED):
+        return f->cause != FAILOVER_CAUSE_COMMAND;
+    default:
+        return false;
+    }
+}
+
 static void failover_replug_bh(void *opaque)
 {
     VirtIONetFailover *f = opaque;
-    bool wanted;
 
-    if (f->state != S(UNPLUGGED) && f->state != S(RELEASED)) {
-        return;
-    }
-    wanted = f->replug_when_closed ||
-             (failover_auto(f) && f->cause != FAILOVER_CAUSE_COMMAND);
-    if (wanted && failover_guest_ready(f) && !migration_is_running()) {
+    if (failover_wants_plug(f) ||
+        (f->replug_when_closed && failover_guest_ready(f) &&
+         !migration_is_running())) {
         failover_plug_or_warn(f);
     }
 }
@@ -761,6 +813,7 @@ static int failover_migration_setup(VirtIONetFailover *f, Error **errp)
             failover_set_deadline(f, conf->unplug_timeout,
                                   conf->unplug_policy);
         }
+        qapi_event_send_unplug_primary(failover_primary_id(f) ?: "");
         return 0;
     }
     if (!failover_in_guest(f) || !failover_guest_ready(f)) {
@@ -793,10 +846,9 @@ static int failover_migration_event(NotifierWithReturn *notifier,
         f->migration_waits = false;
         /* fall through */
     case MIG_EVENT_PRECOPY_DONE:
-        if (failover_comes_back(f) &&
-            (e->type == MIG_EVENT_PRECOPY_FAILED || runstate_is_running()) &&
-            !migration_thread_is_self()) {
-            failover_replug_bh(f);
+        if ((e->type == MIG_EVENT_PRECOPY_FAILED || runstate_is_running()) &&
+            failover_wants_plug(f) && !migration_thread_is_self()) {
+            failover_plug_or_warn(f);
         }
         break;
     case MIG_EVENT_SNAPSHOT:
@@ -810,6 +862,23 @@ static int failover_migration_event(NotifierWithReturn *notifier,
         break;
     default:
         break;
+    }
+    return 0;
+}
+
+/* Post-copy discards guest memory on the destination while it is incoming. */
+static int failover_postcopy_event(NotifierWithReturn *notifier, void *opaque,
+                                   Error **errp)
+{
+    VirtIONetFailover *f = container_of(notifier, VirtIONetFailover, postcopy);
+    struct PostcopyNotifyData *data = opaque;
+
+    if (data->reason == POSTCOPY_NOTIFY_PROBE && f->state == S(PREPARED) &&
+        !failover_has_vmstate(f->primary)) {
+        error_setg(errp, "Failover primary '%s' is prepared and has pinned "
+                   "guest memory: no post-copy with failover-prepare=on",
+                   DEVICE(f->primary)->id);
+        return -EBUSY;
     }
     return 0;
 }
@@ -831,16 +900,14 @@ static void failover_vm_state(void *opaque, bool running, RunState state)
 {
     VirtIONetFailover *f = opaque;
 
-    if (!running || !failover_guest_ready(f)) {
+    if (!running || !failover_wants_plug(f)) {
         return;
     }
-    if (f->state == S(PREPARED) && failover_auto(f)) {
+    if (f->state == S(PREPARED) || f->state == S(HIDDEN)) {
+        /* Now, and not when the guest has run for a while. */
         failover_plug_or_warn(f);
-    } else if (f->state == S(HIDDEN) && failover_auto(f)) {
-        failover_plug_or_warn(f);
-    } else if ((f->state == S(UNPLUGGED) || f->state == S(RELEASED)) &&
-               failover_comes_back(f)) {
-        /* A migration's source goes on.  May be the migration thread. */
+    } else {
+        /* This may be the migration thread. */
         qemu_bh_schedule(f->replug_bh);
     }
 }
@@ -852,6 +919,7 @@ static void failover_vm_state(void *opaque, bool running, RunState state)
 static void failover_pair_reset(VirtIONetFailover *f)
 {
     f->negotiated = false;
+    f->answer_owed = false;
     if (!failover_in_guest(f)) {
         return;
     }
@@ -910,27 +978,12 @@ void virtio_net_failover_set_features(VirtIONet *n, uint64_t features)
         return;
     }
 
-    switch (f->state) {
-    case S(ABSENT):
-        if (!qtest_enabled()) {
-            warn_report("Standby '%s' has no primary: virtio-net failover "
-                        "needs a device with failover_pair_id=%s",
-                        f->name, f->name);
-        }
-        break;
-    case S(HIDDEN):
-    case S(FAILED):
-        if (failover_auto(f)) {
-            failover_plug_or_warn(f);
-        }
-        break;
-    case S(UNPLUGGED):
-        if (f->cause == FAILOVER_CAUSE_RESET && failover_auto(f)) {
-            failover_plug_or_warn(f);
-        }
-        break;
-    default:
-        break;
+    if (failover_wants_plug(f)) {
+        failover_plug_or_warn(f);
+    } else if (f->state == S(ABSENT) && !qtest_enabled()) {
+        warn_report("Standby '%s' has no primary: virtio-net failover "
+                    "needs a device with failover_pair_id=%s",
+                    f->name, f->name);
     }
 }
 
@@ -970,8 +1023,9 @@ static bool failover_hide_device(DeviceListener *listener, const QDict *opts,
 
     qobject_unref(f->new_opts);
     f->new_opts = NULL;
+    /* Post-copy discards memory, which a prepared vfio device has pinned. */
     f->preparing = runstate_check(RUN_STATE_INMIGRATE) &&
-                   f->n->failover_conf.prepare;
+                   f->n->failover_conf.prepare && !migrate_postcopy_ram();
     hide = !f->preparing && (!failover_guest_ready(f) ||
                              runstate_check(RUN_STATE_INMIGRATE));
     if (hide) {
@@ -1248,6 +1302,8 @@ void virtio_net_failover_realize(VirtIONet *n)
     f->replug_bh = qemu_bh_new(failover_replug_bh, f);
     f->vm_state = qemu_add_vm_change_state_handler(failover_vm_state, f);
     migration_add_notifier(&f->migration, failover_migration_event);
+    f->postcopy.notify = failover_postcopy_event;
+    postcopy_add_notifier(&f->postcopy);
     n->failover_pair = f;
     QTAILQ_INSERT_TAIL(&pairs, f, next);
 
@@ -1270,6 +1326,9 @@ void virtio_net_failover_unrealize(VirtIONet *n)
     }
     if (f->state == S(PREPARED) || (f->state == S(UNPLUGGED) && f->primary)) {
         failover_delete_device(f);
+    } else if (f->opts && !f->primary) {
+        f->closing_wanted = false;
+        failover_delete_hidden(f);
     }
     failover_end_unplug(f);
     if (f->blocker) {
@@ -1289,6 +1348,7 @@ void virtio_net_failover_unrealize(VirtIONet *n)
     }
 
     migration_remove_notifier(&f->migration);
+    postcopy_remove_notifier(&f->postcopy);
     qemu_del_vm_change_state_handler(f->vm_state);
     qemu_announce_timer_del(&f->announce, false);
     qemu_bh_delete(f->replug_bh);
@@ -1404,6 +1464,8 @@ static VirtioNetFailoverInfo *failover_info(VirtIONetFailover *f)
     info->unplug_policy = f->n->failover_conf.unplug_policy;
     info->replug = f->n->failover_conf.replug;
     info->release = f->n->failover_conf.release;
+    info->prepare = f->n->failover_conf.prepare;
+    info->require_standby = f->n->failover_conf.require_standby;
     info->plugs = f->plugs;
     info->unplugs = f->unplugs;
     info->timeouts = f->timeouts;
