@@ -294,6 +294,23 @@ int64_t failover_event_time(QDict *event)
            qdict_get_int(stamp, "microseconds");
 }
 
+bool failover_was_deleted(FailoverVM *vm, const char *id)
+{
+    GList *item;
+
+    failover_events_poll(vm);
+    for (item = vm->events.head; item; item = item->next) {
+        QDict *data = qdict_get_qdict(item->data, "data");
+
+        /* Without an id it is a part of a device. */
+        if (event_is(item->data, "DEVICE_DELETED") &&
+            !g_strcmp0(qdict_get_try_str(data, "device"), id)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void failover_wait_deleted(FailoverVM *vm, const char *id)
 {
     bool found = false;

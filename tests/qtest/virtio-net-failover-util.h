@@ -90,6 +90,8 @@ QDict *failover_event_wait(FailoverVM *vm, const char *name);
 unsigned failover_event_count(FailoverVM *vm, const char *name);
 /* Wall clock time of an event in microseconds */
 int64_t failover_event_time(QDict *event);
+/* DEVICE_DELETED of @id has come and was not taken */
+bool failover_was_deleted(FailoverVM *vm, const char *id);
 /* Wait for DEVICE_DELETED of @id */
 void failover_wait_deleted(FailoverVM *vm, const char *id);
 
