@@ -690,6 +690,8 @@ static bool failover_show(VirtIONetFailover *f, Error **errp)
     dev->pending_deleted_event = false;
     /* Plugged at a time when the guest has to be told, even if it was cold. */
     dev->hotplugged = true;
+    /* As for a new device; the slot's plug handler has the last word. */
+    pci_set_power(pdev, true);
     if (handler) {
         hotplug_handler_pre_plug(handler, dev, &err);
         if (!err) {
