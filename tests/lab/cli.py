@@ -14,7 +14,7 @@ from typing import Any
 from . import isolation, paths, remote, report, runs, scenarios
 from .contenders import ALL
 from .errors import LabError
-from .lab import Lab
+from .lab import HOST_MEMORY_MB, Lab, use_patched
 from .run import Run, header
 
 
@@ -123,7 +123,13 @@ def _one(name: str, contender_name: str, directory: Path) -> int:
     started = time.monotonic()
     try:
         contender.check()
-        with Lab(directory, vfs=getattr(scenario, "VFS", 4)) as lab:
+        if getattr(scenario, "PATCHED", False):
+            use_patched()
+        settings = {
+            "vfs": getattr(scenario, "VFS", 4),
+            "memory_mb": getattr(scenario, "HOST_MEMORY_MB", HOST_MEMORY_MB),
+        }
+        with Lab(directory, **settings) as lab:
             lab.say("hosts are up")
             test = Run(name, lab, contender)
             try:

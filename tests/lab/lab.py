@@ -3,17 +3,20 @@
 
 import json
 import os
+import subprocess
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 
-from . import fabric, probe
+from . import fabric, paths, probe
+from .errors import LabError
 from .guest import Guest, Image
 from .host import Host
 
 DEFAULT_QEMU = "/usr/bin/qemu-system-x86_64"
+HOST_MEMORY_MB = 704
 
 
 class Lab:
@@ -23,12 +26,18 @@ class Lab:
     """
 
     def __init__(
-        self, directory: Path, vfs: int = 4, names: tuple[str, ...] = ("hosta", "hostb")
+        self,
+        directory: Path,
+        vfs: int = 4,
+        names: tuple[str, ...] = ("hosta", "hostb"),
+        memory_mb: int = HOST_MEMORY_MB,
     ) -> None:
         self.directory = directory
         self._vfs = vfs
         self._started = time.monotonic()
-        self.hosts = [Host(name, n, directory / name) for n, name in enumerate(names, start=1)]
+        self.hosts = [
+            Host(name, n, directory / name, memory_mb) for n, name in enumerate(names, start=1)
+        ]
         self._guests = 0
         self.image: Image
 
@@ -84,15 +93,30 @@ class Lab:
         incoming: bool = False,
         memory_mb: int = 256,
         alter: Callable[[list[str]], list[str]] = list,
+        stock: bool = False,
     ) -> Guest:
-        """Start a guest's QEMU in a host; with `incoming`, one that waits for a migration."""
+        """Start a guest's QEMU in a host; with `incoming`, one that waits for a migration.
+
+        `stock`: on this machine's QEMU, whatever the run is about.
+        """
         self._guests += 1
-        guest = Guest(
-            host, self.image, qemu(), primary, incoming, memory_mb, self._guests, alter
-        )
+        binary = [DEFAULT_QEMU] if stock else qemu()
+        guest = Guest(host, self.image, binary, primary, incoming, memory_mb, self._guests, alter)
         guest.start()
         fabric.set_neighbour(guest.address, guest.mac)
         return guest
+
+
+def use_patched() -> None:
+    """Run the guests on our own QEMU, as if VFAILOVER_QEMU named it."""
+    if os.environ.get("VFAILOVER_QEMU"):
+        return
+    found = subprocess.run(
+        [paths.REPOSITORY / "scripts" / "qemu", "path"], capture_output=True, text=True
+    )
+    if found.returncode != 0:
+        raise LabError(f"no patched QEMU, build it first with scripts/qemu build: {found.stderr}")
+    os.environ["VFAILOVER_QEMU"] = found.stdout.strip()
 
 
 def qemu() -> list[str]:

@@ -31,6 +31,8 @@ def _block(run: dict[str, Any]) -> str:
     lines = [f"{name} ({run['qemu']} QEMU): {verdict}"]
     if run.get("phases"):
         lines += _flows(run["phases"])
+    for what, value in run.get("notes", {}).items():
+        lines.append(f"  {what}: {value}")
     facts = _facts(run)
     if facts:
         lines.append("  " + "; ".join(facts))

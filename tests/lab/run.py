@@ -54,6 +54,12 @@ class Run:
         self._before: dict[str, clock.Reading] = {}
         self._after: dict[str, clock.Reading] = {}
         self._figures: dict[str, Any] | None = None
+        self._notes: dict[str, str] = {}
+
+    def note(self, what: str, value: str) -> None:
+        """Say what was measured, and put it into the report."""
+        self._notes[what] = value
+        self.lab.say(f"{what}: {value}")
 
     def start_guest(self, host_name: str) -> Guest:
         """Start the guest on the first VF of a host, and wait until it uses it."""
@@ -165,6 +171,8 @@ class Run:
     def report(self) -> dict[str, Any]:
         """The run's part of the report."""
         result = header(self.scenario, self.contender.name)
+        if self._notes:
+            result["notes"] = self._notes
         if self._traffic is None:
             return {**result, "ok": True}
         record = _load(self._traffic.directory)

@@ -113,6 +113,22 @@ class Guest:
 
         wait.until(f"guest in {self.host.name}: {text}", ready, READY_SECONDS)
 
+    def times_on_primary(self) -> int:
+        """How often the guest has begun to use its primary in this host."""
+        return self.console_text().count("primary=up")
+
+    def links(self) -> str:
+        """The guest's last word about its links."""
+        return [line for line in self.console_text().splitlines() if "lab: links" in line][-1]
+
+    def wait_on_primary(self, times: int, seconds: float) -> None:
+        """Wait until the guest has begun that often to use its primary, and still does."""
+
+        def using() -> bool:
+            return self.times_on_primary() >= times and "primary=up" in self.links()
+
+        wait.until(f"guest in {self.host.name} on its primary, {times}", using, seconds)
+
     def console_text(self) -> str:
         """All that the guest wrote to its console in this host."""
         return self.console.read_text(errors="replace") if self.console.exists() else ""

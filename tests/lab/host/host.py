@@ -61,7 +61,7 @@ class Background:
 class Host:
     """One host of the lab; `number` (from 1) gives it its addresses."""
 
-    def __init__(self, name: str, number: int, directory: Path, memory_mb: int = 704) -> None:
+    def __init__(self, name: str, number: int, directory: Path, memory_mb: int) -> None:
         self.name = name
         self.number = number
         self.mgmt = f"10.8.0.{number}"
