@@ -202,10 +202,24 @@ static void replug(FailoverVM *vm)
                                "'arguments': { 'standby': 'standby0' } }"));
 }
 
+static void system_reset(FailoverVM *vm)
+{
+    qobject_unref(failover_qmp(vm, "{ 'execute': 'system_reset' }"));
+    qobject_unref(failover_event_wait(vm, "RESET"));
+    failover_guest_boot(vm);
+}
+
 static void wait_state(FailoverVM *vm, const char *state, const char *reason)
 {
     if (!vm->stock) {
         failover_wait(vm, "standby0", state, reason);
+    }
+}
+
+static void assert_state(FailoverVM *vm, const char *state)
+{
+    if (!vm->stock) {
+        failover_assert_state(vm, "standby0", state);
     }
 }
 
@@ -382,6 +396,31 @@ static void test_deadline_surprise(const void *data)
     cont(p.vm);
     assert_back(&p);
     assert_reset(&p);
+    use_primary(p.vm);
+    migrate_whole(&p);
+    pair_stop(&p);
+}
+
+/* The answer comes when the next primary is there already. */
+static void test_deadline_surprise_late_ack(const void *data)
+{
+    Pair p = pair_start(GPOINTER_TO_INT(data), ",failover-unplug-timeout=200,"
+                        "failover-unplug-policy=surprise");
+
+    failover_migrate_asked(p.vm, p.file, "primary0");
+    failover_wait(p.vm, "standby0", "unplugged", "surprise-removed");
+    failover_wait_status(p.vm, "completed");
+    cont(p.vm);
+    failover_guest_wait_visible(p.vm, 1);
+    failover_expect(p.vm, "standby0", "unplugged", "plugged", "plugged");
+    failover_guest_slot_event(p.vm, 1);
+
+    failover_guest_ack(p.vm, 1);
+    failover_expect(p.vm, "standby0", "plugged", "unplugged",
+                    "guest-released");
+    assert_back(&p);
+    assert_reset(&p);
+    g_assert_false(failover_was_deleted(p.vm, "primary0"));
     use_primary(p.vm);
     migrate_whole(&p);
     pair_stop(&p);
@@ -695,6 +734,14 @@ static bool del_guest_has_it(DelState state)
            state == DEL_UNPLUGGING_COMMAND || state == DEL_TIMED_OUT;
 }
 
+/* What stock QEMU can get into */
+static bool del_in_stock(DelState state)
+{
+    return state == DEL_HIDDEN || state == DEL_PLUGGED ||
+           state == DEL_ACTIVE || state == DEL_UNPLUGGING_MIGRATION ||
+           state == DEL_UNPLUGGED_MIGRATION || state == DEL_FAILED;
+}
+
 /* @dev: set to the standby's driver where it has started */
 static FailoverVM *del_prepare(FailoverHotplug hotplug, DelState state,
                                const char *file, QVirtioPCIDevice **dev)
@@ -711,8 +758,9 @@ static FailoverVM *del_prepare(FailoverHotplug hotplug, DelState state,
                            state == DEL_FAILED ? "/no/such/file" : "",
                            state == DEL_PREPARED ? " -incoming defer" : "");
     *dev = NULL;
+    g_assert_true(!vm->stock || del_in_stock(state));
     if (state == DEL_HIDDEN) {
-        failover_assert_state(vm, "standby0", "hidden");
+        assert_state(vm, "hidden");
         return vm;
     }
     if (state == DEL_PREPARED) {
@@ -723,12 +771,12 @@ static FailoverVM *del_prepare(FailoverHotplug hotplug, DelState state,
     }
     *dev = failover_guest_negotiate(vm, 0, true);
     if (state == DEL_FAILED) {
-        failover_wait(vm, "standby0", "failed", "plug-failed");
+        wait_state(vm, "failed", "plug-failed");
         return vm;
     }
     failover_guest_wait_visible(vm, 1);
     if (state == DEL_PLUGGED) {
-        failover_assert_state(vm, "standby0", "plugged");
+        assert_state(vm, "plugged");
         return vm;
     }
     use_primary(vm);
@@ -746,7 +794,7 @@ static FailoverVM *del_prepare(FailoverHotplug hotplug, DelState state,
         set_slow(vm, true);
         failover_migrate_asked(vm, file, "primary0");
         failover_guest_ack(vm, 1);
-        failover_wait(vm, "standby0", "unplugged", "guest-released");
+        wait_state(vm, "unplugged", "guest-released");
         failover_wait_status(vm, "active");
         break;
     case DEL_UNPLUGGING_COMMAND:
@@ -769,23 +817,63 @@ static FailoverVM *del_prepare(FailoverHotplug hotplug, DelState state,
     return vm;
 }
 
-static void assert_no_primary(FailoverVM *vm, const char *standby)
+static void assert_no_primary(FailoverVM *vm)
 {
-    QDict *info = failover_query(vm, standby);
+    QDict *info;
 
+    g_assert_false(failover_device_exists(vm, "primary0"));
+    g_assert_cmphex(failover_guest_vendor(vm, 1), ==, FAILOVER_NOTHING);
+    if (vm->stock) {
+        return;
+    }
+    info = failover_query(vm, "standby0");
     g_assert_nonnull(info);
     g_assert_cmpstr(qdict_get_str(info, "state"), ==, "absent");
     g_assert_false(qdict_haskey(info, "primary"));
     g_assert_false(qdict_haskey(info, "primary-path"));
     qobject_unref(info);
-    g_assert_false(failover_device_exists(vm, "primary0"));
+}
+
+static void del_and_ack(FailoverVM *vm)
+{
+    failover_device_del(vm, "primary0");
+    failover_guest_ack(vm, 1);
+    failover_wait_deleted(vm, "primary0");
+}
+
+/* Nobody has the id. */
+static void assert_id_free(FailoverVM *vm)
+{
+    g_autofree char *hmp = NULL;
+
+    /* For the primary of another standby... */
+    failover_device_add(vm, DRIVER, "primary0", "{ 'bus': 'root1', "
+                        "'failover_pair_id': 'standby1', 'romfile': '' }");
+    failover_guest_wait_visible(vm, 1);
+    assert_state(vm, "absent");
+    if (!vm->stock) {
+        failover_wait(vm, "standby1", "plugged", "plugged");
+    }
+    del_and_ack(vm);
+
+    /* ...of the same one, */
+    failover_device_add(vm, DRIVER, "primary0", PRIMARY_OPTS);
+    failover_guest_wait_visible(vm, 1);
+    wait_state(vm, "plugged", "plugged");
+    del_and_ack(vm);
+
+    /* and by way of HMP, which has a list of options of its own. */
+    hmp = qtest_hmp(vm->qts, "device_add " DRIVER ",bus=root1,id=primary0,"
+                    "failover_pair_id=standby0,romfile=");
+    g_assert_cmpstr(hmp, ==, "");
+    failover_guest_wait_visible(vm, 1);
+    wait_state(vm, "plugged", "plugged");
 }
 
 static void test_del(const void *data)
 {
     const DelCase *c = data;
     g_autofree char *file = failover_temp_file();
-    g_autofree char *hmp = NULL;
     QVirtioPCIDevice *dev, *dev1;
     FailoverVM *vm = del_prepare(c->hotplug, c->state, file, &dev);
 
@@ -796,9 +884,8 @@ static void test_del(const void *data)
         failover_guest_ack(vm, 1);
     }
     failover_wait_deleted(vm, "primary0");
-    failover_wait(vm, "standby0", "absent", "deleted");
-    assert_no_primary(vm, "standby0");
-    g_assert_cmphex(failover_guest_vendor(vm, 1), ==, FAILOVER_NOTHING);
+    wait_state(vm, "absent", "deleted");
+    assert_no_primary(vm);
     g_assert_false(failover_was_deleted(vm, "primary0"));
 
     /* A migration that has waited for it goes on; the one that runs ends. */
@@ -809,12 +896,12 @@ static void test_del(const void *data)
         failover_migrate_cancel(vm);
         failover_wait_status(vm, "cancelled");
     }
-    assert_no_primary(vm, "standby0");
+    assert_no_primary(vm);
 
     if (c->state == DEL_PREPARED) {
         /* It does not run before a migration has arrived. */
         failover_device_add(vm, DRIVER, "primary0", PRIMARY_OPTS);
-        failover_assert_state(vm, "standby0", "prepared");
+        assert_state(vm, "prepared");
         goto out;
     }
 
@@ -823,39 +910,13 @@ static void test_del(const void *data)
         failover_guest_free(dev);
     }
     failover_events_drop(vm);
-    qtest_system_reset_nowait(vm->qts);
-    qobject_unref(failover_event_wait(vm, "RESET"));
-    failover_guest_boot(vm);
+    system_reset(vm);
     dev = failover_guest_negotiate(vm, 0, true);
     qobject_unref(failover_event_wait(vm, "FAILOVER_NEGOTIATED"));
-    assert_no_primary(vm, "standby0");
-    g_assert_cmphex(failover_guest_vendor(vm, 1), ==, FAILOVER_NOTHING);
+    assert_no_primary(vm);
 
-    /* The id is free: for the primary of another standby... */
     dev1 = failover_guest_negotiate(vm, 2, true);
-    failover_device_add(vm, DRIVER, "primary0", "{ 'bus': 'root1', "
-                        "'failover_pair_id': 'standby1', 'romfile': '' }");
-    failover_guest_wait_visible(vm, 1);
-    failover_assert_state(vm, "standby0", "absent");
-    failover_wait(vm, "standby1", "plugged", "plugged");
-    failover_device_del(vm, "primary0");
-    failover_guest_ack(vm, 1);
-    failover_wait_deleted(vm, "primary0");
-
-    /* ...of the same one, */
-    failover_device_add(vm, DRIVER, "primary0", PRIMARY_OPTS);
-    failover_guest_wait_visible(vm, 1);
-    failover_wait(vm, "standby0", "plugged", "plugged");
-    failover_device_del(vm, "primary0");
-    failover_guest_ack(vm, 1);
-    failover_wait_deleted(vm, "primary0");
-
-    /* and by way of HMP, which has a list of options of its own. */
-    hmp = qtest_hmp(vm->qts, "device_add " DRIVER ",bus=root1,id=primary0,"
-                    "failover_pair_id=standby0,romfile=");
-    g_assert_cmpstr(hmp, ==, "");
-    failover_guest_wait_visible(vm, 1);
-    failover_wait(vm, "standby0", "plugged", "plugged");
+    assert_id_free(vm);
     failover_guest_free(dev1);
 
 out:
@@ -864,6 +925,111 @@ out:
     }
     failover_vm_stop(vm);
     unlink(file);
+}
+
+/* The guest was asked, the user deletes it, the request is given up. */
+static void test_del_given_up(FailoverHotplug hotplug, bool cancel)
+{
+    Pair p = pair_start(hotplug, cancel ? ",failover-unplug-timeout=60000" :
+                        ",failover-unplug-timeout=300");
+
+    failover_migrate_asked(p.vm, p.file, "primary0");
+    failover_device_del(p.vm, "primary0");
+    if (cancel) {
+        failover_migrate_cancel(p.vm);
+        failover_wait_status(p.vm, "cancelled");
+        failover_wait(p.vm, "standby0", "plugged", "cancelled");
+    } else {
+        g_free(failover_wait_failed(p.vm));
+        failover_wait(p.vm, "standby0", "plugged", "timed-out");
+    }
+    g_assert_false(failover_was_deleted(p.vm, "primary0"));
+    assert_kept(&p);
+
+    failover_guest_ack(p.vm, 1);
+    failover_wait_deleted(p.vm, "primary0");
+    failover_wait(p.vm, "standby0", "absent", "deleted");
+    assert_no_primary(p.vm);
+    pair_stop(&p);
+}
+
+static void test_del_timed_out(const void *data)
+{
+    test_del_given_up(GPOINTER_TO_INT(data), false);
+}
+
+static void test_del_cancelled(const void *data)
+{
+    test_del_given_up(GPOINTER_TO_INT(data), true);
+}
+
+/* The user deletes it, then the guest does not answer in time. */
+static void test_del_surprise(const void *data)
+{
+    Pair p = pair_start(GPOINTER_TO_INT(data), ",failover-unplug-timeout=300,"
+                        "failover-unplug-policy=surprise");
+
+    failover_migrate_asked(p.vm, p.file, "primary0");
+    failover_device_del(p.vm, "primary0");
+    failover_wait_deleted(p.vm, "primary0");
+    failover_wait(p.vm, "standby0", "absent", "deleted");
+    assert_no_primary(p.vm);
+    failover_wait_status(p.vm, "completed");
+    cont(p.vm);
+    assert_no_primary(p.vm);
+    pair_stop(&p);
+}
+
+/* device_del takes paths as well. */
+static void test_del_path(const void *data)
+{
+    Pair p = pair_start(GPOINTER_TO_INT(data), "");
+
+    unplug(p.vm);
+    failover_guest_ack(p.vm, 1);
+    failover_wait(p.vm, "standby0", "unplugged", "guest-released");
+    failover_device_del(p.vm, "/machine/peripheral/primary0");
+    failover_wait_deleted(p.vm, "primary0");
+    assert_no_primary(p.vm);
+    pair_stop(&p);
+}
+
+/*
+ * device_del of the standby: the guest keeps a primary that it has, another
+ * one goes.
+ */
+static void test_del_standby(const void *data)
+{
+    Pair p = pair_start(GPOINTER_TO_INT(data), "");
+
+    failover_guest_free(p.dev);
+    failover_device_del(p.vm, "standby0");
+    failover_guest_ack(p.vm, 0);
+    failover_wait_deleted(p.vm, "standby0");
+    assert_kept(&p);
+    g_assert_true(failover_device_exists(p.vm, "primary0"));
+
+    /* A new standby takes it over. */
+    failover_guest_slot_event(p.vm, 0);
+    add_standby(p.vm);
+    p.dev = failover_guest_negotiate(p.vm, 0, true);
+    migrate_whole(&p);
+    cont(p.vm);
+    assert_back(&p);
+    use_primary(p.vm);
+
+    unplug(p.vm);
+    failover_guest_ack(p.vm, 1);
+    failover_wait(p.vm, "standby0", "unplugged", "guest-released");
+    failover_guest_free(p.dev);
+    p.dev = NULL;
+    failover_device_del(p.vm, "standby0");
+    failover_guest_ack(p.vm, 0);
+    failover_wait_deleted(p.vm, "primary0");
+    g_assert_false(failover_device_exists(p.vm, "primary0"));
+    g_assert_false(failover_device_exists(p.vm, "standby0"));
+    g_assert_null(failover_query(p.vm, "standby0"));
+    pair_stop(&p);
 }
 
 /* 8: a request that fails */
@@ -1013,20 +1179,14 @@ static void test_driver_restart(const void *data)
     failover_guest_reset(p.dev);
     failover_guest_free(p.dev);
     p.dev = failover_guest_negotiate(p.vm, 0, true);
-    failover_guest_slot_event(p.vm, 1);
+    g_assert_cmpuint(failover_guest_slot_event(p.vm, 1) &
+                     FAILOVER_SLOT_UNPLUG, !=, 0);
     failover_guest_ack(p.vm, 1);
     wait_state(p.vm, "unplugged", "guest-released");
     assert_back(&p);
     use_primary(p.vm);
     migrate_whole(&p);
     pair_stop(&p);
-}
-
-static void system_reset(FailoverVM *vm)
-{
-    qobject_unref(failover_qmp(vm, "{ 'execute': 'system_reset' }"));
-    qobject_unref(failover_event_wait(vm, "RESET"));
-    failover_guest_boot(vm);
 }
 
 static void test_system_reset(const void *data)
@@ -1352,6 +1512,31 @@ static void test_release_surprise(const void *data)
     failover_migrate_cancel(p.vm);
     failover_wait_status(p.vm, "cancelled");
     assert_created(&p);
+    pair_stop(&p);
+}
+
+/* Nobody knows the options of what came before its standby: it is kept. */
+static void test_release_unknown_options(const void *data)
+{
+    FailoverVM *vm = failover_vm_start(GPOINTER_TO_INT(data), 2, PRIMARY);
+    Pair p = { .vm = vm, .file = failover_temp_file() };
+
+    failover_device_add(vm, DRIVER, "standby0", "{ 'bus': 'root0', "
+                        "'failover': true, 'failover-release': true, "
+                        "'romfile': '' }");
+    failover_guest_wait_visible(vm, 0);
+    p.dev = failover_guest_negotiate(vm, 0, true);
+    use_primary(vm);
+    migrate_whole(&p);
+    failover_expect(vm, "standby0", "active", "unplugging",
+                    "unplug-requested");
+    failover_expect(vm, "standby0", "unplugging", "unplugged",
+                    "guest-released");
+    failover_assert_state(vm, "standby0", "unplugged");
+    g_assert_true(failover_device_exists(vm, "primary0"));
+    cont(vm);
+    assert_back(&p);
+    assert_reset(&p);
     pair_stop(&p);
 }
 
@@ -1714,7 +1899,7 @@ static void add_del(void)
             DelCase *c = g_new(DelCase, 1);
             g_autofree char *path =
                 g_strdup_printf("virtio-net-failover/del/%s/%s",
-                                hotplug_names[h], del_names[state]);
+                                del_names[state], hotplug_names[h]);
 
             c->hotplug = h;
             c->state = state;
@@ -1741,6 +1926,7 @@ int main(int argc, char **argv)
     add("deadline/abort", test_deadline_abort);
     add("deadline/abort-again", test_deadline_abort_again);
     add("deadline/surprise", test_deadline_surprise);
+    add("deadline/surprise-late-ack", test_deadline_surprise_late_ack);
 
     add("cancel/deadline", test_cancel_deadline);
     add("cancel/no-deadline", test_cancel_no_deadline);
@@ -1763,6 +1949,11 @@ int main(int argc, char **argv)
     add("source/no-destination", test_source_no_destination);
 
     add_del();
+    add("del/then-timed-out", test_del_timed_out);
+    add("del/then-cancelled", test_del_cancelled);
+    add("del/then-surprise", test_del_surprise);
+    add("del/path", test_del_path);
+    add("del/standby", test_del_standby);
 
     add("slot/no-hotplug", test_no_hotplug);
     qtest_add_func("virtio-net-failover/slot/busy", test_slot_busy);
@@ -1785,6 +1976,7 @@ int main(int argc, char **argv)
 
     add("release/migration", test_release);
     add("release/surprise", test_release_surprise);
+    add("release/unknown-options", test_release_unknown_options);
     qtest_add_func("virtio-net-failover/release/create-fails",
                    test_release_create_fails);
 
