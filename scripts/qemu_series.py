@@ -169,7 +169,8 @@ def assemble(git, base, patches, read_whole):
                 try:
                     git.run("apply", "--cached", "--whitespace=nowarn", stdin=diff, env=index)
                 except SeriesError as error:
-                    raise SeriesError(f"{patch.name} does not apply: {error}") from None
+                    below = git.line("show", "-s", "--format=%s", base)
+                    raise SeriesError(f"{patch.name} does not apply to {below}: {error}") from None
             for path in patch.whole:
                 if git.run("ls-tree", "-z", base, "--", path):
                     raise SeriesError(
