@@ -87,8 +87,7 @@ struct VirtIONetFailover {
     uint32_t timeout;           /* ms, 0: no limit */
     bool release;
     bool delete_wanted;         /* device_del came after the request */
-    bool answer_owed;           /* the guest may still eject what it was told
-                                   to, after the primary was taken away */
+    bool answer_owed;           /* it was taken away, the guest may yet eject */
     bool migration_waits;       /* an outgoing migration needs it done */
     bool replug_when_closed;
 

@@ -16,7 +16,6 @@
 #define HW_VIRTIO_NET_FAILOVER_H
 
 #include "qapi/qapi-types-virtio-net-failover.h"
-#include "hw/qdev-properties-system.h"
 
 /* Longest time that a guest may be given to release its primary: an hour */
 #define VIRTIO_NET_FAILOVER_TIMEOUT_MAX 3600000
@@ -38,24 +37,6 @@ typedef struct VirtIONetFailoverConf {
     uint32_t announce_rounds;
     uint32_t announce_interval;             /* ms */
 } VirtIONetFailoverConf;
-
-#define DEFINE_VIRTIO_NET_FAILOVER_PROPERTIES(_state, _conf)               \
-    DEFINE_PROP_UINT32("failover-unplug-timeout", _state,                  \
-                       _conf.unplug_timeout, 0),                           \
-    DEFINE_PROP_VIRTIO_NET_FAILOVER_POLICY("failover-unplug-policy",       \
-                                           _state, _conf.unplug_policy,    \
-                                     VIRTIO_NET_FAILOVER_POLICY_ABORT),    \
-    DEFINE_PROP_VIRTIO_NET_FAILOVER_REPLUG("failover-replug",              \
-                                           _state, _conf.replug,           \
-                                     VIRTIO_NET_FAILOVER_REPLUG_AUTO),     \
-    DEFINE_PROP_BOOL("failover-release", _state, _conf.release, false),    \
-    DEFINE_PROP_BOOL("failover-prepare", _state, _conf.prepare, false),    \
-    DEFINE_PROP_BOOL("failover-require-standby", _state,                   \
-                     _conf.require_standby, true),                         \
-    DEFINE_PROP_UINT32("failover-announce-rounds", _state,                 \
-                       _conf.announce_rounds, 5),                          \
-    DEFINE_PROP_UINT32("failover-announce-interval", _state,               \
-                       _conf.announce_interval, 50)
 
 /**
  * virtio_net_failover_check: can this device become a standby?
