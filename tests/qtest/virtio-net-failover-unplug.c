@@ -36,8 +36,8 @@
 /* Somewhere in the root ports' window */
 #define BAR4_ADDR 0xe0800000u
 
-/* Below this, in us, "at once": the shortest poll of stock QEMU is 250 ms. */
-#define AT_ONCE 100000
+/* Below this, in us, "at once": stock QEMU looks every 250 ms. */
+#define AT_ONCE 50000
 
 /* How standby and primary came to be */
 typedef enum Order {
@@ -289,6 +289,8 @@ static void test_ack_latency(const void *data)
 
         failover_migrate_asked(p.vm, p.file, "primary0");
         failover_events_drop(p.vm);
+        /* At any point of a wait of 250 ms, to be fair to stock QEMU */
+        g_usleep(i * 250000 / ACK_RUNS);
         acked = g_get_real_time();
         failover_guest_ack(p.vm, 1);
         while (strcmp(status, "active")) {
@@ -1759,27 +1761,24 @@ static void test_announce(const void *data)
     Pair p = announce_start(GPOINTER_TO_INT(data),
                             ",failover-announce-rounds=4"
                             ",failover-announce-interval=120", &fd);
-    unsigned i;
 
-    for (i = 0; i < 2; i++) {
-        /* By command */
-        unplug(p.vm);
-        /* Not before the switch */
-        assert_announced(fd, 0, 50);
-        failover_guest_ack(p.vm, 1);
-        assert_announced(fd, 4, 120);
-        replug(p.vm);
-        use_primary(p.vm);
+    /* By command */
+    unplug(p.vm);
+    /* Not before the switch */
+    assert_announced(fd, 0, 50);
+    failover_guest_ack(p.vm, 1);
+    assert_announced(fd, 4, 120);
+    replug(p.vm);
+    use_primary(p.vm);
 
-        /* For a migration, at its beginning */
-        set_slow(p.vm, true);
-        failover_migrate_asked(p.vm, p.file, "primary0");
-        failover_guest_ack(p.vm, 1);
-        assert_announced(fd, 4, 120);
-        failover_migrate_cancel(p.vm);
-        failover_wait_status(p.vm, "cancelled");
-        use_primary(p.vm);
-    }
+    /* For a migration, at its beginning */
+    set_slow(p.vm, true);
+    failover_migrate_asked(p.vm, p.file, "primary0");
+    failover_guest_ack(p.vm, 1);
+    assert_announced(fd, 4, 120);
+    failover_migrate_cancel(p.vm);
+    failover_wait_status(p.vm, "cancelled");
+    use_primary(p.vm);
     assert_announced(fd, 0, 50);
     pair_stop(&p);
     close(fd);
@@ -1865,7 +1864,10 @@ static void add(const char *name, GTestDataFunc func)
     }
 }
 
-/* One test for each kind of hotplug and each order that is in @orders */
+/*
+ * One test for each kind of hotplug and each order that is in @orders; with
+ * native hotplug all of them only if there is time
+ */
 static void add_orders(const char *name, GTestDataFunc func, uint32_t orders)
 {
     FailoverHotplug h;
@@ -1877,6 +1879,12 @@ static void add_orders(const char *name, GTestDataFunc func, uint32_t orders)
             g_autofree char *path = NULL;
 
             if (!(orders & 1u << order)) {
+                continue;
+            }
+            if (h == FAILOVER_NATIVE && !g_test_slow() &&
+                order != STANDBY_FIRST && order != PRIMARY_FIRST &&
+                order != PRIMARY_COLD_STANDBY_HOT &&
+                order != PRIMARY_HOT_LAST) {
                 continue;
             }
             c = g_new(Case, 1);
