@@ -27,8 +27,32 @@ EJECT = ["-trace", "acpi_pci_eject_slot", "-msg", "timestamp=on"]
 
 
 def run(test: Run) -> None:
+    _blocked(test)
     _acpi(test)
     _native(test)
+
+
+def _blocked(test: Run) -> None:
+    """A VF that nobody would unplug keeps its guest from migrating, and says why."""
+    host = test.lab.host("hosta")
+
+    def orphan(argv: list[str]) -> list[str]:
+        wrong = f"failover_pair_id={Guest.standby_id}"
+        return [*(word.replace(wrong, "failover_pair_id=nosuch") for word in argv), "-S"]
+
+    guest = test.lab.start_guest(host, host.vfs[0], alter=orphan)
+    reasons = guest.qmp.command("query-migrate").get("blocked-reasons", [])
+    test.expect(
+        f"a reason that names the VF and its standby: {reasons}",
+        any(Guest.primary_id in reason and "nosuch" in reason for reason in reasons),
+    )
+    try:
+        guest.qmp.command("migrate", uri=NOWHERE)
+    except LabError as error:
+        test.note("migration with a VF that has no standby", f"refused: {error}")
+    else:
+        raise LabError("a guest migrates with a VF in it")
+    guest.quit()
 
 
 def _acpi(test: Run) -> None:
@@ -76,6 +100,7 @@ def _native(test: Run) -> None:
     late = _state(guest, "guest-released", before)
     test.note("late answer after the deadline", f"{_ms(timed_out, late):.0f} ms")
     _back(guest, late, times + 1)
+    _settle(test)
 
     before, times = len(guest.qmp.events), guest.times_on_primary()
     _migrate(guest, SLOW)
@@ -87,8 +112,7 @@ def _native(test: Run) -> None:
     test.expect(f"a cancel that does not wait for the guest: {took:.0f} ms", took < 1500)
     _back(guest, _state(guest, "guest-released", before), times + 1)
 
-    # A slot whose indicator still blinks after a plug takes no request.
-    test.wait_vf("guest settled on its VF", clock.now_us())
+    _settle(test)
     # Taken away without consent: the guest lives on its standby.
     before, times = len(guest.qmp.events), guest.times_on_primary()
     guest.qmp.command(
@@ -100,6 +124,11 @@ def _native(test: Run) -> None:
     test.expect("the VF is out of the guest", _pair(guest)["state"] == "unplugged")
     guest.qmp.command("virtio-net-failover-replug", standby=guest.standby_id)
     _back(guest, removed, times + 1)
+
+
+def _settle(test: Run) -> None:
+    """A native slot whose indicator still blinks after a plug takes no request."""
+    test.wait_vf("guest settled on its VF", clock.now_us())
 
 
 def _start(
