@@ -458,8 +458,27 @@ void failover_set_capability(FailoverVM *vm, const char *name, bool on)
 
 void failover_migrate(FailoverVM *vm, const char *uri)
 {
-    qobject_unref(failover_qmp(vm, "{ 'execute': 'migrate', "
-                               "'arguments': { 'uri': %s } }", uri));
+    int64_t begin = 0;
+    bool started = false;
+
+    while (!started) {
+        QDict *resp = qtest_qmp(vm->qts, "{ 'execute': 'migrate', "
+                                "'arguments': { 'uri': %s } }", uri);
+
+        started = qdict_haskey(resp, "return");
+        if (!started) {
+            const char *desc = qdict_get_str(qdict_get_qdict(resp, "error"),
+                                             "desc");
+
+            /* The last one has failed, and is not cleaned up yet. */
+            if (strcmp(desc, "duplicate yank instance") ||
+                !failover_again(&begin)) {
+                print_response(resp);
+                g_assert_not_reached();
+            }
+        }
+        qobject_unref(resp);
+    }
 }
 
 void failover_migrate_to_file(FailoverVM *vm, const char *file)
