@@ -724,9 +724,9 @@ class Round:
     def known_plug_failure(text):
         """Another device has the slot, the guest has switched it off, or the options are bad."""
         return any(part in text for part in ("in use", "not available", "guest is busy",
-                                             "being plugged already", "not found", "Duplicate",
+                                             "being plugged already", "not found",
                                              "powered", "hotplugging", "has the primary",
-                                             "doesn't exist", "reset", "in unplug"))
+                                             "can't find value", "Duplicate"))
 
     def handover(self):
         """To a second QEMU, which is this round's machine from here on."""

@@ -96,7 +96,9 @@ class Vfailover(Contender):
     def start_daemon(self, host: Host) -> None:
         """Start the daemon and wait until it serves its control socket."""
         host.sh(f"rm -f {SOCKET}; mkdir -p {QMP_DIRECTORY} /var/lib/vfailover")
-        daemon = host.start([str(paths.DAEMON), "--config", CONFIG], "vfailoverd.log")
+        # LD_BIND_NOW as in packaging/vfailoverd.service.
+        argv = ["/usr/bin/env", "LD_BIND_NOW=1", str(paths.DAEMON), "--config", CONFIG]
+        daemon = host.start(argv, "vfailoverd.log")
         self.daemons[host.name] = daemon
         try:
             host.wait_path(SOCKET, START_SECONDS)
