@@ -399,7 +399,18 @@ static void failover_close(VirtIONetFailover *f)
     hotplug_handler_unplug(qdev_get_hotplug_handler(dev), dev, &error_abort);
     /* No DEVICE_DELETED: for the user the device will be back. */
     dev->pending_deleted_event = false;
+    g_clear_pointer(&dev->canonical_path, g_free);
     object_unparent(OBJECT(dev));
+}
+
+/* It does not matter any more when the device is finalized. */
+static void failover_stop_closing(VirtIONetFailover *f)
+{
+    if (f->closing) {
+        f->closing->failover_notify = NULL;
+        f->closing = NULL;
+    }
+    f->closing_wanted = false;
 }
 
 /* The primary leaves QEMU for good; DEVICE_DELETED follows. */
@@ -507,7 +518,9 @@ static bool failover_take_away(VirtIONetFailover *f)
     DeviceState *dev = DEVICE(f->primary);
     HotplugHandler *handler = qdev_get_hotplug_handler(dev);
 
-    if (!handler || !hotplug_handler_surprise_removal(handler, dev)) {
+    /* Where nothing can be plugged, it could not come back. */
+    if (!handler || !qbus_is_hotpluggable(qdev_get_parent_bus(dev)) ||
+        !hotplug_handler_surprise_removal(handler, dev)) {
         return false;
     }
     f->primary->partially_hotplugged = true;
@@ -565,12 +578,10 @@ static bool failover_notify(PCIDevice *dev, PCIFailoverEvent event,
         }
         if (f->closing == dev) {
             f->closing = NULL;
-            if (f->closing_wanted) {
-                f->closing_wanted = false;
-                failover_transition(f, R(CLOSED), NULL);
-                if (f->replug_when_closed) {
-                    qemu_bh_schedule(f->replug_bh);
-                }
+            f->closing_wanted = false;
+            failover_transition(f, R(CLOSED), NULL);
+            if (f->replug_when_closed) {
+                qemu_bh_schedule(f->replug_bh);
             }
         }
         break;
@@ -773,8 +784,14 @@ static void failover_plug_or_warn(VirtIONetFailover *f)
 /* QEMU is to plug the primary, now. */
 static bool failover_wants_plug(const VirtIONetFailover *f)
 {
-    if (!failover_auto(f) || !failover_guest_ready(f) ||
-        migration_is_running()) {
+    if (!failover_guest_ready(f) || migration_is_running()) {
+        return false;
+    }
+    if (f->replug_when_closed && !f->closing) {
+        /* The user has said so. */
+        return true;
+    }
+    if (!failover_auto(f)) {
         return false;
     }
     switch (f->state) {
@@ -795,9 +812,7 @@ static void failover_replug_bh(void *opaque)
 {
     VirtIONetFailover *f = opaque;
 
-    if (failover_wants_plug(f) ||
-        (f->replug_when_closed && failover_guest_ready(f) &&
-         !migration_is_running())) {
+    if (failover_wants_plug(f)) {
         failover_plug_or_warn(f);
     }
 }
@@ -853,7 +868,8 @@ static int failover_migration_event(NotifierWithReturn *notifier,
         }
         break;
     case MIG_EVENT_SNAPSHOT:
-        if (failover_in_guest(f) && failover_guest_ready(f)) {
+        if (failover_in_guest(f) &&
+            (failover_guest_ready(f) || f->vmstate_gone)) {
             error_setg(errp, "Failover primary '%s' is in the guest and would "
                        "not be in the snapshot: unplug it first, with "
                        "virtio-net-failover-unplug",
@@ -904,11 +920,11 @@ static void failover_vm_state(void *opaque, bool running, RunState state)
     if (!running || !failover_wants_plug(f)) {
         return;
     }
-    if (f->state == S(PREPARED) || f->state == S(HIDDEN)) {
+    if ((f->state == S(PREPARED) || f->state == S(HIDDEN)) &&
+        !migration_thread_is_self()) {
         /* Now, and not when the guest has run for a while. */
         failover_plug_or_warn(f);
     } else {
-        /* This may be the migration thread. */
         qemu_bh_schedule(f->replug_bh);
     }
 }
@@ -929,8 +945,10 @@ static void failover_pair_reset(VirtIONetFailover *f)
             failover_left_guest(f, R(MACHINE_RESET), NULL);
         }
     } else if (f->n->failover_conf.require_standby &&
-               !DEVICE(f->primary)->pending_deleted_event &&
+               (f->primary->partially_hotplugged ||
+                !DEVICE(f->primary)->pending_deleted_event) &&
                failover_take_away(f)) {
+        /* A device_del that is pending is not ours, other requests are. */
         f->cause = FAILOVER_CAUSE_RESET;
         failover_left_guest(f, R(MACHINE_RESET), NULL);
     }
@@ -998,10 +1016,18 @@ static bool failover_hide_device(DeviceListener *listener, const QDict *opts,
     bool hide;
 
     standby = opts ? qdict_get_try_str(opts, "failover_pair_id") : NULL;
+    id = opts ? qdict_get_try_str(opts, "id") : NULL;
+    QTAILQ_FOREACH(f, &pairs, next) {
+        /* A primary without a device has an id all the same. */
+        if (id && !f->creating && g_strcmp0(f->name, standby) &&
+            !g_strcmp0(failover_primary_id(f), id)) {
+            error_setg(errp, "Duplicate device ID '%s'", id);
+            return false;
+        }
+    }
     if (!standby || QTAILQ_EMPTY(&pairs)) {
         return false;
     }
-    id = qdict_get_try_str(opts, "id");
     if (!id) {
         error_setg(errp, "Device with failover_pair_id needs to have id");
         return false;
@@ -1158,11 +1184,13 @@ static void failover_device_unrealized(DeviceListener *listener,
     if (!f || f->primary != pdev) {
         return;
     }
-    f->closing = pdev;
     if (f->closing_wanted) {
+        f->closing = pdev;
         f->primary = NULL;
         return;
     }
+    /* It is nobody's any more, and may outlive the pair. */
+    pdev->failover_notify = NULL;
     failover_forget_primary(f);
 }
 
@@ -1208,7 +1236,7 @@ static bool failover_delete_device_by_id(DeviceListener *listener,
     case S(UNPLUGGED):
         if (f->closing) {
             /* Its device is going; without options it does not come back. */
-            f->closing_wanted = false;
+            failover_stop_closing(f);
             failover_delete_hidden(f);
         } else {
             failover_delete_device(f);
@@ -1242,7 +1270,8 @@ static void failover_register(void)
     if (!done) {
         done = true;
         device_listener_register(&failover_listener);
-        qemu_register_reset(failover_machine_reset, NULL);
+        /* A snapshot may have what a reset would take from the guest. */
+        qemu_register_reset_nosnapshotload(failover_machine_reset, NULL);
     }
 }
 
@@ -1311,7 +1340,7 @@ void virtio_net_failover_realize(VirtIONet *n)
     QTAILQ_FOREACH_SAFE(orphan, &orphans, next, next) {
         PCIDevice *pdev = orphan->dev;
 
-        if (!strcmp(pdev->failover_pair_id, f->name)) {
+        if (!f->primary && !strcmp(pdev->failover_pair_id, f->name)) {
             failover_del_orphan(orphan);
             failover_adopt(f, pdev);
         }
@@ -1328,7 +1357,7 @@ void virtio_net_failover_unrealize(VirtIONet *n)
     if (f->state == S(PREPARED) || (f->state == S(UNPLUGGED) && f->primary)) {
         failover_delete_device(f);
     } else if (f->opts && !f->primary) {
-        f->closing_wanted = false;
+        failover_stop_closing(f);
         failover_delete_hidden(f);
     }
     failover_end_unplug(f);
@@ -1337,9 +1366,6 @@ void virtio_net_failover_unrealize(VirtIONet *n)
     }
     QTAILQ_REMOVE(&pairs, f, next);
     n->failover_pair = NULL;
-    if (f->closing) {
-        f->closing->failover_notify = NULL;
-    }
     if (f->primary) {
         /* The guest keeps it, as an ordinary device. */
         f->primary->failover_notify = NULL;
@@ -1430,7 +1456,7 @@ void qmp_virtio_net_failover_replug(const char *standby, Error **errp)
                    f->name);
         return;
     }
-    if (f->replug_when_closed) {
+    if (f->replug_when_closed && f->closing) {
         error_setg(errp, "The primary of standby '%s' is being plugged "
                    "already", f->name);
         return;
