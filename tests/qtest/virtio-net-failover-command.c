@@ -1275,6 +1275,44 @@ static void test_error_conventional(void)
     stop(vm, dev);
 }
 
+/* The id of a primary is taken, also while there is no device. */
+static void test_error_id(void)
+{
+    FailoverVM *vm = failover_vm_start(FAILOVER_ACPI, 4, STANDBY PRIMARY
+                                       " -device virtio-net-pci,bus=root2,"
+                                       "id=standby1,failover=on");
+    QVirtioPCIDevice *dev;
+    unsigned i;
+
+    for (i = 0; i < 2; i++) {
+        failover_assert_state(vm, "standby0", i ? "released" : "hidden");
+        refused(vm, "GenericError", "{ 'execute': 'device_add', "
+                "'arguments': { 'driver': 'virtio-net-pci', 'bus': 'root3', "
+                "'id': 'primary0', 'failover_pair_id': 'standby1' } }");
+        refused(vm, "GenericError", "{ 'execute': 'device_add', "
+                "'arguments': { 'driver': 'virtio-net-pci', 'bus': 'root3', "
+                "'id': 'primary0' } }");
+        if (i) {
+            break;
+        }
+        dev = failover_guest_negotiate(vm, 0, true);
+        unplug(vm, 0, "abort", true);
+        failover_guest_ack(vm, 1);
+        failover_wait(vm, "standby0", "released", "closed");
+    }
+    replug(vm);
+    failover_assert_state(vm, "standby0", "plugged");
+
+    /* Another may be used, and this one when the primary is deleted. */
+    failover_device_add(vm, "virtio-net-pci", "primary1",
+                        "{ 'bus': 'root3', 'failover_pair_id': 'standby1' }");
+    failover_device_del(vm, "primary1");
+    failover_wait_deleted(vm, "primary1");
+    failover_device_add(vm, "virtio-net-pci", "primary1",
+                        "{ 'bus': 'root3' }");
+    stop(vm, dev);
+}
+
 static void test_error_properties(void)
 {
     FailoverVM *vm = failover_vm_start(FAILOVER_ACPI, 2, "%s", "");
@@ -1438,6 +1476,7 @@ int main(int argc, char **argv)
                    test_error_incoming);
     qtest_add_func("virtio-net-failover/command/error/conventional-bus",
                    test_error_conventional);
+    qtest_add_func("virtio-net-failover/command/error/id", test_error_id);
     qtest_add_func("virtio-net-failover/command/error/properties",
                    test_error_properties);
     add_hotplug("reset-deletes", test_reset_deletes);
