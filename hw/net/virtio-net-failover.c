@@ -1008,6 +1008,15 @@ void virtio_net_failover_set_features(VirtIONet *n, uint64_t features)
 
 /* Devices come and go */
 
+/* False if it could not be shown to the guest later. */
+static bool failover_can_prepare(const QDict *opts)
+{
+    const char *name = qdict_get_try_str(opts, "bus");
+    Object *bus = name ? object_resolve_path_type(name, TYPE_BUS, NULL) : NULL;
+
+    return name && (!bus || qbus_is_hotpluggable(BUS(bus)));
+}
+
 static bool failover_hide_device(DeviceListener *listener, const QDict *opts,
                                  bool from_json, Error **errp)
 {
@@ -1052,7 +1061,8 @@ static bool failover_hide_device(DeviceListener *listener, const QDict *opts,
     f->new_opts = NULL;
     /* Post-copy discards memory, which a prepared vfio device has pinned. */
     f->preparing = runstate_check(RUN_STATE_INMIGRATE) &&
-                   f->n->failover_conf.prepare && !migrate_postcopy_ram();
+                   f->n->failover_conf.prepare && !migrate_postcopy_ram() &&
+                   failover_can_prepare(opts);
     hide = !f->preparing && (!failover_guest_ready(f) ||
                              runstate_check(RUN_STATE_INMIGRATE));
     if (hide) {
@@ -1480,7 +1490,10 @@ static VirtioNetFailoverInfo *failover_info(VirtIONetFailover *f)
     unsigned i;
 
     info->standby = g_strdup(f->name);
-    info->standby_path = object_get_canonical_path(OBJECT(f->n)->parent);
+    /* What the user knows is the transport's device, if it has made this one */
+    info->standby_path = object_get_canonical_path(DEVICE(f->n)->id ?
+                                                   OBJECT(f->n) :
+                                                   OBJECT(f->n)->parent);
     info->primary = g_strdup(failover_primary_id(f));
     if (f->primary) {
         info->primary_path = object_get_canonical_path(OBJECT(f->primary));
