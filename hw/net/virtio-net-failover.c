@@ -1065,6 +1065,11 @@ static bool failover_hide_device(DeviceListener *listener, const QDict *opts,
                    failover_can_prepare(opts);
     hide = !f->preparing && (!failover_guest_ready(f) ||
                              runstate_check(RUN_STATE_INMIGRATE));
+    if (hide && object_resolve_path_component(
+                    machine_get_container("peripheral"), id)) {
+        error_setg(errp, "Duplicate device ID '%s'", id);
+        return false;
+    }
     if (hide) {
         f->opts = qdict_clone_shallow(opts);
         f->opts_from_json = from_json;

@@ -430,8 +430,9 @@ class Round:
         for pair in pairs:
             if pair.get("primary-path"):
                 # Where the device is: the guest's view of a slot
-                slot = next((int(o["bus"][4:]) for o in self.primaries.values()
-                             if o["id"] == pair["primary"] and o["bus"].startswith("root")), None)
+                bus = next((options["bus"] for options in self.primaries.values()
+                            if options["id"] == pair.get("primary")), "")
+                slot = int(bus[4:]) if bus.startswith("root") else None
                 if slot and not incoming:
                     vendors[pair["standby"]] = (self.guest.vendor(slot),
                                                 m.config_read(slot, 0, 4, "w"))
@@ -469,6 +470,8 @@ class Round:
                 return f"{name}: a pair without a standby"
             if said is not None and said != state:
                 return f"{name}: {state}, and the last event said {said}"
+            if path and primary is None:
+                continue        # A device without an id that was there before its standby
             if (state == "absent") != (primary is None):
                 return f"{name}: {state} with primary {primary}"
             if path and path.rsplit("/", 1)[1] not in devices:
@@ -726,7 +729,7 @@ class Round:
         return any(part in text for part in ("in use", "not available", "guest is busy",
                                              "being plugged already", "not found",
                                              "powered", "hotplugging", "has the primary",
-                                             "can't find value", "Duplicate"))
+                                             "can't find value", "Duplicate", "own PCI slot"))
 
     def handover(self):
         """To a second QEMU, which is this round's machine from here on."""
@@ -772,9 +775,10 @@ class Round:
             if not primary:
                 continue
             message = self.machine.command("device_del", id=primary)
-            if "error" in message and pair["standby"] not in [
-                    item["standby"] for item in self.machine.value("query-virtio-net-failover")]:
-                continue        # A request to delete the standby was answered meanwhile.
+            if "error" in message and primary not in [
+                    item.get("primary") for item in
+                    self.machine.value("query-virtio-net-failover")]:
+                continue        # An earlier request to delete it was answered meanwhile.
             if "error" in message and "already in the process" not in message["error"]["desc"] \
                and "busy" not in message["error"]["desc"]:
                 raise Failure(f"device_del {primary}: {message}")

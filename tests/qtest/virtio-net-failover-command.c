@@ -1310,6 +1310,9 @@ static void test_error_id(void)
     failover_wait_deleted(vm, "primary1");
     failover_device_add(vm, "virtio-net-pci", "primary1",
                         "{ 'bus': 'root3' }");
+    refused(vm, "GenericError", "{ 'execute': 'device_add', "
+            "'arguments': { 'driver': 'virtio-net-pci', 'bus': 'root3', "
+            "'id': 'primary1', 'failover_pair_id': 'standby1' } }");
     stop(vm, dev);
 }
 
