@@ -375,6 +375,12 @@ static void failover_announce(VirtIONetFailover *f)
     }
 }
 
+/* The migration thread may be reading the RAM block of the primary's ROM. */
+static bool failover_rom_in_use(const VirtIONetFailover *f)
+{
+    return f->primary->has_rom && migration_is_running();
+}
+
 /*
  * The primary's device leaves QEMU, its options stay.  Its id is free at
  * once; what it held open is closed when the last reference is dropped,
@@ -388,8 +394,7 @@ static void failover_close(VirtIONetFailover *f)
         trace_virtio_net_failover_kept(f->name, "plugged before its standby");
         return;
     }
-    if (f->primary->has_rom && migration_is_running()) {
-        /* The migration thread may be reading this RAM block. */
+    if (failover_rom_in_use(f)) {
         trace_virtio_net_failover_kept(f->name, "its ROM is being migrated");
         return;
     }
@@ -442,7 +447,7 @@ static void failover_left_guest(VirtIONetFailover *f,
     uint16_t command = pci_get_word(pdev->config + PCI_COMMAND);
 
     f->unplugs++;
-    if (f->delete_wanted) {
+    if (f->delete_wanted && !failover_rom_in_use(f)) {
         failover_delete_device(f);
         failover_announce(f);
         return;
@@ -802,7 +807,7 @@ static bool failover_wants_plug(const VirtIONetFailover *f)
         return !runstate_check(RUN_STATE_INMIGRATE);
     case S(UNPLUGGED):
     case S(RELEASED):
-        return f->cause != FAILOVER_CAUSE_COMMAND;
+        return f->cause != FAILOVER_CAUSE_COMMAND && !f->delete_wanted;
     default:
         return false;
     }
@@ -862,8 +867,14 @@ static int failover_migration_event(NotifierWithReturn *notifier,
         f->migration_waits = false;
         /* fall through */
     case MIG_EVENT_PRECOPY_DONE:
-        if ((e->type == MIG_EVENT_PRECOPY_FAILED || runstate_is_running()) &&
-            failover_wants_plug(f) && !migration_thread_is_self()) {
+        if (migration_thread_is_self()) {
+            break;
+        }
+        if (f->state == S(UNPLUGGED) && f->delete_wanted &&
+            !failover_rom_in_use(f)) {
+            failover_delete_device(f);
+        } else if ((e->type == MIG_EVENT_PRECOPY_FAILED ||
+                    runstate_is_running()) && failover_wants_plug(f)) {
             failover_plug_or_warn(f);
         }
         break;
@@ -1253,6 +1264,8 @@ static bool failover_delete_device_by_id(DeviceListener *listener,
             /* Its device is going; without options it does not come back. */
             failover_stop_closing(f);
             failover_delete_hidden(f);
+        } else if (failover_rom_in_use(f)) {
+            f->delete_wanted = true;
         } else {
             failover_delete_device(f);
         }
