@@ -729,7 +729,8 @@ class Round:
         return any(part in text for part in ("in use", "not available", "guest is busy",
                                              "being plugged already", "not found",
                                              "powered", "hotplugging", "has the primary",
-                                             "can't find value", "Duplicate", "own PCI slot", "occupied"))
+                                             "can't find value", "Duplicate", "own PCI slot",
+                                             "occupied"))
 
     def handover(self):
         """To a second QEMU, which is this round's machine from here on."""
