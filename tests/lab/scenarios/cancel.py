@@ -10,6 +10,7 @@ from ..analysis import Phase
 from ..contenders import Vfailover
 from ..errors import DeadlineError, LabError
 from ..guest import Guest
+from ..host.host import Background
 from ..run import Run
 
 DESCRIPTION = "Ctrl-C while a connection is made, during the unplug, and while memory moves"
@@ -40,7 +41,9 @@ def run(test: Run) -> None:
         )
 
     guest.qmp.command("migrate-set-parameters", **{"max-bandwidth": SLOW})
-    _cancel(test, guest, "reserve", _after_step(guest, "lease"))
+    # The other daemon does not listen: else the reservation is made before Ctrl-C comes.
+    deaf = vfailover.daemons["hostb"]
+    _cancel(test, guest, "reserve", _after_step(guest, "lease"), deaf)
     _cancel(test, guest, "unplug", _after_step(guest, "hold"))
     _cancel(test, guest, "migrate", memory_moves)
     guest.qmp.command("migrate-set-parameters", **{"max-bandwidth": FAST})
@@ -62,14 +65,25 @@ def _printed(guest: Guest) -> str:
     return log.read_text(errors="replace").rpartition("$ migrate\n")[2] if log.exists() else ""
 
 
-def _cancel(test: Run, guest: Guest, step: str, moment: Callable[[], None]) -> None:
-    """Start a migration, cancel it when `moment` returns, in that step."""
+def _cancel(
+    test: Run,
+    guest: Guest,
+    step: str,
+    moment: Callable[[], None],
+    deaf: Background | None = None,
+) -> None:
+    """Start a migration, cancel it when `moment` returns, in that step.
+
+    `deaf` is a daemon that stands still until then.
+    """
     vfailover = test.contender
     assert isinstance(vfailover, Vfailover)
     destination = vfailover.start_destination(test.lab, test.lab.host("hostb"))
     test.observe()
     before = {host.name: state.read(host) for host in test.lab.hosts}
     start_us = clock.now_us()
+    if deaf is not None:
+        deaf.signal(signal.SIGSTOP)
     command = guest.host.start(
         ["/bin/sh", "-c", 'echo "$ migrate"; exec "$@"', "sh",
          str(paths.COMMAND), "migrate", guest.name, "hostb"],
@@ -80,6 +94,8 @@ def _cancel(test: Run, guest: Guest, step: str, moment: Callable[[], None]) -> N
     except DeadlineError as error:
         raise LabError(f"{error}: {_printed(guest)}") from error
     command.signal(signal.SIGINT)
+    if deaf is not None:
+        deaf.signal(signal.SIGCONT)
     status = command.wait(END_SECONDS)
     printed = _printed(guest)
     test.expect(f"exit status 1 after Ctrl-C, not {status}: {printed}", status == 1)
