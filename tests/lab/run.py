@@ -159,9 +159,10 @@ class Run:
         """Stop the traffic and collect what is to be known while the hosts still run."""
         if self._traffic is None or self._after:
             return  # there is none, or it has ended
-        self._figures = self.contender.figures(self.lab)
         self._after = {host.name: clock.read(host.mgmt) for host in self.lab.hosts}
         self._traffic.stop()
+        # Not before: what is measured for it takes the processor away from the guest.
+        self._figures = self.contender.figures(self.lab)
 
     def abandon(self) -> None:
         """Save what can be saved after a failure."""
