@@ -97,20 +97,6 @@ static void quiet(FailoverVM *vm, const char *state)
     } while (g_get_monotonic_time() < end);
 }
 
-static void wait_running(FailoverVM *vm)
-{
-    int64_t begin = 0;
-    bool running = false;
-
-    while (!running) {
-        QDict *status = failover_qmp(vm, "{ 'execute': 'query-status' }");
-
-        running = qdict_get_bool(status, "running");
-        qobject_unref(status);
-        g_assert_true(running || failover_again(&begin));
-    }
-}
-
 /* Not qtest_system_reset(): it would wait for an event that we have taken. */
 static void reset_machine(FailoverVM *vm)
 {
@@ -602,7 +588,7 @@ static FailoverVM *start_incoming(const char *options)
 static void resume(FailoverVM *vm, char *file)
 {
     failover_incoming_from_file(vm, file);
-    wait_running(vm);
+    failover_wait_running(vm);
     unlink(file);
     g_free(file);
 }
@@ -894,7 +880,7 @@ static void test_savevm(void)
     g_assert_cmpstr(text, ==, empty);
     g_free(text);
     failover_assert_state(vm, "standby0", "plugged");
-    wait_running(vm);
+    failover_wait_running(vm);
 
     /* Nor while the guest is being asked */
     unplug(vm, 0, "abort", false);
@@ -936,7 +922,7 @@ static void test_background_snapshot(const void *data)
         failover_guest_ack(vm, 1);
         failover_wait(vm, "standby0", "unplugged", "guest-released");
         failover_wait_status(vm, "completed");
-        wait_running(vm);
+        failover_wait_running(vm);
         check_back(vm);
     }
     qobject_unref(resp);

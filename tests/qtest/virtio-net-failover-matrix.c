@@ -101,20 +101,6 @@ static void start_using(FailoverVM *vm)
     failover_wait(vm, "standby0", "active", "bus-master-on");
 }
 
-static void wait_running(FailoverVM *vm)
-{
-    int64_t begin = 0;
-    bool running = false;
-
-    while (!running) {
-        QDict *status = failover_qmp(vm, "{ 'execute': 'query-status' }");
-
-        running = qdict_get_bool(status, "running");
-        qobject_unref(status);
-        g_assert_true(running || failover_again(&begin));
-    }
-}
-
 /* Forget MIGRATION events; was one of them this? */
 static bool had_status(FailoverVM *vm, const char *status)
 {
@@ -230,7 +216,7 @@ static void test_cell(const void *data)
         to = start(cell, "-incoming defer");
         failover_incoming_from_file(to, file);
     }
-    wait_running(to);
+    failover_wait_running(to);
     failover_wait(to, "standby0", "plugged", "plugged");
     start_using(to);
     failover_wait_status(to, "completed");
@@ -302,7 +288,7 @@ static void test_stock(const void *data)
     failover_wait_status(from, "wait-unplug");
     failover_guest_ack(from, 1);
     failover_wait_status(from, "completed");
-    wait_running(to);
+    failover_wait_running(to);
     failover_wait_status(to, "completed");
     g_assert_true(failover_device_exists(to, "primary0"));
     failover_guest_wait_visible(to, 1);
@@ -319,7 +305,7 @@ static void test_stock(const void *data)
     failover_wait_status(to, "wait-unplug");
     failover_guest_ack(to, 1);
     failover_wait_status(to, "completed");
-    wait_running(from);
+    failover_wait_running(from);
     failover_guest_wait_visible(from, 1);
 
     failover_guest_free(dev);

@@ -814,3 +814,17 @@ void failover_guest_wait_gone(FailoverVM *vm, unsigned port)
         }
     }
 }
+
+void failover_wait_running(FailoverVM *vm)
+{
+    int64_t begin = 0;
+    bool running = false;
+
+    while (!running) {
+        QDict *status = failover_qmp(vm, "{ 'execute': 'query-status' }");
+
+        running = qdict_get_bool(status, "running");
+        qobject_unref(status);
+        g_assert_true(running || failover_again(&begin));
+    }
+}

@@ -193,4 +193,7 @@ void failover_guest_wait_gone(FailoverVM *vm, unsigned port);
  */
 bool failover_again(int64_t *start);
 
+/* Wait until the machine runs */
+void failover_wait_running(FailoverVM *vm);
+
 #endif
