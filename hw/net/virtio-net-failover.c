@@ -1170,16 +1170,23 @@ static void failover_del_orphan(FailoverOrphan *orphan)
     g_free(orphan);
 }
 
+/* NULL unless the device names a standby */
+static PCIDevice *failover_as_primary(DeviceState *dev)
+{
+    PCIDevice *pdev = (PCIDevice *)object_dynamic_cast(OBJECT(dev),
+                                                       TYPE_PCI_DEVICE);
+
+    return pdev && pdev->failover_pair_id ? pdev : NULL;
+}
+
 /* May be called again for a device that is known. */
 static void failover_device_realized(DeviceListener *listener,
                                      DeviceState *dev)
 {
-    PCIDevice *pdev = (PCIDevice *)object_dynamic_cast(OBJECT(dev),
-                                                       TYPE_PCI_DEVICE);
+    PCIDevice *pdev = failover_as_primary(dev);
     VirtIONetFailover *f;
 
-    if (!pdev || !pdev->failover_pair_id || pdev->failover_notify ||
-        failover_find_orphan(pdev)) {
+    if (!pdev || pdev->failover_notify || failover_find_orphan(pdev)) {
         return;
     }
     f = failover_find(pdev->failover_pair_id);
@@ -1193,12 +1200,11 @@ static void failover_device_realized(DeviceListener *listener,
 static void failover_device_unrealized(DeviceListener *listener,
                                        DeviceState *dev)
 {
-    PCIDevice *pdev = (PCIDevice *)object_dynamic_cast(OBJECT(dev),
-                                                       TYPE_PCI_DEVICE);
+    PCIDevice *pdev = failover_as_primary(dev);
     FailoverOrphan *orphan;
     VirtIONetFailover *f;
 
-    if (!pdev || !pdev->failover_pair_id) {
+    if (!pdev) {
         return;
     }
     orphan = failover_find_orphan(pdev);
