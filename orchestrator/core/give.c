@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A VF leaves its guest, which goes on on its standby.
+ *
+ * The VF leaves the guest through device_del rather than through QEMU's own
+ * unplug at the start of a migration: DEVICE_DELETED comes at once and means
+ * that the VF is free, where stock QEMU 10.0 keeps it open until QEMU exits.
+ */
+#include "core/parts.h"
+
+void vfo_give_init(VfoGive *give, VfoVm *vm, VfoHost *host, VfoLeases *leases)
+{
+    give->vm = vm;
+    give->host = host;
+    give->leases = leases;
+    vm->ops->ref(vm);
+    give->in_guest = TRUE;
+}
+
+void vfo_give_clear(VfoGive *give)
+{
+    g_clear_handle_id(&give->hold_timer, g_source_remove);
+    give->vm->ops->unref(give->vm);
+    vfo_vm_info_free(give->info);
+    vfo_vf_free(give->vf);
+    vfo_wire_free(give->wire);
+}
+
+VfoGive *vfo_give_of(VfoJob *job)
+{
+    return &((VfoParts *)vfo_job_context(job))->give;
+}
+
+/* ---------------------------------------------------------------- inspect */
+
+static const VfoPair *find_pair(const VfoVmInfo *info, GError **error)
+{
+    const VfoPair *found = NULL;
+
+    if (info->pairs->len == 0) {
+        g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_FOUND,
+                    "VM %s has no failover pair: give it a virtio-net device with failover=on and "
+                    "a VF whose failover_pair_id names it",
+                    info->name);
+        return NULL;
+    }
+    for (guint i = 0; i < info->pairs->len; i++) {
+        const VfoPair *pair = g_ptr_array_index(info->pairs, i);
+
+        if (!pair->vf)
+            continue;
+        if (found) {
+            g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED,
+                        "VM %s has several pairs with a VF (%s, %s); only one can be handed over",
+                        info->name, found->standby, pair->standby);
+            return NULL;
+        }
+        found = pair;
+    }
+    if (!found)
+        g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_FOUND,
+                    "VM %s has no VF in its pair: there is nothing to hand over, and QEMU's own "
+                    "migrate command moves it",
+                    info->name);
+    else if (!found->tap) {
+        g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED,
+                    "VM %s: standby %s is not on a tap device; only a tap in a bridge can carry "
+                    "its traffic",
+                    info->name, found->standby);
+        return NULL;
+    }
+    return found;
+}
+
+static void on_inspected(GObject *source, GAsyncResult *result, gpointer data)
+{
+    GTask *task = data;
+    VfoJob *job = g_task_get_task_data(task);
+    VfoGive *give = vfo_give_of(job);
+    GError *error = NULL;
+
+    give->info = g_task_propagate_pointer(G_TASK(result), &error);
+    if (give->info && !g_str_equal(give->info->status, "running"))
+        g_set_error(&error, VFO_ERROR, VFO_ERROR_FAILED,
+                    "VM %s is not running (%s): its guest cannot release the VF; resume it first",
+                    give->info->name, give->info->status);
+    else if (give->info)
+        give->pair = find_pair(give->info, &error);
+    vfo_task_return(task, error == NULL, error);
+}
+
+void vfo_give_inspect(VfoJob *job, GTask *task)
+{
+    VfoGive *give = vfo_give_of(job);
+
+    give->vm->ops->inspect(give->vm, vfo_job_inner_task(job, task, on_inspected));
+}
+
+/* ------------------------------------------------------------------ lease */
+
+static gboolean lease_vf(VfoJob *job, GError **error)
+{
+    VfoGive *give = vfo_give_of(job);
+    VfoHost *host = give->host;
+    char vf_mac[VFO_MAC_STRLEN], guest_mac[VFO_MAC_STRLEN];
+
+    give->vf = host->ops->read_vf(host, give->pair->vf, error);
+    if (!give->vf)
+        return FALSE;
+    if (!vfo_mac_equal(&give->vf->settings.mac, &give->pair->mac)) {
+        g_set_error(
+            error, VFO_ERROR, VFO_ERROR_MISMATCH,
+            "VM %s: VF %s has MAC %s but standby %s has %s: the guest cannot pair them; set "
+            "the VF's with 'ip link set %s vf %u mac %s'",
+            give->info->name, give->vf->pci, vfo_mac_format(&give->vf->settings.mac, vf_mac),
+            give->pair->standby, vfo_mac_format(&give->pair->mac, guest_mac), give->vf->pf,
+            give->vf->index, guest_mac);
+        return FALSE;
+    }
+    if (give->vf->settings.vlan) {
+        g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED,
+                    "VM %s: VF %s is in VLAN %u: a bridge cannot carry the VLAN for the standby; "
+                    "nothing was changed",
+                    give->info->name, give->vf->pci, give->vf->settings.vlan);
+        return FALSE;
+    }
+    give->wire =
+        host->ops->find_wire(host, give->pair->tap, give->vf->pf, &give->pair->mac, 0, error);
+    if (!give->wire)
+        return FALSE;
+    return vfo_leases_take(give->leases, give->vf->pci, vfo_job_id(job),
+                           vfo_job_policy(job)->deadline_ms[VFO_DEADLINE_MIGRATE] / 1000 + 3600,
+                           error);
+}
+
+void vfo_give_lease(VfoJob *job, GTask *task)
+{
+    GError *error = NULL;
+    gboolean ok = lease_vf(job, &error);
+
+    vfo_task_return(task, ok, error);
+}
+
+void vfo_give_undo_lease(VfoJob *job, GTask *task)
+{
+    VfoGive *give = vfo_give_of(job);
+
+    if (give->vf)
+        vfo_leases_drop(give->leases, give->vf->pci, vfo_job_id(job));
+    vfo_task_done(task);
+}
+
+/* --------------------------------------------------------- open and close */
+
+void vfo_give_open(VfoJob *job, GTask *task)
+{
+    VfoGive *give = vfo_give_of(job);
+    GError *error = NULL;
+    gboolean ok = give->host->ops->open_pf(give->host, give->wire, &error);
+
+    vfo_task_return(task, ok, error);
+}
+
+void vfo_give_undo_open(VfoJob *job, GTask *task)
+{
+    VfoGive *give = vfo_give_of(job);
+    GError *error = NULL;
+    gboolean ok = TRUE;
+
+    /* A guest whose VF, or the VF's address, could not be given back lives on its standby. */
+    if (give->in_guest && !give->asked)
+        ok = give->host->ops->close_pf(give->host, give->wire, TRUE, &error);
+    else
+        vfo_job_remark(job, VFO_RESULT_SKIPPED, "left open: the guest may be on its standby");
+    vfo_task_return(task, ok, error);
+}
+
+/* ------------------------------------------------------------------- hold */
+
+static gboolean set_vf(VfoJob *job, const VfoVfSettings *settings, GError **error)
+{
+    VfoGive *give = vfo_give_of(job);
+
+    return vfo_leases_check(give->leases, give->vf->pci, vfo_job_id(job), error) &&
+           give->host->ops->set_vf(give->host, give->vf->pci, settings, error);
+}
+
+/*
+ * From here on what the PF side has for the guest waits. net_failover drops what
+ * comes in on the standby while a primary is registered (Linux 6.1,
+ * net_failover_handle_frame()), and the VF stops receiving some time before it is
+ * unregistered: the frames of that time are among those that wait. So are some that
+ * the VF delivers as well; the guest gets those twice.
+ *
+ * The VF keeps the guest's address until it is out: igbvf reads its address anew when
+ * it is closed, and the guest's failover module finds the pair of a VF that goes by
+ * that address (Linux 6.1, failover_slave_unregister()).
+ */
+static gboolean hold_frames(VfoJob *job, GError **error)
+{
+    VfoGive *give = vfo_give_of(job);
+    g_autoptr(GError) not_held = NULL;
+
+    /* One that fails may have been half done. */
+    give->held = give->host->ops->hold(give->host, give->wire, &not_held) ||
+                 !g_error_matches(not_held, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED);
+    if (!not_held)
+        return TRUE;
+    if (!give->held) {
+        vfo_job_remark(job, VFO_RESULT_SKIPPED, not_held->message);
+        return TRUE;
+    }
+    g_propagate_error(error, g_steal_pointer(&not_held));
+    return FALSE;
+}
+
+void vfo_give_hold(VfoJob *job, GTask *task)
+{
+    GError *error = NULL;
+    gboolean ok = hold_frames(job, &error);
+
+    vfo_task_return(task, ok, error);
+}
+
+static gboolean release_held(VfoGive *give, GError **error)
+{
+    /* One that fails is tried again on the way back. */
+    if (give->held)
+        give->held = !give->host->ops->release(give->host, give->wire, error);
+    return !give->held;
+}
+
+void vfo_give_undo_hold(VfoJob *job, GTask *task)
+{
+    GError *error = NULL;
+    gboolean ok = release_held(vfo_give_of(job), &error);
+
+    vfo_task_return(task, ok, error);
+}
+
+/* ----------------------------------------------------------------- unplug */
+
+static gboolean on_held_too_long(gpointer data)
+{
+    VfoJob *job = data;
+    VfoGive *give = vfo_give_of(job);
+    g_autoptr(GError) error = NULL;
+
+    give->hold_timer = 0;
+    if (!release_held(give, &error))
+        g_warning("job %s: VM %s: %s", vfo_job_id(job), vfo_job_vm(job), error->message);
+    vfo_job_remark(job, VFO_RESULT_OK,
+                   "the guest took longer than the deadline 'hold': frames were no longer held");
+    return G_SOURCE_REMOVE;
+}
+
+static void on_unplugged(GObject *source, GAsyncResult *result, gpointer data)
+{
+    GTask *task = data;
+    VfoGive *give = vfo_give_of(g_task_get_task_data(task));
+    GError *error = NULL;
+    gboolean ok = g_task_propagate_boolean(G_TASK(result), &error);
+
+    g_clear_handle_id(&give->hold_timer, g_source_remove);
+    if (ok)
+        give->in_guest = give->asked = FALSE;
+    else
+        give->refused = error->domain == VFO_ERROR && error->code != VFO_ERROR_CLOSED;
+    vfo_task_return(task, ok, error);
+}
+
+void vfo_give_unplug(VfoJob *job, GTask *task)
+{
+    VfoGive *give = vfo_give_of(job);
+
+    if (give->held)
+        give->hold_timer = g_timeout_add(vfo_job_policy(job)->deadline_ms[VFO_DEADLINE_HOLD],
+                                         on_held_too_long, job);
+    give->asked = TRUE;
+    give->vm->ops->unplug(give->vm, give->pair, vfo_job_inner_task(job, task, on_unplugged));
+}
+
+static void on_used_again(GObject *source, GAsyncResult *result, gpointer data)
+{
+    GTask *task = data;
+    VfoGive *give = vfo_give_of(g_task_get_task_data(task));
+    GError *error = NULL;
+    gboolean ok = g_task_propagate_boolean(G_TASK(result), &error);
+
+    give->in_guest = ok;
+    vfo_task_return(task, ok, error);
+}
+
+static void on_replugged(GObject *source, GAsyncResult *result, gpointer data)
+{
+    GTask *task = data;
+    VfoJob *job = g_task_get_task_data(task);
+    VfoGive *give = vfo_give_of(job);
+    GError *error = NULL;
+    guint64 activity = 0;
+
+    if (!g_task_propagate_boolean(G_TASK(result), &error) ||
+        !give->host->ops->activity_vf(give->host, give->vf->pci, &activity, &error)) {
+        vfo_task_fail(task, error);
+        return;
+    }
+    give->host->ops->used_vf(give->host, give->vf->pci, activity,
+                             vfo_task_inner(task, on_used_again));
+}
+
+static void on_inspected_for_replug(GObject *source, GAsyncResult *result, gpointer data)
+{
+    GTask *task = data;
+    VfoJob *job = g_task_get_task_data(task);
+    VfoGive *give = vfo_give_of(job);
+    GError *error = NULL;
+    g_autoptr(GError) not_released = NULL;
+    g_autoptr(VfoVmInfo) info = g_task_propagate_pointer(G_TASK(result), &error);
+
+    if (!info) {
+        vfo_task_fail(task, error);
+        return;
+    }
+    for (guint i = 0; i < info->pairs->len; i++) {
+        const VfoPair *pair = g_ptr_array_index(info->pairs, i);
+
+        if (g_str_equal(pair->standby, give->pair->standby) && pair->primary) {
+            give->in_guest = TRUE;
+            /* One that refused does not do it later; one that has not answered may. */
+            if (give->refused)
+                give->asked = FALSE;
+            vfo_job_remark(job, VFO_RESULT_UNDONE, "the guest had not released the VF");
+            vfo_task_done(task);
+            return;
+        }
+    }
+    give->in_guest = give->asked = FALSE;
+    /* net_failover pairs by MAC when the VF's driver registers its interface. */
+    if (!set_vf(job, &give->vf->settings, &error)) {
+        vfo_task_fail(task, error);
+        return;
+    }
+    /* The guest is on its standby: nothing may wait while the VF comes back. When frames do,
+     * the VF is the guest's only way, and the undo of "hold" tries again. */
+    if (!release_held(give, &not_released))
+        g_warning("job %s: VM %s: %s", vfo_job_id(job), vfo_job_vm(job), not_released->message);
+    give->vm->ops->plug(give->vm, give->pair, give->vf->pci, vfo_task_inner(task, on_replugged));
+}
+
+void vfo_give_undo_unplug(VfoJob *job, GTask *task)
+{
+    VfoGive *give = vfo_give_of(job);
+
+    g_clear_handle_id(&give->hold_timer, g_source_remove);
+    give->vm->ops->inspect(give->vm, vfo_job_inner_task(job, task, on_inspected_for_replug));
+}
+
+/* ---------------------------------------------------------------- deliver */
+
+void vfo_give_deliver(VfoJob *job, GTask *task)
+{
+    VfoGive *give = vfo_give_of(job);
+    GError *error = NULL;
+
+    if (!release_held(give, &error)) {
+        vfo_task_fail(task, error);
+        return;
+    }
+    give->vm->ops->announce(give->vm, give->pair, task);
+}
+
+/* ---------------------------------------------- close, park, reset, return */
+
+void vfo_give_close(VfoJob *job, GTask *task)
+{
+    VfoGive *give = vfo_give_of(job);
+
+    give->host->ops->closed_vf(give->host, give->vf->pci, task);
+}
+
+void vfo_give_park(VfoJob *job, GTask *task)
+{
+    VfoGive *give = vfo_give_of(job);
+    VfoVfSettings parked = vfo_vf_parked(give->vf);
+    GError *error = NULL;
+    gboolean ok = set_vf(job, &parked, &error);
+
+    vfo_task_return(task, ok, error);
+}
+
+void vfo_give_reset(VfoJob *job, GTask *task)
+{
+    VfoGive *give = vfo_give_of(job);
+    GError *error = NULL;
+
+    if (!vfo_leases_check(give->leases, give->vf->pci, vfo_job_id(job), &error)) {
+        vfo_task_fail(task, error);
+        return;
+    }
+    give->host->ops->reset_vf(give->host, give->vf->pci, task);
+}
+
+void vfo_give_return(VfoJob *job, GTask *task)
+{
+    VfoGive *give = vfo_give_of(job);
+
+    vfo_leases_returned(give->leases, give->vf->pci);
+    vfo_task_done(task);
+}

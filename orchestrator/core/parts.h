@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Inside core/: what the tables of steps have in common. A VF leaves its guest
+ * (give.c), a VF comes to a guest (take.c); a job does one of them, or both.
+ */
+#pragma once
+
+#include "core/core.h"
+
+/** VfoGive: what the steps work on that take a VF out of its guest. */
+typedef struct {
+    VfoVm *vm;         /* owned: a reference */
+    VfoHost *host;     /* not owned */
+    VfoLeases *leases; /* not owned */
+    VfoVmInfo *info;
+    const VfoPair *pair; /* in info */
+    VfoVf *vf;
+    VfoWire *wire;
+    gboolean in_guest; /* the VF is, as far as is known */
+    gboolean asked;    /* the guest, for the VF, and nobody knows what came of it */
+    gboolean refused;  /* that was answered with an error */
+    gboolean held;     /* frames wait on the PF side */
+    guint hold_timer;
+} VfoGive;
+
+/** VfoTake: what the steps work on that bring a VF to a guest. */
+typedef struct {
+    VfoVm *vm;         /* owned: a reference */
+    VfoHost *host;     /* not owned */
+    VfoLeases *leases; /* not owned */
+    VfoOffer *offer;   /* the VF that the guest had */
+    VfoPair *pair;     /* this side's standby; primary and bus as the guest had them */
+    VfoVf *vf;         /* NULL: standby only */
+    VfoWire *wire;
+    gboolean parked; /* the VF, by this job */
+} VfoTake;
+
+/** VfoParts: what the context of every job with these steps begins with. */
+typedef struct {
+    VfoGive give;
+    VfoTake take;
+} VfoParts;
+
+/** vfo_give_init: for the VF of @vm, of which it keeps a reference. */
+void vfo_give_init(VfoGive *give, VfoVm *vm, VfoHost *host, VfoLeases *leases);
+void vfo_give_clear(VfoGive *give);
+/** vfo_give_of: @job's, which has VfoParts. */
+VfoGive *vfo_give_of(VfoJob *job);
+
+/* The steps, in the order of a table, and their undos. */
+void vfo_give_inspect(VfoJob *job, GTask *task);
+void vfo_give_lease(VfoJob *job, GTask *task);
+void vfo_give_undo_lease(VfoJob *job, GTask *task);
+void vfo_give_open(VfoJob *job, GTask *task);
+void vfo_give_undo_open(VfoJob *job, GTask *task);
+void vfo_give_hold(VfoJob *job, GTask *task);
+void vfo_give_undo_hold(VfoJob *job, GTask *task);
+void vfo_give_unplug(VfoJob *job, GTask *task);
+void vfo_give_undo_unplug(VfoJob *job, GTask *task);
+void vfo_give_deliver(VfoJob *job, GTask *task);
+void vfo_give_close(VfoJob *job, GTask *task);
+void vfo_give_park(VfoJob *job, GTask *task);
+void vfo_give_reset(VfoJob *job, GTask *task);
+void vfo_give_return(VfoJob *job, GTask *task);
+
+/** vfo_take_init: for a VF for @vm, of which it keeps a reference. */
+void vfo_take_init(VfoTake *take, VfoVm *vm, VfoHost *host, VfoLeases *leases);
+void vfo_take_clear(VfoTake *take);
+/** vfo_take_of: @job's, which has VfoParts. */
+VfoTake *vfo_take_of(VfoJob *job);
+
+/** vfo_take_has_room: a VF can be plugged into @bus. */
+gboolean vfo_take_has_room(const VfoVmInfo *info, const char *bus);
+/** vfo_take_find_standby: the pair of @standby, NULL: there is none. */
+const VfoPair *vfo_take_find_standby(const VfoVmInfo *info, const char *standby);
+
+void vfo_take_lease(VfoJob *job, GTask *task);
+void vfo_take_undo_lease(VfoJob *job, GTask *task);
+void vfo_take_open(VfoJob *job, GTask *task);
+void vfo_take_undo_open(VfoJob *job, GTask *task);
+void vfo_take_configure(VfoJob *job, GTask *task);
+void vfo_take_undo_configure(VfoJob *job, GTask *task);
+void vfo_take_plug(VfoJob *job, GTask *task);
+void vfo_take_undo_plug(VfoJob *job, GTask *task);
+void vfo_take_use(VfoJob *job, GTask *task);
+void vfo_take_shut(VfoJob *job, GTask *task);
+void vfo_take_settle(VfoJob *job, GTask *task);

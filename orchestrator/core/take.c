@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A VF comes to a guest that runs on its standby.
+ *
+ * The VF is plugged after the VM runs here: stock QEMU 10.0 opens a VF of its
+ * command line, and pins all guest memory, while the guest is stopped.
+ */
+#include "core/parts.h"
+
+void vfo_take_init(VfoTake *take, VfoVm *vm, VfoHost *host, VfoLeases *leases)
+{
+    take->vm = vm;
+    take->host = host;
+    take->leases = leases;
+    vm->ops->ref(vm);
+}
+
+void vfo_take_clear(VfoTake *take)
+{
+    take->vm->ops->unref(take->vm);
+    vfo_offer_free(take->offer);
+    vfo_pair_free(take->pair);
+    vfo_vf_free(take->vf);
+    vfo_wire_free(take->wire);
+}
+
+VfoTake *vfo_take_of(VfoJob *job)
+{
+    return &((VfoParts *)vfo_job_context(job))->take;
+}
+
+gboolean vfo_take_has_room(const VfoVmInfo *info, const char *bus)
+{
+    for (guint i = 0; i < info->free_buses->len; i++) {
+        if (g_str_equal(g_ptr_array_index(info->free_buses, i), bus))
+            return TRUE;
+    }
+    return FALSE;
+}
+
+const VfoPair *vfo_take_find_standby(const VfoVmInfo *info, const char *standby)
+{
+    for (guint i = 0; i < info->pairs->len; i++) {
+        const VfoPair *pair = g_ptr_array_index(info->pairs, i);
+
+        if (g_str_equal(pair->standby, standby))
+            return pair;
+    }
+    return NULL;
+}
+
+/* ------------------------------------------------------------------ lease */
+
+static gboolean is_free(const VfoTake *take, const VfoVf *vf)
+{
+    return g_strcmp0(vf->driver, "vfio-pci") == 0 && !vf->opened &&
+           !vfo_leases_holder(take->leases, vf->pci) &&
+           g_str_equal(vf->network, take->offer->network);
+}
+
+static VfoVf *choose_vf(const VfoTake *take, GError **error)
+{
+    g_autoptr(GPtrArray) vfs = take->host->ops->list_vfs(take->host, error);
+    guint in_network = 0;
+
+    if (!vfs)
+        return NULL;
+    for (guint i = 0; i < vfs->len; i++) {
+        const VfoVf *vf = g_ptr_array_index(vfs, i);
+
+        in_network += g_str_equal(vf->network, take->offer->network);
+        if (is_free(take, vf))
+            return vfo_vf_copy(vf);
+    }
+    g_set_error(error, VFO_ERROR, VFO_ERROR_BUSY,
+                "no VF of network '%s' is free at the destination (it has %u, all leased, open, or "
+                "not bound to vfio-pci): free one, or set 'no-vf = standby-only' there",
+                take->offer->network, in_network);
+    return NULL;
+}
+
+static gboolean lease_vf(VfoJob *job, GError **error)
+{
+    VfoTake *take = vfo_take_of(job);
+    const VfoPolicy *policy = vfo_job_policy(job);
+    g_autoptr(GError) no_vf = NULL;
+    VfoVfSettings parked;
+
+    take->vf = choose_vf(take, &no_vf);
+    if (!take->vf) {
+        if (!policy->standby_only || !g_error_matches(no_vf, VFO_ERROR, VFO_ERROR_BUSY)) {
+            g_propagate_error(error, g_steal_pointer(&no_vf));
+            return FALSE;
+        }
+        vfo_job_remark(job, VFO_RESULT_SKIPPED, no_vf->message);
+        vfo_job_degrade(job, no_vf->message);
+    }
+    take->wire =
+        take->host->ops->find_wire(take->host, take->pair->tap, take->vf ? take->vf->pf : NULL,
+                                   &take->pair->mac, take->offer->settings.vlan, error);
+    if (!take->wire)
+        return FALSE;
+    if (!g_str_equal(take->wire->network, take->offer->network)) {
+        g_set_error(error, VFO_ERROR, VFO_ERROR_MISMATCH,
+                    "VM %s: its standby is in network '%s' at the source and '%s' at the "
+                    "destination: put tap %s into the right bridge",
+                    vfo_job_vm(job), take->offer->network, take->wire->network, take->pair->tap);
+        return FALSE;
+    }
+    if (!take->vf)
+        return TRUE;
+    if (!vfo_leases_take(take->leases, take->vf->pci, vfo_job_id(job),
+                         policy->deadline_ms[VFO_DEADLINE_MIGRATE] / 1000 + 3600, error))
+        return FALSE;
+    /* With the guest's address on it the VF would black-hole this host's neighbours now. */
+    parked = vfo_vf_parked(take->vf);
+    take->parked = take->host->ops->set_vf(take->host, take->vf->pci, &parked, error);
+    return take->parked;
+}
+
+void vfo_take_lease(VfoJob *job, GTask *task)
+{
+    GError *error = NULL;
+    gboolean ok = lease_vf(job, &error);
+
+    vfo_task_return(task, ok, error);
+}
+
+void vfo_take_undo_lease(VfoJob *job, GTask *task)
+{
+    VfoTake *take = vfo_take_of(job);
+
+    if (take->vf)
+        vfo_leases_drop(take->leases, take->vf->pci, vfo_job_id(job));
+    vfo_task_done(task);
+}
+
+/* --------------------------------------------------------- open and close */
+
+void vfo_take_open(VfoJob *job, GTask *task)
+{
+    VfoTake *take = vfo_take_of(job);
+    GError *error = NULL;
+
+    if (take->host->ops->open_pf(take->host, take->wire, &error))
+        take->vm->ops->announce(take->vm, take->pair, task);
+    else
+        vfo_task_fail(task, error);
+}
+
+/* The undo of "lease" is out of reach once the VM runs here. A VF that could not be parked
+ * stays leased: nobody may take it with a guest's address on it. */
+void vfo_take_undo_open(VfoJob *job, GTask *task)
+{
+    VfoTake *take = vfo_take_of(job);
+
+    if (take->parked)
+        vfo_take_undo_lease(job, task);
+    else
+        vfo_task_done(task);
+}
+
+void vfo_take_shut(VfoJob *job, GTask *task)
+{
+    VfoTake *take = vfo_take_of(job);
+    GError *error = NULL;
+    gboolean ok = TRUE;
+
+    if (take->vf)
+        ok = take->host->ops->close_pf(take->host, take->wire, TRUE, &error);
+    else
+        vfo_job_remark(job, VFO_RESULT_SKIPPED, "left open: the guest is on its standby");
+    vfo_task_return(task, ok, error);
+}
+
+/* ------------------------------------------------------------ the VF back */
+
+static gboolean set_vf(VfoJob *job, const VfoVfSettings *settings, GError **error)
+{
+    VfoTake *take = vfo_take_of(job);
+
+    return vfo_leases_check(take->leases, take->vf->pci, vfo_job_id(job), error) &&
+           take->host->ops->set_vf(take->host, take->vf->pci, settings, error);
+}
+
+static gboolean skips(VfoJob *job, GTask *task)
+{
+    VfoTake *take = vfo_take_of(job);
+
+    if (take->vf)
+        return FALSE;
+    vfo_job_remark(job, VFO_RESULT_SKIPPED, "no VF");
+    vfo_task_done(task);
+    return TRUE;
+}
+
+void vfo_take_configure(VfoJob *job, GTask *task)
+{
+    VfoTake *take = vfo_take_of(job);
+    GError *error = NULL;
+
+    if (!skips(job, task)) {
+        gboolean ok;
+
+        take->parked = FALSE;
+        ok = set_vf(job, &take->offer->settings, &error);
+        vfo_task_return(task, ok, error);
+    }
+}
+
+void vfo_take_undo_configure(VfoJob *job, GTask *task)
+{
+    VfoTake *take = vfo_take_of(job);
+    VfoVfSettings parked;
+    GError *error = NULL;
+
+    if (skips(job, task))
+        return;
+    parked = vfo_vf_parked(take->vf);
+    take->parked = set_vf(job, &parked, &error);
+    vfo_task_return(task, take->parked, error);
+}
+
+void vfo_take_plug(VfoJob *job, GTask *task)
+{
+    VfoTake *take = vfo_take_of(job);
+
+    if (!skips(job, task))
+        take->vm->ops->plug(take->vm, take->pair, take->vf->pci, task);
+}
+
+static void on_inspected_for_unplug(GObject *source, GAsyncResult *result, gpointer data)
+{
+    GTask *task = data;
+    VfoJob *job = g_task_get_task_data(task);
+    VfoTake *take = vfo_take_of(job);
+    GError *error = NULL;
+    g_autoptr(VfoVmInfo) info = g_task_propagate_pointer(G_TASK(result), &error);
+    const VfoPair *ours = info ? vfo_take_find_standby(info, take->pair->standby) : NULL;
+
+    if (!info) {
+        vfo_task_fail(task, error);
+    } else if (!ours || !ours->primary) {
+        vfo_job_remark(job, VFO_RESULT_UNDONE, "QEMU does not have the VF");
+        vfo_task_done(task);
+    } else {
+        take->vm->ops->unplug(take->vm, take->pair, task);
+    }
+}
+
+/* A VF that the guest has but cannot use is worse than none: net_failover drops
+ * what comes in on the standby while a primary is registered. */
+void vfo_take_undo_plug(VfoJob *job, GTask *task)
+{
+    VfoTake *take = vfo_take_of(job);
+
+    if (!skips(job, task))
+        take->vm->ops->inspect(take->vm, vfo_job_inner_task(job, task, on_inspected_for_unplug));
+}
+
+static void on_announced(GObject *source, GAsyncResult *result, gpointer data)
+{
+    GTask *task = data;
+    VfoTake *take = vfo_take_of(g_task_get_task_data(task));
+    GError *error = NULL;
+    guint64 activity = 0;
+
+    if (!g_task_propagate_boolean(G_TASK(result), &error) ||
+        !take->host->ops->activity_vf(take->host, take->vf->pci, &activity, &error))
+        vfo_task_fail(task, error);
+    else
+        take->host->ops->used_vf(take->host, take->vf->pci, activity, task);
+}
+
+/* The standby's broadcasts also reach the VF, through the NIC's own switch: a guest to
+ * which nobody sends anything receives something as well. */
+void vfo_take_use(VfoJob *job, GTask *task)
+{
+    VfoTake *take = vfo_take_of(job);
+
+    if (!skips(job, task))
+        take->vm->ops->announce(take->vm, take->pair, vfo_job_inner_task(job, task, on_announced));
+}
+
+/* From here on the VF is the VM's, which QEMU shows; it needs no lease. */
+void vfo_take_settle(VfoJob *job, GTask *task)
+{
+    vfo_take_undo_lease(job, task);
+}
