@@ -209,7 +209,8 @@ struct _VfoVm {
 /** VfoWire: how one pair reaches the physical network on this host. */
 typedef struct {
     char *network;
-    char *pf; /* the PF's network interface */
+    const char *datapath; /* the way it is wired: "bridge", ...; host/'s, static */
+    char *pf;             /* the PF's network interface */
     char *bridge;
     char *tap;
     VfoMac mac;   /* the guest's */
@@ -228,10 +229,10 @@ typedef struct {
     GPtrArray *(*list_vfs)(VfoHost *host, GError **error);
     /** One VF. Free with vfo_vf_free(). */
     VfoVf *(*read_vf)(VfoHost *host, const char *pci, GError **error);
-    /** Finds the wire of a pair from its @tap and, when the VF has been chosen,
-     *  the VF's PF (@pf; NULL: the network's first PF that is usable). Fails when
-     *  the PF is down or the tap is not in the network's bridge. */
-    VfoWire *(*find_wire)(VfoHost *host, const char *tap, const char *pf, const VfoMac *mac,
+    /** Finds the wire of a pair from its @tap and, when it has been chosen, the @vf
+     *  (NULL: the network's first PF that is usable). @vlan is the VF's while it is the
+     *  guest's. Fails when the PF is down or the tap is not in the network's bridge. */
+    VfoWire *(*find_wire)(VfoHost *host, const char *tap, const VfoVf *vf, const VfoMac *mac,
                           guint16 vlan, GError **error);
     /** Lets frames for the guest in on the PF side: filter on the PF, bridge
      *  entry to the tap. Succeeds when they are already there. */

@@ -124,8 +124,7 @@ static gboolean lease_vf(VfoJob *job, GError **error)
                     give->info->name, give->vf->pci, give->vf->settings.vlan);
         return FALSE;
     }
-    give->wire =
-        host->ops->find_wire(host, give->pair->tap, give->vf->pf, &give->pair->mac, 0, error);
+    give->wire = host->ops->find_wire(host, give->pair->tap, give->vf, &give->pair->mac, 0, error);
     if (!give->wire)
         return FALSE;
     return vfo_leases_take(give->leases, give->vf->pci, vfo_job_id(job),

@@ -4,13 +4,12 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "host/fdb.h"
+#include "host/datapath.h"
 #include "host/group.h"
 #include "host/host-private.h"
 #include "host/link.h"
 #include "host/netlink.h"
 #include "host/pci.h"
-#include "host/plug.h"
 #include "host/poll.h"
 #include "host/vf.h"
 
@@ -227,60 +226,19 @@ static GPtrArray *host_list_vfs(VfoHost *base, GError **error)
 
 /* ----------------------------------------------------------------- wire */
 
-static gboolean check_pf(Host *host, const char *pf, const VfoLink *bridge, GError **error)
+static const VfoDatapath *const datapaths[] = {&vfo_datapath_bridge};
+
+/* The network that @search's standby is in. Bridges may be shared: with a VF, the network that
+ * has its PF; else the first. */
+static const VfoNetwork *network_of(Host *host, const VfoSearch *search, GError **error)
 {
-    VfoLink link;
-
-    if (!vfo_link_read(host->netlink, pf, &link, error))
-        return FALSE;
-    if (link.master != bridge->index)
-        g_set_error(error, VFO_ERROR, VFO_ERROR_FAILED,
-                    "PF %s is not in bridge %s: put it there with 'ip link set %s master %s'", pf,
-                    bridge->name, pf, bridge->name);
-    else if (!link.up)
-        g_set_error(error, VFO_ERROR, VFO_ERROR_FAILED,
-                    "PF %s is down: bring it up with 'ip link set %s up'", pf, pf);
-    else if (!link.carrier)
-        g_set_error(error, VFO_ERROR, VFO_ERROR_FAILED,
-                    "PF %s has no carrier: check its cable and the switch at the other end", pf);
-    else
-        return TRUE;
-    return FALSE;
-}
-
-/* The first PF of @network that can carry frames, or the reason why the first cannot. */
-static const char *usable_pf(Host *host, const VfoNetwork *network, const VfoLink *bridge,
-                             GError **error)
-{
-    g_autoptr(GError) first = NULL;
-
-    for (char **pf = network->pfs; *pf; pf++) {
-        g_autoptr(GError) own = NULL;
-
-        if (check_pf(host, *pf, bridge, &own))
-            return *pf;
-        if (!first)
-            first = g_steal_pointer(&own);
-    }
-    if (first)
-        g_propagate_prefixed_error(error, g_steal_pointer(&first),
-                                   "no PF of network %s is usable: ", network->name);
-    else
-        g_set_error(error, VFO_ERROR, VFO_ERROR_INVALID,
-                    "network %s has no 'pf' in the configuration", network->name);
-    return NULL;
-}
-
-/* Bridges may be shared: with @pf, the network that has this PF; else the first. */
-static const VfoNetwork *network_of(Host *host, const VfoLink *bridge, const char *pf,
-                                    const char *tap, GError **error)
-{
+    const char *pf = search->vf ? search->vf->pf : NULL;
     gboolean configured = FALSE;
 
     for (guint i = 0; i < host->networks->len; i++) {
         const VfoNetwork *network = g_ptr_array_index(host->networks, i);
 
-        if (g_strcmp0(network->bridge, bridge->name) != 0)
+        if (g_strcmp0(network->bridge, search->bridge.name) != 0)
             continue;
         configured = TRUE;
         if (!pf || g_strv_contains((const char *const *)network->pfs, pf))
@@ -290,135 +248,88 @@ static const VfoNetwork *network_of(Host *host, const VfoLink *bridge, const cha
         g_set_error(error, VFO_ERROR, VFO_ERROR_MISMATCH,
                     "tap %s is in bridge %s, but PF %s is in no [network] with that bridge: the "
                     "guest's standby and its VF are on different networks",
-                    tap, bridge->name, pf);
+                    search->standby.name, search->bridge.name, pf);
     else
         g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_FOUND,
                     "tap %s is in %s, which is the bridge of no [network] of the configuration",
-                    tap, bridge->name);
+                    search->standby.name, search->bridge.name);
     return NULL;
 }
 
-static VfoWire *host_find_wire(VfoHost *base, const char *tap, const char *pf, const VfoMac *mac,
-                               guint16 vlan, GError **error)
+/* Reads the standby's interface @tap, and what it hangs on, into @search. */
+static gboolean search_standby(Host *host, const char *tap, VfoSearch *search, GError **error)
 {
-    Host *host = (Host *)base;
-    const VfoNetwork *network;
-    VfoWire *wire;
-    VfoLink tap_link;
-    VfoLink bridge;
-
-    if (!vfo_link_read(host->netlink, tap, &tap_link, error))
-        return NULL;
-    if (tap_link.master == 0) {
+    if (!vfo_link_read(host->netlink, tap, &search->standby, error))
+        return FALSE;
+    if (search->standby.master == 0) {
         g_set_error(error, VFO_ERROR, VFO_ERROR_FAILED,
                     "tap %s is in no bridge: put it in the one of its network with 'ip link set %s "
                     "master BRIDGE'",
                     tap, tap);
-        return NULL;
+        return FALSE;
     }
-    if (!vfo_link_read_index(host->netlink, tap_link.master, &bridge, error))
+    return vfo_link_read_index(host->netlink, search->standby.master, &search->bridge, error);
+}
+
+static VfoWire *host_find_wire(VfoHost *base, const char *tap, const VfoVf *vf, const VfoMac *mac,
+                               guint16 vlan, GError **error)
+{
+    Host *host = (Host *)base;
+    VfoSearch search = {.netlink = host->netlink, .sysfs = host->sysfs, .vf = vf, .vlan = vlan};
+    g_autoptr(VfoWire) wire = NULL;
+
+    if (!search_standby(host, tap, &search, error))
         return NULL;
-    network = network_of(host, &bridge, pf, tap, error);
-    if (!network)
-        return NULL;
-    if (!pf)
-        pf = usable_pf(host, network, &bridge, error);
-    else if (!check_pf(host, pf, &bridge, error))
-        pf = NULL;
-    if (!pf)
+    search.network = network_of(host, &search, error);
+    if (!search.network)
         return NULL;
     wire = g_new0(VfoWire, 1);
-    wire->network = g_strdup(network->name);
-    wire->pf = g_strdup(pf);
-    wire->bridge = g_strdup(bridge.name);
+    wire->network = g_strdup(search.network->name);
     wire->tap = g_strdup(tap);
     wire->mac = *mac;
     wire->vlan = vlan;
-    return wire;
+    for (gsize i = 0; i < G_N_ELEMENTS(datapaths); i++) {
+        gboolean claimed = FALSE;
+
+        if (!datapaths[i]->claims(&search, &claimed, error))
+            return NULL;
+        if (!claimed)
+            continue;
+        wire->datapath = datapaths[i]->name;
+        return datapaths[i]->find(&search, wire, error) ? g_steal_pointer(&wire) : NULL;
+    }
+    g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED,
+                "no datapath of this daemon knows the way in which %s is wired", tap);
+    return NULL;
 }
 
-/* Reads an interface that may have gone, with all its entries: @link is all zero then. */
-static gboolean read_if_there(Host *host, const char *name, VfoLink *link, GError **error)
+/* The datapath that found @wire. */
+static const VfoDatapath *datapath_of(const VfoWire *wire)
 {
-    g_autoptr(GError) failure = NULL;
-
-    if (vfo_link_read(host->netlink, name, link, &failure))
-        return TRUE;
-    memset(link, 0, sizeof(*link));
-    if (g_error_matches(failure, VFO_ERROR, VFO_ERROR_NOT_FOUND))
-        return TRUE;
-    g_propagate_error(error, g_steal_pointer(&failure));
-    return FALSE;
+    for (gsize i = 0; i < G_N_ELEMENTS(datapaths); i++)
+        if (g_str_equal(datapaths[i]->name, wire->datapath))
+            return datapaths[i];
+    g_error("a wire that this host did not find: datapath '%s'", wire->datapath);
 }
 
 static gboolean host_open_pf(VfoHost *base, const VfoWire *wire, GError **error)
 {
-    Host *host = (Host *)base;
-    VfoLink pf;
-    VfoLink tap;
-
-    if (!vfo_link_read(host->netlink, wire->pf, &pf, error) ||
-        !vfo_link_read(host->netlink, wire->tap, &tap, error))
-        return FALSE;
-    /*
-     * The bridge first: while its entry still points to the PF, what the PF let in
-     * for the guest would be dropped (or, with hairpin on, sent back out). The
-     * entry is sticky because frames that the guest still sends through its VF reach
-     * the bridge at the PF's port and would draw it there.
-     */
-    return vfo_fdb_point(host->netlink, &tap, &wire->mac, error) &&
-           vfo_fdb_forget(host->netlink, &pf, &wire->mac, error) &&
-           vfo_fdb_open_filter(host->netlink, &pf, &wire->mac, error);
+    return datapath_of(wire)->open_pf(((Host *)base)->netlink, wire, error);
 }
 
 static gboolean host_close_pf(VfoHost *base, const VfoWire *wire, gboolean to_vf, GError **error)
 {
-    Host *host = (Host *)base;
-    VfoLink pf;
-    VfoLink tap;
-
-    if (!read_if_there(host, wire->pf, &pf, error) || !read_if_there(host, wire->tap, &tap, error))
-        return FALSE;
-    if (to_vf && pf.index == 0)
-        return vfo_link_read(host->netlink, wire->pf, &pf, error);
-    /*
-     * The filter first, the reverse of opening: what it lets in must find the
-     * entry to the tap, not one back to the PF (dropped) or none (flooded to every
-     * port of the bridge).
-     */
-    if (pf.index && !vfo_fdb_close_filter(host->netlink, &pf, &wire->mac, error))
-        return FALSE;
-    /*
-     * Sticky: a guest sends through its standby until its VF has a link (2.4 s with
-     * igbvf), but receives through its VF alone from the moment that it is paired.
-     */
-    if (to_vf && !vfo_fdb_point(host->netlink, &pf, &wire->mac, error))
-        return FALSE;
-    /* With VLANs, the tap's port may have some that the PF's has not: replacing
-     * has not reached those entries. */
-    if (tap.master && !vfo_fdb_forget(host->netlink, &tap, &wire->mac, error))
-        return FALSE;
-    if (!to_vf && pf.master && !vfo_fdb_forget(host->netlink, &pf, &wire->mac, error))
-        return FALSE;
-    return !tap.index || vfo_plug_remove(host->netlink, &tap, error);
+    return datapath_of(wire)->close_pf(((Host *)base)->netlink, wire, to_vf, error);
 }
 
 static gboolean host_hold(VfoHost *base, const VfoWire *wire, GError **error)
 {
-    Host *host = (Host *)base;
-    VfoLink tap;
-
-    return vfo_link_read(host->netlink, wire->tap, &tap, error) &&
-           vfo_plug_insert(host->netlink, &tap, error);
+    return datapath_of(wire)->hold(((Host *)base)->netlink, wire, error);
 }
 
 static gboolean host_release(VfoHost *base, const VfoWire *wire, GError **error)
 {
-    Host *host = (Host *)base;
-    VfoLink tap;
-
-    return read_if_there(host, wire->tap, &tap, error) &&
-           (!tap.index || vfo_plug_pull(host->netlink, &tap, error));
+    return datapath_of(wire)->release(((Host *)base)->netlink, wire, error);
 }
 
 /* ------------------------------------------------------------------- VF */

@@ -87,3 +87,17 @@ gboolean vfo_link_read_index(VfoNetlink *netlink, int index, VfoLink *link, GErr
     return code == 0 ||
            vfo_netlink_fail(netlink, code, error, "cannot read interface number %d", index);
 }
+
+gboolean vfo_link_read_if_there(VfoNetlink *netlink, const char *name, VfoLink *link,
+                                GError **error)
+{
+    g_autoptr(GError) failure = NULL;
+
+    if (vfo_link_read(netlink, name, link, &failure))
+        return TRUE;
+    memset(link, 0, sizeof(*link));
+    if (g_error_matches(failure, VFO_ERROR, VFO_ERROR_NOT_FOUND))
+        return TRUE;
+    g_propagate_error(error, g_steal_pointer(&failure));
+    return FALSE;
+}

@@ -26,5 +26,10 @@ gboolean vfo_link_read(VfoNetlink *netlink, const char *name, VfoLink *link, GEr
 /** vfo_link_read_index: the interface with number @index, likewise. */
 gboolean vfo_link_read_index(VfoNetlink *netlink, int index, VfoLink *link, GError **error);
 
+/** vfo_link_read_if_there: as vfo_link_read(), but one that has gone, with all its entries, is
+ *  success: @link is all zero then. */
+gboolean vfo_link_read_if_there(VfoNetlink *netlink, const char *name, VfoLink *link,
+                                GError **error);
+
 /** vfo_link_parse: the interface that an RTM_NEWLINK message describes. 0 or -EBADMSG. */
 int vfo_link_parse(struct nlmsghdr *message, VfoLink *link);

@@ -371,14 +371,14 @@ static VfoVf *host_read_vf(VfoHost *host, const char *pci, GError **error)
                                                                 : NULL;
 }
 
-static VfoWire *host_find_wire(VfoHost *host, const char *tap, const char *pf, const VfoMac *mac,
+static VfoWire *host_find_wire(VfoHost *host, const char *tap, const VfoVf *vf, const VfoMac *mac,
                                guint16 vlan, GError **error)
 {
     World *world = world_of_host(host);
     VfoWire *wire;
 
     g_assert_true(vfo_mac_equal(mac, &guest_mac));
-    if (!leave(world, enter(world, "find_wire %s %s", tap, pf ? pf : "-"), error))
+    if (!leave(world, enter(world, "find_wire %s %s", tap, vf ? vf->pf : "-"), error))
         return NULL;
     wire = g_new0(VfoWire, 1);
     wire->network = g_strdup(world->wire_network);

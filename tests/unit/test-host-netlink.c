@@ -94,6 +94,7 @@ static GPtrArray *networks_new(const char *bridge, const char *pfs)
 
 static void set_up(Fixture *f, gconstpointer data)
 {
+    const VfoVf vf = {.pf = (char *)"pf0"};
     g_autoptr(GError) error = NULL;
 
     g_assert_cmpint(unshare(CLONE_NEWNET), ==, 0);
@@ -115,7 +116,7 @@ static void set_up(Fixture *f, gconstpointer data)
     f->leases = vfo_leases_new();
     f->host = vfo_host_new(f->networks, f->leases, "/sys", &error);
     g_assert_no_error(error);
-    f->wire = f->host->ops->find_wire(f->host, "tap0", "pf0", &guest, 0, &error);
+    f->wire = f->host->ops->find_wire(f->host, "tap0", &vf, &guest, 0, &error);
     g_assert_no_error(error);
 }
 
@@ -349,7 +350,9 @@ static void assert_no_wire(Fixture *f, const char *tap, const char *pf, VfoError
                            const char *words)
 {
     g_autoptr(GError) error = NULL;
-    g_autoptr(VfoWire) wire = f->host->ops->find_wire(f->host, tap, pf, &guest, 0, &error);
+    VfoVf vf = {.pf = (char *)pf};
+    g_autoptr(VfoWire) wire =
+        f->host->ops->find_wire(f->host, tap, pf ? &vf : NULL, &guest, 0, &error);
 
     g_assert_null(wire);
     g_assert_error(error, VFO_ERROR, (int)code);
@@ -364,6 +367,7 @@ static void test_find_wire(Fixture *f, gconstpointer data)
 
     g_assert_no_error(error);
     g_assert_cmpstr(wire->network, ==, "blue");
+    g_assert_cmpstr(wire->datapath, ==, "bridge");
     g_assert_cmpstr(wire->pf, ==, "pf0");
     g_assert_cmpstr(wire->bridge, ==, "br0");
     g_assert_cmpstr(wire->tap, ==, "tap0");

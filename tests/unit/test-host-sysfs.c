@@ -665,7 +665,8 @@ static void test_set_invalid(Fixture *f, gconstpointer data)
 static void test_hold(Fixture *f, gconstpointer data)
 {
     const VfoHostOps *ops = f->host->ops;
-    VfoWire wire = {.pf = (char *)"eth1", .tap = (char *)"tap0", .mac = guest};
+    VfoWire wire = {
+        .datapath = "bridge", .pf = (char *)"eth1", .tap = (char *)"tap0", .mac = guest};
     g_autoptr(GError) error = NULL;
 
     g_assert_true(ops->hold(f->host, &wire, &error));
@@ -704,7 +705,8 @@ static void test_hold(Fixture *f, gconstpointer data)
 static void test_hold_foreign_plug(Fixture *f, gconstpointer data)
 {
     const VfoHostOps *ops = f->host->ops;
-    VfoWire wire = {.pf = (char *)"eth1", .tap = (char *)"tap0", .mac = guest};
+    VfoWire wire = {
+        .datapath = "bridge", .pf = (char *)"eth1", .tap = (char *)"tap0", .mac = guest};
     g_autoptr(GError) error = NULL;
 
     f->pf.qdisc = g_strdup("plug"); /* COLO's, say */

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A datapath: one way in which hosts wire a standby to the physical network. A table per
+ * way, one file each; host.c has them all. Private to host/.
+ */
+#pragma once
+
+#include "host/host.h"
+#include "host/link.h"
+
+/** VfoSearch: what is known before a wire is found. Nothing in it is owned. */
+typedef struct {
+    VfoNetlink *netlink;
+    const char *sysfs;
+    const VfoNetwork *network; /* the one that the standby is in */
+    VfoLink standby;           /* the standby's interface */
+    VfoLink bridge;            /* that it is a port of; index 0: none */
+    const VfoVf *vf;           /* NULL: none was chosen */
+    guint16 vlan;              /* the guest's VF's, 0: none */
+} VfoSearch;
+
+typedef struct {
+    const char *name; /* as in the configuration */
+
+    /** Whether the standby is wired this way (@claimed). The first datapath that says so is it. */
+    gboolean (*claims)(const VfoSearch *search, gboolean *claimed, GError **error);
+
+    /** Completes @wire, which has network, tap, MAC and VLAN already, with pf, bridge and
+     *  what else the ops below need. Fails when frames could not pass. */
+    gboolean (*find)(const VfoSearch *search, VfoWire *wire, GError **error);
+
+    /* As in VfoHostOps (core/core.h, with what host/host.h adds). */
+    gboolean (*open_pf)(VfoNetlink *netlink, const VfoWire *wire, GError **error);
+    gboolean (*close_pf)(VfoNetlink *netlink, const VfoWire *wire, gboolean to_vf, GError **error);
+    gboolean (*hold)(VfoNetlink *netlink, const VfoWire *wire, GError **error);
+    gboolean (*release)(VfoNetlink *netlink, const VfoWire *wire, GError **error);
+} VfoDatapath;
+
+extern const VfoDatapath vfo_datapath_bridge;
+
+/** vfo_bridge_find: the bridge datapath's find(), for others whose PF is a port of a bridge: the
+ *  VF's PF, or the network's first that can carry frames, and the bridge. */
+gboolean vfo_bridge_find(const VfoSearch *search, VfoWire *wire, GError **error);
