@@ -81,8 +81,9 @@ typedef enum { VFO_LINK_AUTO, VFO_LINK_ENABLE, VFO_LINK_DISABLE } VfoLinkState;
 /** VfoVfSettings: what the PF's driver enforces for one VF (IFLA_VFINFO_LIST). */
 typedef struct {
     VfoMac mac;
-    guint16 vlan; /* 0: none; 1..4094 */
-    guint8 qos;   /* 802.1p priority, 0..7 */
+    guint16 vlan;        /* 0: none; 1..4094 */
+    gboolean vlan_outer; /* its tag is the outer one of QinQ (802.1ad) instead of 802.1Q's */
+    guint8 qos;          /* 802.1p priority, 0..7 */
     gboolean spoofchk;
     gboolean trust;
     guint min_tx_rate; /* Mbit/s, 0: none */

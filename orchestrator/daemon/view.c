@@ -74,6 +74,7 @@ json_object *vfo_view_vf(const VfoVf *vf, const char *owner, const char *lease)
     add_mac(view, "mac", &vf->settings.mac);
     add_bool(view, "parked", vfo_mac_equal(&vf->settings.mac, &vf->parking));
     add_int(view, "vlan", vf->settings.vlan);
+    add_bool(view, "vlan-outer", vf->settings.vlan_outer);
     add_int(view, "qos", vf->settings.qos);
     add_bool(view, "spoofchk", vf->settings.spoofchk);
     add_bool(view, "trust", vf->settings.trust);

@@ -344,7 +344,7 @@ static gboolean host_set_vf(VfoHost *base, const char *pci, const VfoVfSettings 
     VfoLink pf;
 
     if (!vfo_mac_is_unicast(&settings->mac) || settings->vlan > 4094 || settings->qos > 7 ||
-        settings->link > VFO_LINK_DISABLE) {
+        (settings->vlan_outer && !settings->vlan) || settings->link > VFO_LINK_DISABLE) {
         g_set_error(error, VFO_ERROR, VFO_ERROR_INVALID,
                     "VF %s was left alone: its new settings need a unicast MAC address, a VLAN of "
                     "0..4094 and a priority of 0..7",

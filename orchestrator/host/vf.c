@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "host/vf.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <linux/if_ether.h>
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 #include <string.h>
@@ -38,6 +40,24 @@ static guint64 packets_of(struct nlattr *attribute)
     return received + sent;
 }
 
+/* The kernel gives one tag in the list, though there is room for two (rtnl_fill_vfinfo()). */
+static gboolean has_outer_vlan(struct nlattr *list)
+{
+    struct ifla_vf_vlan_info info;
+    struct nlattr *tag;
+    int remaining;
+
+    if (!list)
+        return FALSE;
+    nla_for_each_nested(tag, list, remaining)
+    {
+        if (nla_type(tag) == IFLA_VF_VLAN_INFO && copy_attribute(tag, &info, sizeof(info)) &&
+            info.vlan != 0 && info.vlan_proto == htons(ETH_P_8021AD))
+            return TRUE;
+    }
+    return FALSE;
+}
+
 static int parse_vf(struct nlattr *info, VfoVfState *state)
 {
     struct nlattr *attributes[IFLA_VF_MAX + 1];
@@ -58,6 +78,7 @@ static int parse_vf(struct nlattr *info, VfoVfState *state)
         state->settings.vlan = (guint16)vlan.vlan;
         state->settings.qos = (guint8)vlan.qos;
     }
+    state->settings.vlan_outer = has_outer_vlan(attributes[IFLA_VF_VLAN_LIST]);
     /* All ones: the driver does not say (rtnl_fill_vfinfo() in net/core/rtnetlink.c). */
     if (copy_attribute(attributes[IFLA_VF_SPOOFCHK], &spoofchk, sizeof(spoofchk)))
         state->settings.spoofchk = spoofchk.setting == 1;
@@ -179,14 +200,23 @@ static void put_mac(VfoMessage *request, guint index, const VfoVfSettings *want)
 
 static gboolean vlan_differs(const VfoVfSettings *a, const VfoVfSettings *b)
 {
-    return a->vlan != b->vlan || a->qos != b->qos;
+    return a->vlan != b->vlan || a->qos != b->qos || !a->vlan_outer != !b->vlan_outer;
 }
 
 static void put_vlan(VfoMessage *request, guint index, const VfoVfSettings *want)
 {
     struct ifla_vf_vlan value = {.vf = index, .vlan = want->vlan, .qos = want->qos};
+    struct ifla_vf_vlan_info outer = {
+        .vf = index, .vlan = want->vlan, .qos = want->qos, .vlan_proto = htons(ETH_P_8021AD)};
+    struct nlattr *list;
 
-    vfo_netlink_put(request, IFLA_VF_VLAN, &value, sizeof(value));
+    if (!want->vlan_outer) {
+        vfo_netlink_put(request, IFLA_VF_VLAN, &value, sizeof(value));
+        return;
+    }
+    list = nla_nest_start(request, IFLA_VF_VLAN_LIST);
+    vfo_netlink_put(request, IFLA_VF_VLAN_INFO, &outer, sizeof(outer));
+    nla_nest_end(request, list);
 }
 
 static gboolean spoofchk_differs(const VfoVfSettings *a, const VfoVfSettings *b)

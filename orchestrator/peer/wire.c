@@ -109,6 +109,8 @@ static json_object *from_settings(const VfoVfSettings *settings)
     json_object *object = json_object_new_object();
 
     json_object_object_add(object, "vlan", json_object_new_int(settings->vlan));
+    if (settings->vlan_outer)
+        json_object_object_add(object, "vlan-outer", json_object_new_boolean(TRUE));
     json_object_object_add(object, "qos", json_object_new_int(settings->qos));
     json_object_object_add(object, "spoofchk", json_object_new_boolean(settings->spoofchk));
     json_object_object_add(object, "trust", json_object_new_boolean(settings->trust));
@@ -195,8 +197,8 @@ static gboolean to_link(const char *name, VfoLinkState *link, GError **error)
 static gboolean to_settings(json_object *object, VfoVfSettings *settings, GError **error)
 {
     static const char where[] = "reserve.settings";
-    static const char *const members[] = {"vlan",        "qos",         "spoofchk", "trust",
-                                          "min-tx-rate", "max-tx-rate", "link",     NULL};
+    static const char *const members[] = {"vlan",        "vlan-outer",  "qos",  "spoofchk", "trust",
+                                          "min-tx-rate", "max-tx-rate", "link", NULL};
     gint64 vlan = 0;
     gint64 qos = 0;
     gint64 min_rate = 0;
@@ -211,7 +213,9 @@ static gboolean to_settings(json_object *object, VfoVfSettings *settings, GError
         !vfo_json_int(object, "min-tx-rate", where, 0, G_MAXUINT32, &min_rate, error) ||
         !vfo_json_int(object, "max-tx-rate", where, 0, G_MAXUINT32, &max_rate, error) ||
         !vfo_json_string(object, "link", where, &link, error) ||
-        !to_link(link, &settings->link, error))
+        !to_link(link, &settings->link, error) ||
+        (vfo_json_has(object, "vlan-outer") &&
+         !vfo_json_bool(object, "vlan-outer", where, &settings->vlan_outer, error)))
         return FALSE;
     settings->vlan = (guint16)vlan;
     settings->qos = (guint8)qos;

@@ -5,9 +5,11 @@
  * which .0 and .1 are bound to vfio-pci; PF 0000:02:00.0 is in no network.
  */
 #undef _FORTIFY_SOURCE /* it makes open() an inline function, which cannot be replaced */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/gen_stats.h>
+#include <linux/if_ether.h>
 #include <linux/if_link.h>
 #include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
@@ -50,6 +52,7 @@ int open(const char *path, int flags, ...)
 typedef struct {
     struct ifla_vf_mac mac;
     struct ifla_vf_vlan vlan;
+    guint16 vlan_protocol; /* 0: 802.1Q */
     struct ifla_vf_spoofchk spoofchk;
     struct ifla_vf_trust trust;
     struct ifla_vf_rate rate;
@@ -76,8 +79,17 @@ typedef struct {
 static void put_vf(struct nl_msg *answer, const FakePf *pf, const FakeVf *vf, guint32 mask)
 {
     struct nlattr *info = nla_nest_start(answer, IFLA_VF_INFO);
+    struct ifla_vf_vlan_info tag = {.vf = vf->vlan.vf,
+                                    .vlan = vf->vlan.vlan,
+                                    .qos = vf->vlan.qos,
+                                    .vlan_proto =
+                                        htons(vf->vlan_protocol ? vf->vlan_protocol : ETH_P_8021Q)};
+    struct nlattr *tags;
 
     nla_put(answer, IFLA_VF_MAC, sizeof(vf->mac), &vf->mac);
+    tags = nla_nest_start(answer, IFLA_VF_VLAN_LIST);
+    nla_put(answer, IFLA_VF_VLAN_INFO, sizeof(tag), &tag);
+    nla_nest_end(answer, tags);
     nla_put(answer, IFLA_VF_VLAN, sizeof(vf->vlan), &vf->vlan);
     nla_put(answer, IFLA_VF_SPOOFCHK, sizeof(vf->spoofchk), &vf->spoofchk);
     nla_put(answer, IFLA_VF_TRUST, sizeof(vf->trust), &vf->trust);
@@ -121,6 +133,26 @@ static int show_pf(FakePf *pf, struct nlmsghdr *request, VfoNetlinkAnswer answer
     return code;
 }
 
+/* As do_setvfinfo(): a list of one tag, with its protocol. */
+static int change_vlan_list(FakePf *pf, struct nlattr *list)
+{
+    struct nlattr *tag = nla_data(list);
+    const struct ifla_vf_vlan_info *info = nla_data(tag);
+    FakeVf *vf;
+
+    g_assert_cmpint(nla_len(list), ==, nla_total_size(sizeof(*info)));
+    g_assert_cmpint(nla_type(tag), ==, IFLA_VF_VLAN_INFO);
+    g_assert_cmpuint(info->vf, <, N_VFS);
+    vf = &pf->vfs[info->vf];
+    g_string_append(pf->changes, "qinq ");
+    if (pf->refuse_type == IFLA_VF_VLAN_LIST)
+        return pf->refuse_code;
+    vf->vlan.vlan = info->vlan;
+    vf->vlan.qos = info->qos;
+    vf->vlan_protocol = ntohs(info->vlan_proto);
+    return 0;
+}
+
 static int change_vf(FakePf *pf, struct nlmsghdr *request)
 {
     static const struct {
@@ -148,6 +180,8 @@ static int change_vf(FakePf *pf, struct nlmsghdr *request)
     g_assert_cmpint(nla_len(list), ==, nla_total_size(nla_len(info)));
     g_assert_cmpint(nla_len(info), ==, nla_total_size(nla_len(attribute)));
     g_assert_cmpint(nla_type(attribute), <=, IFLA_VF_MAX);
+    if (nla_type(attribute) == IFLA_VF_VLAN_LIST)
+        return change_vlan_list(pf, attribute);
     g_assert_nonnull(kinds[nla_type(attribute)].name);
     g_assert_cmpuint(nla_len(attribute), ==, kinds[nla_type(attribute)].length);
     memcpy(&vf, nla_data(attribute), sizeof(vf));
@@ -155,6 +189,8 @@ static int change_vf(FakePf *pf, struct nlmsghdr *request)
     g_string_append_printf(pf->changes, "%s ", kinds[nla_type(attribute)].name);
     if (nla_type(attribute) == pf->refuse_type)
         return pf->refuse_code;
+    if (nla_type(attribute) == IFLA_VF_VLAN)
+        pf->vfs[vf].vlan_protocol = ETH_P_8021Q;
     if (nla_type(attribute) != pf->ignore_type)
         memcpy((char *)&pf->vfs[vf] + kinds[nla_type(attribute)].offset, nla_data(attribute),
                kinds[nla_type(attribute)].length);
@@ -591,6 +627,31 @@ static void test_set_vf(Fixture *f, gconstpointer data)
     g_assert_cmpuint(settings_of(f, VF0).mac.octet[5], ==, 0);
 }
 
+static void test_set_qinq(Fixture *f, gconstpointer data)
+{
+    VfoVfSettings settings = settings_of(f, VF1);
+
+    g_assert_false(settings.vlan_outer);
+    settings.vlan = 100;
+    settings.vlan_outer = TRUE;
+    settings.qos = 2;
+    assert_set(f, VF1, &settings, "qinq ");
+    g_assert_cmpuint(f->pf.vfs[1].vlan_protocol, ==, ETH_P_8021AD);
+    g_assert_cmpuint(settings_of(f, VF1).vlan, ==, 100);
+    g_assert_cmpuint(settings_of(f, VF1).qos, ==, 2);
+    g_assert_true(settings_of(f, VF1).vlan_outer);
+
+    /* The same VLAN with the other tag is another. */
+    settings.vlan_outer = FALSE;
+    assert_set(f, VF1, &settings, "vlan ");
+    g_assert_false(settings_of(f, VF1).vlan_outer);
+
+    f->pf.refuse_type = IFLA_VF_VLAN_LIST;
+    f->pf.refuse_code = -EPROTONOSUPPORT; /* igb's */
+    settings.vlan_outer = TRUE;
+    assert_not_set(f, &settings, VFO_ERROR_NOT_SUPPORTED, "VLAN of VF 1 of PF eth1");
+}
+
 static void test_set_refused(Fixture *f, gconstpointer data)
 {
     VfoVfSettings settings = settings_of(f, VF1);
@@ -653,6 +714,10 @@ static void test_set_invalid(Fixture *f, gconstpointer data)
     assert_not_set(f, &bad, VFO_ERROR_INVALID, VF1);
     bad = settings;
     bad.vlan = 4095;
+    assert_not_set(f, &bad, VFO_ERROR_INVALID, VF1);
+    bad = settings;
+    bad.vlan = 0;
+    bad.vlan_outer = TRUE;
     assert_not_set(f, &bad, VFO_ERROR_INVALID, VF1);
     bad = settings;
     bad.qos = 8;
@@ -935,6 +1000,7 @@ int main(int argc, char **argv)
     add("/host/sysfs/hostile-answers", test_hostile_answers);
     add("/host/sysfs/list-vfs", test_list_vfs);
     add("/host/sysfs/set-vf", test_set_vf);
+    add("/host/sysfs/set-qinq", test_set_qinq);
     add("/host/sysfs/set-refused", test_set_refused);
     add("/host/sysfs/set-ignored", test_set_ignored);
     add("/host/sysfs/set-unreported", test_set_unreported);

@@ -277,14 +277,17 @@ static VfoOffer *make_offer(void)
                     .primary = (char *)"vf0",
                     .bus = (char *)"pci.5",
                     .rombar = FALSE};
-    VfoOffer offer = {
-        .job = (char *)JOB,
-        .vm = (char *)"web1",
-        .machine = (char *)"pc-q35-10.0",
-        .pair = &pair,
-        .network = (char *)"net-a",
-        .settings = {
-            .vlan = 7, .qos = 3, .spoofchk = TRUE, .max_tx_rate = 1000, .link = VFO_LINK_ENABLE}};
+    VfoOffer offer = {.job = (char *)JOB,
+                      .vm = (char *)"web1",
+                      .machine = (char *)"pc-q35-10.0",
+                      .pair = &pair,
+                      .network = (char *)"net-a",
+                      .settings = {.vlan = 7,
+                                   .vlan_outer = TRUE,
+                                   .qos = 3,
+                                   .spoofchk = TRUE,
+                                   .max_tx_rate = 1000,
+                                   .link = VFO_LINK_ENABLE}};
 
     g_assert_true(vfo_mac_parse("52:54:00:aa:00:10", &pair.mac));
     offer.settings.mac = pair.mac;
@@ -401,6 +404,7 @@ static void test_good(Fixture *f, gconstpointer data)
     g_assert_true(vfo_mac_equal(&f->offer->pair->mac, &offer->pair->mac));
     g_assert_true(vfo_mac_equal(&f->offer->settings.mac, &offer->pair->mac));
     g_assert_cmpuint(f->offer->settings.vlan, ==, 7);
+    g_assert_true(f->offer->settings.vlan_outer);
     g_assert_cmpuint(f->offer->settings.qos, ==, 3);
     g_assert_true(f->offer->settings.spoofchk);
     g_assert_false(f->offer->settings.trust);
@@ -786,6 +790,7 @@ static void test_bad_offers(Fixture *f, gconstpointer data)
         {"pair.odd", "1"},
         {"settings.vlan", "4095"},
         {"settings.vlan", "-1"},
+        {"settings.vlan-outer", "1"},
         {"settings.qos", "8"},
         {"settings.min-tx-rate", "4294967296"},
         {"settings.max-tx-rate", "-1"},
