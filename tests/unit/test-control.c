@@ -345,13 +345,14 @@ static void test_queries(Fixture *f, gconstpointer data)
     assert_answer(f, "query-vms", NULL, "[]");
     assert_answer(f, "query-jobs", NULL, "[]");
     assert_answer(f, "query-vms", "{}", "[]");
-    assert_answer(f, "query-vfs", NULL,
-                  "[{\"pci\":\"0000:01:10.0\",\"network\":\"lan\",\"pf\":\"pf0\",\"index\":0,"
-                  "\"driver\":\"vfio-pci\",\"iommu-group\":17,\"numa-node\":-1,\"owner\":null,"
-                  "\"lease\":null,\"opened\":false,\"generation\":3,"
-                  "\"mac\":\"02:00:00:00:00:01\",\"parked\":true,\"vlan\":0,\"qos\":0,"
-                  "\"spoofchk\":true,\"trust\":false,\"min-tx-rate\":0,\"max-tx-rate\":0,"
-                  "\"link\":\"auto\"}]");
+    assert_answer(
+        f, "query-vfs", NULL,
+        "[{\"pci\":\"0000:01:10.0\",\"network\":\"lan\",\"pf\":\"pf0\",\"index\":0,"
+        "\"driver\":\"vfio-pci\",\"iommu-group\":17,\"numa-node\":-1,\"owner\":null,"
+        "\"lease\":null,\"opened\":false,\"generation\":3,"
+        "\"mac\":\"02:00:00:00:00:01\",\"parked\":true,\"vlan\":0,\"vlan-outer\":false,\"qos\":0,"
+        "\"spoofchk\":true,\"trust\":false,\"min-tx-rate\":0,\"max-tx-rate\":0,"
+        "\"link\":\"auto\"}]");
     assert_answer(f, "query-commands", NULL,
                   "[{\"name\":\"qmp_capabilities\"},{\"name\":\"query-commands\"},"
                   "{\"name\":\"query-vms\"},{\"name\":\"query-vfs\"},{\"name\":\"query-jobs\"},"
