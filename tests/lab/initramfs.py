@@ -2,11 +2,14 @@
 """Small initial RAM disks: busybox, some kernel modules, an /init, and extra files."""
 
 import os
+import re
+import shutil
 import stat
 import subprocess
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from . import kernel
+from .errors import LabError
 
 BUSYBOX = Path("/bin/busybox")
 DIRECTORIES = ("bin", "dev", "etc", "modules", "mnt", "proc", "run", "sys", "tmp")
@@ -41,6 +44,20 @@ def _padded(data: bytes) -> bytes:
     return data + b"\0" * (-len(data) % 4)
 
 
+def programs(names: tuple[str, ...]) -> dict[str, Path]:
+    """Programs of this machine, and the libraries that they load, for build()."""
+    extra: dict[str, Path] = {}
+    for name in names:
+        found = shutil.which(name)
+        if found is None:
+            raise LabError(f"{name} is not on this machine: run scripts/lab-setup")
+        extra[f"bin/{name}"] = Path(found)
+        listing = subprocess.run(["ldd", found], capture_output=True, text=True, check=True)
+        for library in re.findall(r"(?:=>|^)\s*(/\S+) \(0x", listing.stdout, re.MULTILINE):
+            extra[library.lstrip("/")] = Path(library)
+    return extra
+
+
 def build(target: Path, init: Path, modules: list[str], extra: dict[str, Path]) -> None:
     """Write the archive `target`; `extra` maps a name inside to a file of this machine.
 
@@ -57,6 +74,9 @@ def build(target: Path, init: Path, modules: list[str], extra: dict[str, Path]) 
         archive.add(f"bin/{applet}", stat.S_IFLNK | 0o777, b"busybox")
     for number, module in enumerate(kernel.modules(modules)):
         archive.add(f"modules/{number:03}-{module.name}", stat.S_IFREG | 0o644, module.read_bytes())
+    above = {str(parent) for name in extra for parent in PurePosixPath(name).parents}
+    for directory in sorted(above - {".", *DIRECTORIES}):
+        archive.add(directory, stat.S_IFDIR | 0o755)
     for name, source in extra.items():
         archive.add(name, stat.S_IFREG | 0o755, source.read_bytes())
     archive.add("init", stat.S_IFREG | 0o755, init.read_bytes())

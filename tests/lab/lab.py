@@ -23,6 +23,7 @@ class Lab:
     """Two hosts, booted and prepared; use as a context manager, inside isolation.run().
 
     `directory` gets all logs. `vfs` is the number of VFs of each host.
+    `programs` of this machine are in the guests, too.
     """
 
     def __init__(
@@ -31,7 +32,9 @@ class Lab:
         vfs: int = 4,
         names: tuple[str, ...] = ("hosta", "hostb"),
         memory_mb: int = HOST_MEMORY_MB,
+        programs: tuple[str, ...] = (),
     ) -> None:
+        self._programs = programs
         self.directory = directory
         self._vfs = vfs
         self._started = time.monotonic()
@@ -51,7 +54,7 @@ class Lab:
             fabric.up()
             for host in self.hosts:
                 host.boot(hosts)
-            self.image = Image(self.directory, probe.program())
+            self.image = Image(self.directory, probe.program(), self._programs)
             with ThreadPoolExecutor() as pool:
                 list(pool.map(self._bring_up, self.hosts))
         except BaseException:
@@ -94,14 +97,17 @@ class Lab:
         memory_mb: int = 256,
         alter: Callable[[list[str]], list[str]] = list,
         stock: bool = False,
+        number: int = 1,
     ) -> Guest:
         """Start a guest's QEMU in a host; with `incoming`, one that waits for a migration.
 
-        `stock`: on this machine's QEMU, whatever the run is about.
+        `stock`: on this machine's QEMU, whatever the run is about. `number`: which guest it is.
         """
         self._guests += 1
         binary = [DEFAULT_QEMU] if stock else qemu()
-        guest = Guest(host, self.image, binary, primary, incoming, memory_mb, self._guests, alter)
+        guest = Guest(
+            host, self.image, binary, primary, incoming, memory_mb, self._guests, alter, number
+        )
         guest.start()
         fabric.set_neighbour(guest.address, guest.mac)
         return guest

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from lab import initramfs
+from lab.errors import LabError
 
 pytestmark = pytest.mark.skipif(not initramfs.BUSYBOX.exists(), reason="needs busybox-static")
 
@@ -28,3 +29,25 @@ def test_round_trip(tmp_path: Path) -> None:
     assert (target / "bin" / "five").stat().st_mode & 0o777 == 0o755
     assert (target / "bin" / "sh").readlink() == Path("busybox")
     assert (target / "proc").is_dir()
+
+
+def test_programs(tmp_path: Path) -> None:
+    extra = initramfs.programs(("ip",))
+    assert extra.pop("bin/ip").name == "ip"
+    assert any(name.startswith("lib64/ld-linux") for name in extra)
+    assert any("/libc.so" in name for name in extra)
+    assert all(path.exists() and "/" + name == str(path) for name, path in extra.items())
+    initramfs.build(tmp_path / "image", Path(__file__), [], extra)
+    with (tmp_path / "image").open("rb") as image:
+        listing = subprocess.run(
+            [initramfs.BUSYBOX, "cpio", "-t", "--quiet"], stdin=image, capture_output=True, text=True
+        )
+    names = listing.stdout.split()
+    for name in extra:
+        # A directory has to be there before what is in it.
+        assert names.index(str(Path(name).parent)) < names.index(name)
+
+
+def test_program_that_is_not_there() -> None:
+    with pytest.raises(LabError, match="no-such-program is not on this machine"):
+        initramfs.programs(("no-such-program",))

@@ -3,5 +3,6 @@
 
 from .guest import Guest
 from .image import Image
+from .shell import Shell
 
-__all__ = ["Guest", "Image"]
+__all__ = ["Guest", "Image", "Shell"]

@@ -10,6 +10,7 @@ from ..host import Host
 from ..host.host import LOGS, Background
 from ..qmp import Qmp
 from .image import Image
+from .shell import Shell
 
 READY_SECONDS = 120
 QMP_DIRECTORY = "/run/vfailover/qmp"
@@ -20,7 +21,7 @@ class Guest:
     """One QEMU process with this guest in it, running or waiting for it to come in.
 
     `primary` is the PCI address of the VF on its command line, None for none. `alter` may change
-    QEMU's arguments, for a guest that is not as it should be.
+    QEMU's arguments, for a guest that is not as it should be. `number` tells guests apart.
     """
 
     name = "guest"
@@ -29,6 +30,7 @@ class Guest:
     standby_id = "net1"
     primary_id = "hostdev0"
     lab_qmp_port = 5555
+    shell_port = 5655
 
     def __init__(
         self,
@@ -40,7 +42,14 @@ class Guest:
         memory_mb: int = 256,
         generation: int = 0,
         alter: Callable[[list[str]], list[str]] = list,
+        number: int = 1,
     ) -> None:
+        if number > 1:
+            self.name = f"guest{number}"
+            self.mac = Guest.mac_of(number)
+            self.address = f"10.9.0.{99 + number}"
+            self.lab_qmp_port = Guest.lab_qmp_port + number - 1
+            self.shell_port = Guest.shell_port + number - 1
         self.host = host
         self.incoming = incoming
         stem = f"{self.name}-{generation}"
@@ -51,6 +60,11 @@ class Guest:
         self._stem = stem
         self._process: Background | None = None
         self.qmp: Qmp
+
+    @staticmethod
+    def mac_of(number: int) -> str:
+        """What a VF has to have before that guest is started on it."""
+        return f"52:54:00:aa:00:{0x0F + number:02x}"
 
     def _arguments(
         self, image: Image, primary: str | None, memory_mb: int, console: str
@@ -67,6 +81,7 @@ class Guest:
         argv += ["-m", str(memory_mb)]
         argv += ["-object", f"memory-backend-ram,id=ram0,size={memory_mb}M,prealloc=on"]
         argv += ["-serial", f"file:{console}"]
+        argv += ["-serial", f"tcp:{self.host.mgmt}:{self.shell_port},server=on,wait=off"]
         argv += ["-qmp", f"unix:{QMP_DIRECTORY}/{self.name}.sock,server=on,wait=off"]
         argv += ["-qmp", f"tcp:{self.host.mgmt}:{self.lab_qmp_port},server=on,wait=off"]
         argv += ["-device", "pcie-root-port,id=root1,bus=pcie.0,chassis=1,slot=1,addr=3"]
@@ -128,6 +143,10 @@ class Guest:
             return self.times_on_primary() >= times and "primary=up" in self.links()
 
         wait.until(f"guest in {self.host.name} on its primary, {times}", using, seconds)
+
+    def shell(self) -> Shell:
+        """A way to run commands in the guest that does not use its network."""
+        return Shell(f"{self.name} in {self.host.name}", (self.host.mgmt, self.shell_port))
 
     def console_text(self) -> str:
         """All that the guest wrote to its console in this host."""

@@ -9,10 +9,11 @@ MODULES = ["virtio_pci", "failover", "net_failover", "virtio_net", "igbvf"]
 
 
 class Image:
-    """A kernel and an initial RAM disk with the probe inside."""
+    """A kernel and an initial RAM disk with the probe and some programs of this machine inside."""
 
-    def __init__(self, directory: Path, probe: Path) -> None:
+    def __init__(self, directory: Path, probe: Path, programs: tuple[str, ...] = ()) -> None:
         self.kernel = kernel.image()
         self.ram_disk = directory / "guest-initramfs"
-        init = Path(__file__).resolve().parent / "init"
-        initramfs.build(self.ram_disk, init, MODULES, {"bin/vflab-probe": probe})
+        own = Path(__file__).resolve().parent
+        extra = {"bin/vflab-probe": probe, "bin/side": own / "side", **initramfs.programs(programs)}
+        initramfs.build(self.ram_disk, own / "init", MODULES, extra)

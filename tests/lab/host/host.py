@@ -6,6 +6,7 @@ the same path; what it writes is gone with it, except what goes to LOGS.
 """
 
 import json
+import os
 import socket
 import subprocess
 from dataclasses import dataclass
@@ -78,8 +79,8 @@ class Host:
         self.console.touch()
         ram_disk = self.directory / "initramfs"
         initramfs.build(ram_disk, DIRECTORY / "initramfs-init", INITRAMFS_MODULES, {})
-        fabric_tap, mgmt_tap = f"{self.name}-tor", f"{self.name}-mgmt"
-        fabric.add_tap(fabric_tap, fabric.TOR)
+        mgmt_tap = f"{self.name}-mgmt"
+        fabric.add_tap(self.fabric_tap, fabric.TOR)
         fabric.add_tap(mgmt_tap, fabric.MGMT)
         parameters = {
             "name": self.name,
@@ -106,11 +107,16 @@ class Host:
         mgmt_mac = f"52:54:00:00:08:{self.number:02x}"
         argv += ["-device", f"virtio-net-pci,netdev=mgmt,mac={mgmt_mac},romfile="]
         argv += ["-device", "pcie-root-port,id=root1,chassis=1,slot=1,bus=pcie.0,addr=4"]
-        argv += ["-netdev", f"tap,id=fabric,ifname={fabric_tap},{tap}"]
+        argv += ["-netdev", f"tap,id=fabric,ifname={self.fabric_tap},{tap}"]
         argv += ["-device", f"igb,id=pf,bus=root1,netdev=fabric,mac={self.mac},romfile="]
         argv += ["-qmp", f"unix:{self.directory}/qmp.sock,server=on,wait=off"]
         argv += ["-kernel", str(kernel.image()), "-initrd", str(ram_disk), "-append", append]
         self._qemu = process.spawn(argv, self.directory / "qemu.log")
+
+    @property
+    def fabric_tap(self) -> str:
+        """Where its cable is plugged in: a port of the tor bridge."""
+        return f"{self.name}-tor"
 
     @property
     def mac(self) -> str:
@@ -202,6 +208,14 @@ class Host:
             monitor.command("set_link", name="pf", up=plugged)
         finally:
             monitor.close()
+
+    def processor_seconds(self) -> float:
+        """What this machine has spent on emulating the host so far."""
+        if self._qemu is None:
+            raise LabError(f"{self.name}: it does not run")
+        # The second field is a name in parentheses, which may have blanks in it.
+        fields = Path(f"/proc/{self._qemu.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def stop(self) -> None:
         """Pull the plug."""

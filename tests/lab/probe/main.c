@@ -10,6 +10,7 @@ static int usage(void)
 {
     fputs("usage: vflab-probe guest\n"
           "       vflab-probe clock\n"
+          "       vflab-probe pingpong ADDRESS SECONDS\n"
           "       vflab-probe client GUEST-ADDRESS SPACING-US DIRECTORY\n",
           stderr);
     return 2;
@@ -22,6 +23,15 @@ int main(int argc, char **argv)
     }
     if (argc == 2 && strcmp(argv[1], "clock") == 0) {
         return clock_main();
+    }
+    if (argc == 4 && strcmp(argv[1], "pingpong") == 0) {
+        struct in_addr address;
+        int seconds = atoi(argv[3]);
+
+        if (inet_pton(AF_INET, argv[2], &address) != 1 || seconds < 1 || seconds > 3600) {
+            return usage();
+        }
+        return pingpong_main(address, (unsigned)seconds);
     }
     if (argc == 5 && strcmp(argv[1], "client") == 0) {
         struct in_addr guest;
