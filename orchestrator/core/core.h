@@ -241,6 +241,9 @@ typedef struct {
     /** Takes both away; nothing there is success. With @to_vf the bridge sends
      *  what its own ports have for the guest out through the PF, to its VF. */
     gboolean (*close_pf)(VfoHost *host, const VfoWire *wire, gboolean to_vf, GError **error);
+    /** Tells the physical network that the guest is behind this PF now: one broadcast in the
+     *  guest's name, so that switches send its frames here. */
+    gboolean (*announce)(VfoHost *host, const VfoWire *wire, GError **error);
     /** Holds, in order, what arrives for the guest on the PF side. VFO_ERROR_NOT_SUPPORTED
      *  when this kernel cannot; nothing has changed then. */
     gboolean (*hold)(VfoHost *host, const VfoWire *wire, GError **error);
@@ -287,6 +290,10 @@ typedef struct {
     /** Makes the destination ready for @offer. Returns the URI to migrate to. Free with g_free().
      */
     void (*reserve)(VfoPeer *peer, const VfoOffer *offer, GTask *task);
+    /** Tells the destination that the VM has been stopped here for the switch-over and that
+     *  what is sent to it had better go there. Nobody waits for the answer: a destination that
+     *  does not hear it opens its side when the VM runs there. */
+    void (*stopped)(VfoPeer *peer);
     /** Done when the destination's half of the job has ended well. */
     void (*finished)(VfoPeer *peer, GTask *task);
     /** Tells the destination to undo its half. Nothing reserved is success. */
@@ -554,6 +561,14 @@ typedef struct {
 /** vfo_destination_job: the destination's half, under the source's job id. */
 VfoJob *vfo_destination_job(const char *host_name, const VfoDestinationArgs *args,
                             const VfoPolicy *policy);
+
+/**
+ * vfo_destination_stopped: the source has stopped the VM of @job, whose memory is arriving: the PF
+ * side is opened here and the network told of it, so that the frames which are sent until the VM
+ * runs wait in its standby's tap instead of going to a VM that is stopped. Fails, changing nothing,
+ * when @job does not wait for its VM to run, or no memory has begun to arrive.
+ */
+gboolean vfo_destination_stopped(VfoJob *job, GError **error);
 
 /** vfo_destination_orphaned: the source's daemon is gone: undo, unless memory is arriving. */
 void vfo_destination_orphaned(VfoJob *job);

@@ -12,7 +12,8 @@ typedef struct {
     VfoReserved reserved;
     gpointer data;
     char *uri;
-    gboolean waits; /* for memory to arrive */
+    gboolean waits;  /* for memory to arrive */
+    gboolean opened; /* the PF side, before the VM runs */
 } Destination;
 
 static void destination_free(gpointer data)
@@ -158,6 +159,36 @@ static void resume(VfoJob *job, GTask *task)
     take->vm->ops->resumed(take->vm, inner);
 }
 
+gboolean vfo_destination_stopped(VfoJob *job, GError **error)
+{
+    Destination *d = vfo_job_context(job);
+    const VfoTake *take = &d->parts.take;
+
+    if (!d->waits || !take->vm->ops->incoming_began(take->vm)) {
+        g_set_error(error, VFO_ERROR, VFO_ERROR_INVALID,
+                    "job %s: VM %s is not arriving: its PF side was not opened", vfo_job_id(job),
+                    vfo_job_vm(job));
+        return FALSE;
+    }
+    /* Half opened is to be closed as well. */
+    d->opened = TRUE;
+    return take->host->ops->open_pf(take->host, take->wire, error) &&
+           take->host->ops->announce(take->host, take->wire, error);
+}
+
+/* The VM does not come: it is at the source, and so its frames belong there. */
+static void undo_resume(VfoJob *job, GTask *task)
+{
+    const Destination *d = vfo_job_context(job);
+    const VfoTake *take = &d->parts.take;
+    GError *error = NULL;
+    gboolean ok = TRUE;
+
+    if (d->opened)
+        ok = take->host->ops->close_pf(take->host, take->wire, FALSE, &error);
+    vfo_task_return(task, ok, error);
+}
+
 /* The source gives up, or does not, and QEMU tells; a job that ended here meanwhile would leave
  * the VM to itself. */
 static gboolean memory_arrives(VfoJob *job)
@@ -181,8 +212,8 @@ static const VfoStep steps[] = {
     {"listen", "QEMU to listen for memory", listen_for_memory, VFO_DEADLINE_QUERY, NOTHING, 0,
      NULL},
     {"answer", "the source to be told", answer, VFO_DEADLINE_QUERY, NOTHING, 0},
-    {"resume", "the VM to run here", resume, VFO_DEADLINE_MIGRATE, NOTHING, VFO_STEP_COMMITS,
-     memory_arrives},
+    {"resume", "the VM to run here", resume, VFO_DEADLINE_MIGRATE, undo_resume, VFO_DEADLINE_QUERY,
+     VFO_STEP_COMMITS, memory_arrives},
     {"open", "the PF's filter, the bridge entry, the announcement", vfo_take_open,
      VFO_DEADLINE_QUERY, vfo_take_undo_open, VFO_DEADLINE_QUERY, 0},
     {"configure", "the VF's address and settings", vfo_take_configure, VFO_DEADLINE_QUERY,

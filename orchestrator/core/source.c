@@ -76,8 +76,10 @@ static void on_migration_cancelled(GObject *source, GAsyncResult *result, gpoint
     g_autoptr(GError) not_opened = NULL;
     gboolean ok = g_task_propagate_boolean(G_TASK(result), &error);
 
-    /* The VM is here: without its PF side it needs its VF all the more. */
-    if (ok && !give->host->ops->open_pf(give->host, give->wire, &not_opened)) {
+    /* The VM is here: without its PF side it needs its VF all the more. The destination may have
+     * drawn its frames. */
+    if (ok && !(give->host->ops->open_pf(give->host, give->wire, &not_opened) &&
+                give->host->ops->announce(give->host, give->wire, &not_opened))) {
         g_warning("job %s: VM %s: %s", vfo_job_id(job), vfo_job_vm(job), not_opened->message);
         vfo_job_remark(job, VFO_RESULT_UNDO_FAILED, not_opened->message);
     }
@@ -90,6 +92,14 @@ static void undo_migrate(VfoJob *job, GTask *task)
     const VfoGive *give = vfo_give_of(job);
 
     give->vm->ops->cancel(give->vm, vfo_job_inner_task(job, task, on_migration_cancelled));
+}
+
+static void tell(VfoJob *job, GTask *task)
+{
+    const Source *s = vfo_job_context(job);
+
+    s->peer->ops->stopped(s->peer);
+    vfo_task_done(task);
 }
 
 static void leave(VfoJob *job, GTask *task)
@@ -146,6 +156,8 @@ static const VfoStep steps[] = {
     {"reset", "the VF to come back from its reset", vfo_give_reset, VFO_DEADLINE_RESET, NOTHING, 0},
     {"migrate", "the VM to be stopped for the switch-over", migrate, VFO_DEADLINE_MIGRATE,
      undo_migrate, VFO_DEADLINE_SWITCH, VFO_STEP_UNDO_OR_STOP},
+    {"tell", "the destination to be told that the VM is stopped", tell, VFO_DEADLINE_QUERY, NOTHING,
+     VFO_STEP_NO_CANCEL},
     {"leave", "the guest's address to leave the PF", leave, VFO_DEADLINE_QUERY, NOTHING,
      VFO_STEP_NO_CANCEL},
     {"complete", "the migration to complete", complete, VFO_DEADLINE_SWITCH, NOTHING,

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "host/announce.h"
 #include "host/datapath.h"
 #include "host/group.h"
 #include "host/host-private.h"
@@ -14,8 +15,10 @@
 #include "host/vf.h"
 
 #define CLOSED_EVERY_MS 5
-/* To be late does no harm: until then both sides deliver. */
-#define USED_EVERY_MS 50
+/* Until it is noticed both sides deliver, and the guest gets frames twice. */
+#define USED_EVERY_MS 4
+/* The counters of a PF are part of a message about all of its VFs: not at each look. */
+#define ACTIVE_EVERY 12
 
 typedef struct {
     VfoHost host; /* first: a VfoHost * is a Host * */
@@ -322,6 +325,20 @@ static gboolean host_close_pf(VfoHost *base, const VfoWire *wire, gboolean to_vf
     return datapath_of(wire)->close_pf(((Host *)base)->netlink, wire, to_vf, error);
 }
 
+static gboolean host_announce(VfoHost *base, const VfoWire *wire, GError **error)
+{
+    Host *host = (Host *)base;
+    gboolean ok;
+    VfoLink pf;
+
+    if (!vfo_link_read(host->netlink, wire->pf, &pf, error))
+        return FALSE;
+    vfo_stopwatch_begin_outside();
+    ok = vfo_announce(&pf, &wire->mac, wire->vlan, error);
+    vfo_stopwatch_end_outside();
+    return ok;
+}
+
 static gboolean host_hold(VfoHost *base, const VfoWire *wire, GError **error)
 {
     return datapath_of(wire)->hold(((Host *)base)->netlink, wire, error);
@@ -462,6 +479,8 @@ typedef struct {
     char *pci;
     Place place;
     int group;
+    int vector; /* by which the guest's driver shows that it receives; -1: none does */
+    guint ticks;
     guint64 since;
 } Watch;
 
@@ -548,9 +567,8 @@ static gboolean host_activity_vf(VfoHost *base, const char *pci, guint64 *activi
     return find_vf(host, pci, &place, error) && read_activity(host, &place, pci, activity, error);
 }
 
-static gboolean is_used(gpointer data, GError **error)
+static gboolean is_active(Watch *watch, GError **error)
 {
-    Watch *watch = data;
     guint64 activity;
 
     if (!read_activity(watch->host, &watch->place, watch->pci, &activity, error))
@@ -562,13 +580,42 @@ static gboolean is_used(gpointer data, GError **error)
     return FALSE;
 }
 
+/*
+ * The number of the vector that a driver asks for when its VF receives already, by the driver of
+ * the PF; -1: not known. igbvf_open() in drivers/net/ethernet/intel/igbvf/netdev.c (Linux 6.1)
+ * fills the receive ring, then asks for its vectors: 0 sends, 1 receives, 2 is the mailbox.
+ */
+static int receive_vector(const char *driver)
+{
+    return g_strcmp0(driver, "igb") == 0 ? 1 : -1;
+}
+
+static gboolean is_used(gpointer data, GError **error)
+{
+    Watch *watch = data;
+    gboolean receives = FALSE;
+
+    if (watch->vector >= 0) {
+        vfo_stopwatch_begin_outside();
+        receives = vfo_pci_has_vector(watch->host->sysfs, watch->pci, (guint)watch->vector);
+        vfo_stopwatch_end_outside();
+    }
+    return receives || (watch->ticks++ % ACTIVE_EVERY == 0 && is_active(watch, error));
+}
+
 /* Polled: neither a counter's nor an interrupt's first step is an event for anybody. */
 static void host_used_vf(VfoHost *base, const char *pci, guint64 since, GTask *task)
 {
-    Watch *watch = watch_new((Host *)base, pci, task);
+    Host *host = (Host *)base;
+    Watch *watch = watch_new(host, pci, task);
+    g_autofree char *driver = NULL;
 
     if (!watch)
         return;
+    vfo_stopwatch_begin_outside();
+    driver = vfo_pci_driver(host->sysfs, watch->place.pf_pci);
+    vfo_stopwatch_end_outside();
+    watch->vector = receive_vector(driver);
     watch->since = since;
     vfo_poll(task, USED_EVERY_MS, is_used, watch, watch_free);
 }
@@ -581,6 +628,7 @@ static const VfoHostOps ops = {
     .find_wire = host_find_wire,
     .open_pf = host_open_pf,
     .close_pf = host_close_pf,
+    .announce = host_announce,
     .hold = host_hold,
     .release = host_release,
     .set_vf = host_set_vf,

@@ -159,6 +159,29 @@ guint64 vfo_pci_interrupts(const char *sysfs, const char *pci)
     return sum;
 }
 
+gboolean vfo_pci_has_vector(const char *sysfs, const char *pci, guint vector)
+{
+    g_autofree char *path = device_path(sysfs, pci, "msi_irqs");
+    g_autofree char *wanted = g_strdup_printf("vfio-msix[%u](%s)", vector, pci);
+    g_autoptr(GDir) vectors = g_dir_open(path, 0, NULL);
+    const char *name;
+    guint seen = 0;
+
+    if (!vectors)
+        return FALSE;
+    while (seen++ < MAX_VECTORS && (name = g_dir_read_name(vectors))) {
+        g_autofree char *actions = g_build_filename(sysfs, "kernel", "irq", name, "actions", NULL);
+        char text[MAX_TEXT];
+
+        if (read_text(actions, text) <= 0)
+            continue;
+        text[strcspn(text, "\n")] = '\0';
+        if (g_str_equal(text, wanted))
+            return TRUE;
+    }
+    return FALSE;
+}
+
 /* The kernel uses the first method of the file; "bus" would take the neighbours along. */
 static gboolean check_reset_method(const char *sysfs, const char *pci, GError **error)
 {

@@ -33,6 +33,11 @@ int vfo_pci_numa_node(const char *sysfs, const char *pci);
  *  delivered, on all CPUs; at most 64 vectors are looked at. 0: no vectors. */
 guint64 vfo_pci_interrupts(const char *sysfs, const char *pci);
 
+/** vfo_pci_has_vector: vfio waits for MSI-X vector number @vector of @pci: the driver in the guest
+ *  has asked for it (vfio_msi_set_vector_signal() in drivers/vfio/pci/vfio_pci_intrs.c names it
+ *  "vfio-msix[N](ADDRESS)"). At most 64 vectors are looked at. */
+gboolean vfo_pci_has_vector(const char *sysfs, const char *pci, guint vector);
+
 /**
  * vfo_pci_reset: a function-level reset of @pci, after which it must answer and have the
  * driver it had. Blocks for 100 ms and more: for a thread. Needs Linux 5.15.

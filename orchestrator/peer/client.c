@@ -359,7 +359,37 @@ static void peer_reserve(VfoPeer *peer, const VfoOffer *offer, GTask *task)
     ask(self, client);
 }
 
-/* -------------------------------------------------------- finished, release */
+/* ----------------------------------------------- stopped, finished, release */
+
+static void on_stopped_told(GObject *source, GAsyncResult *result, gpointer data)
+{
+    PeerClient *self = data;
+    g_autoptr(GError) error = NULL;
+    g_autoptr(json_object) answer =
+        vfo_qmp_client_execute_finish(VFO_QMP_CLIENT(source), result, &error);
+
+    if (!answer)
+        g_message("peer %s: job %s: frames for VM %s are lost until it runs there: %s",
+                  self->base.name, self->offer->job, self->offer->vm, error->message);
+    peer_unref(self);
+}
+
+static json_object *job_argument(const PeerClient *self)
+{
+    json_object *arguments = json_object_new_object();
+
+    json_object_object_add(arguments, "job", json_object_new_string(self->offer->job));
+    return arguments;
+}
+
+static void peer_stopped(VfoPeer *peer)
+{
+    PeerClient *self = (PeerClient *)peer;
+
+    if (self->client)
+        vfo_qmp_client_execute_async(self->client, "stopped", job_argument(self), 0, NULL,
+                                     on_stopped_told, g_rc_box_acquire(self));
+}
 
 static gboolean on_finished_cancelled(GCancellable *cancellable, gpointer data)
 {
@@ -404,7 +434,6 @@ static void on_released(GObject *source, GAsyncResult *result, gpointer data)
 static void peer_release(VfoPeer *peer, GTask *task)
 {
     PeerClient *self = (PeerClient *)peer;
-    json_object *arguments;
 
     if (!self->asked || self->undone) {
         disconnect(self);
@@ -420,9 +449,7 @@ static void peer_release(VfoPeer *peer, GTask *task)
                                         self->failure ? self->failure->message : "closed"));
         return;
     }
-    arguments = json_object_new_object();
-    json_object_object_add(arguments, "job", json_object_new_string(self->offer->job));
-    vfo_qmp_client_execute_async(self->client, "release", arguments, 0,
+    vfo_qmp_client_execute_async(self->client, "release", job_argument(self), 0,
                                  g_task_get_cancellable(task), on_released, task);
 }
 
@@ -430,7 +457,7 @@ static void peer_release(VfoPeer *peer, GTask *task)
 
 VfoPeer *vfo_peer_new(const VfoPeerAddress *address, const VfoTlsFiles *tls, VfoPeerPool *pool)
 {
-    static const VfoPeerOps ops = {peer_reserve, peer_finished, peer_release};
+    static const VfoPeerOps ops = {peer_reserve, peer_stopped, peer_finished, peer_release};
     PeerClient *self = g_rc_box_new0(PeerClient);
 
     self->base.ops = &ops;

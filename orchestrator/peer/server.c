@@ -333,28 +333,54 @@ static void handle_reserve(VfoQmpCall *call, json_object *arguments, gpointer da
     vfo_job_run(half->job);
 }
 
-static void handle_release(VfoQmpCall *call, json_object *arguments, gpointer data)
+/* The half that @call's connection has reserved; NULL: not that of the job in @arguments, which are
+ * well formed unless @error is set. */
+static Half *half_of(VfoPeerServer *self, VfoQmpCall *call, const char *command,
+                     json_object *arguments, GError **error)
 {
     static const char *const members[] = {"job", NULL};
-    VfoPeerServer *self = data;
     const Connection *connection =
         g_hash_table_lookup(self->connections, vfo_qmp_call_session(call));
-    Half *half = connection->half;
     const char *job = NULL;
-    GError *error = NULL;
 
-    if (!vfo_json_only(arguments, members, "release", &error) ||
-        !vfo_json_string(arguments, "job", "release", &job, &error)) {
+    if (!vfo_json_only(arguments, members, command, error) ||
+        !vfo_json_string(arguments, "job", command, &job, error) || !connection->half ||
+        !g_str_equal(job, vfo_job_id(connection->half->job)))
+        return NULL;
+    return connection->half;
+}
+
+static void handle_stopped(VfoQmpCall *call, json_object *arguments, gpointer data)
+{
+    GError *error = NULL;
+    const Half *half = half_of(data, call, "stopped", arguments, &error);
+
+    if (!half && !error)
+        g_set_error(&error, VFO_ERROR, VFO_ERROR_NOT_FOUND,
+                    "this connection has reserved nothing for that job");
+    if (half && vfo_destination_stopped(half->job, &error))
+        vfo_qmp_call_return(call, NULL);
+    else
+        vfo_qmp_call_fail(call, error);
+}
+
+static void handle_release(VfoQmpCall *call, json_object *arguments, gpointer data)
+{
+    GError *error = NULL;
+    Half *half = half_of(data, call, "release", arguments, &error);
+
+    if (error) {
         vfo_qmp_call_fail(call, error);
         return;
     }
-    if (!half || !g_str_equal(job, vfo_job_id(half->job))) {
+    if (!half) {
         vfo_qmp_call_return(call, NULL); /* nothing reserved is success */
         return;
     }
     if (half->release) {
-        vfo_qmp_call_fail(
-            call, g_error_new(VFO_ERROR, VFO_ERROR_BUSY, "job %s is being released already", job));
+        vfo_qmp_call_fail(call,
+                          g_error_new(VFO_ERROR, VFO_ERROR_BUSY, "job %s is being released already",
+                                      vfo_job_id(half->job)));
         return;
     }
     half->release = call;
@@ -587,6 +613,7 @@ VfoPeerServer *vfo_peer_server_new(const char *address, guint16 port, const VfoT
 {
     static const VfoQmpCommand commands[] = {
         {"reserve", TRUE, handle_reserve},
+        {"stopped", TRUE, handle_stopped},
         {"release", TRUE, handle_release},
         {"ping", FALSE, handle_ping},
         {NULL, FALSE, NULL},

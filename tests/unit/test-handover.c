@@ -78,6 +78,7 @@ struct World {
     gboolean here;  /* the VM runs or may run on this host */
     gboolean moved; /* ... and this one: on the other */
     gboolean began; /* memory arrives */
+    gboolean stops; /* the source tells that it has stopped the VM */
     /* The host */
     GPtrArray *vfs; /* of VfoVf; the first is the guest's */
     char *wire_network;
@@ -86,6 +87,7 @@ struct World {
     gboolean was_held;
     /* The other daemon */
     gboolean reserved;
+    gboolean told; /* that the VM is stopped */
 };
 
 /* ----------------------------------------------------------------- faults */
@@ -271,9 +273,11 @@ static void vm_listen(VfoVm *vm, const char *address, const char *ports, GTask *
 static void vm_resumed(VfoVm *vm, GTask *task)
 {
     World *world = world_of_vm(vm);
+    Fault fault;
 
-    Fault fault = enter(world, "resumed");
-
+    if (world->stops)
+        vfo_destination_stopped(world->job, NULL);
+    fault = enter(world, "resumed");
     world->here = fault == FAULT_NONE || fault == FAULT_LATE;
     if (!spoiled(world, fault, task))
         vfo_task_done(task);
@@ -396,7 +400,7 @@ static gboolean host_open_pf(VfoHost *host, const VfoWire *wire, GError **error)
     Fault fault = enter(world, "open_pf");
 
     /* Two hosts with the guest's address at once black-hole it. */
-    g_assert_true(world->here);
+    g_assert_true(world->here || world->stops);
     world->pf_open |= has_effect(fault);
     return leave(world, fault, error);
 }
@@ -408,6 +412,14 @@ static gboolean host_close_pf(VfoHost *host, const VfoWire *wire, gboolean to_vf
 
     world->pf_open &= !has_effect(fault);
     return leave(world, fault, error);
+}
+
+static gboolean host_announce(VfoHost *host, const VfoWire *wire, GError **error)
+{
+    World *world = world_of_host(host);
+
+    g_assert_true(world->pf_open);
+    return leave(world, enter(world, "host_announce"), error);
 }
 
 static gboolean host_hold(VfoHost *host, const VfoWire *wire, GError **error)
@@ -497,6 +509,7 @@ static const VfoHostOps host_ops = {
     .find_wire = host_find_wire,
     .open_pf = host_open_pf,
     .close_pf = host_close_pf,
+    .announce = host_announce,
     .hold = host_hold,
     .release = host_release,
     .set_vf = host_set_vf,
@@ -533,6 +546,15 @@ static void peer_reserve(VfoPeer *peer, const VfoOffer *offer, GTask *task)
     g_object_unref(task);
 }
 
+static void peer_stopped(VfoPeer *peer)
+{
+    World *world = world_of_peer(peer);
+
+    /* While the guest's address is still here: to be told first saves frames. */
+    g_assert_true(world->pf_open);
+    world->told = TRUE;
+}
+
 static void peer_finished(VfoPeer *peer, GTask *task)
 {
     World *world = world_of_peer(peer);
@@ -553,6 +575,7 @@ static void peer_release(VfoPeer *peer, GTask *task)
 
 static const VfoPeerOps peer_ops = {
     .reserve = peer_reserve,
+    .stopped = peer_stopped,
     .finished = peer_finished,
     .release = peer_release,
 };
@@ -1066,6 +1089,7 @@ static void test_source(void)
     assert_state(world, VFO_JOB_COMPLETED);
     g_assert_null(vfo_job_error(world->job));
     assert_source(world, FAULT_NONE);
+    g_assert_true(world->told);
     g_assert_true(vf_of(world, VF)->settings.spoofchk);
 }
 
@@ -1176,16 +1200,21 @@ static void test_source_leased(void)
     g_assert_false(called(world, "reserve"));
 }
 
-static guint number_of(gboolean at_source, const char *call)
+static guint number_in(World *world, const char *call)
 {
-    g_autoptr(World) world = world_new(at_source);
-
-    run(world);
     for (guint i = 0; i < world->calls->len; i++) {
         if (g_str_equal(call_at(world, i), call))
             return i;
     }
     g_error("'%s' is not called", call);
+}
+
+static guint number_of(gboolean at_source, const char *call)
+{
+    g_autoptr(World) world = world_new(at_source);
+
+    run(world);
+    return number_in(world, call);
 }
 
 static void start_until(World *world, const char *step)
@@ -1405,6 +1434,44 @@ static void test_destination(void)
     g_assert_true(reachable(world));
     g_assert_cmpuint(vf_of(world, VF)->settings.max_tx_rate, ==, 500);
     assert_no_lease(world);
+}
+
+/* The source has stopped the VM: its frames come here from then on. */
+static void test_destination_stopped(void)
+{
+    g_autoptr(World) world = world_new(FALSE);
+
+    world->stops = world->began = TRUE;
+    run(world);
+    assert_state(world, VFO_JOB_COMPLETED);
+    g_assert_cmpuint(number_in(world, "open_pf"), <, number_in(world, "host_announce"));
+    g_assert_cmpuint(number_in(world, "host_announce"), <, number_in(world, "resumed"));
+    g_assert_true(reachable(world));
+}
+
+static void test_destination_stopped_in_vain(void)
+{
+    g_autoptr(World) world = world_new(FALSE);
+
+    world->stops = world->began = TRUE;
+    world->faults[0] = FAULT_REFUSED;
+    world->fault_at[0] = number_of(FALSE, "resumed") + 2;
+    run(world);
+    g_assert_true(called(world, "host_announce"));
+    g_assert_cmpstr(call_at(world, world->fault_at[0]), ==, "resumed");
+    g_assert_true(called(world, "close_pf"));
+    assert_destination(world, FAULT_REFUSED);
+}
+
+/* A source that says so before there is anything to wait for is not believed. */
+static void test_destination_stopped_early(void)
+{
+    g_autoptr(World) world = world_new(FALSE);
+
+    world->stops = TRUE;
+    run(world);
+    g_assert_false(called(world, "host_announce"));
+    assert_state(world, VFO_JOB_COMPLETED);
 }
 
 /* What makes a VF not free, one thing at a time: the next one is taken. */
@@ -1735,6 +1802,9 @@ int main(int argc, char **argv)
     g_test_add_func("/handover/source/each", test_source_each);
     g_test_add_func("/handover/source/two", test_source_two);
     g_test_add_func("/handover/destination/good", test_destination);
+    g_test_add_func("/handover/destination/stopped", test_destination_stopped);
+    g_test_add_func("/handover/destination/stopped-in-vain", test_destination_stopped_in_vain);
+    g_test_add_func("/handover/destination/stopped-early", test_destination_stopped_early);
     g_test_add_func("/handover/destination/chooses", test_destination_chooses);
     g_test_add_func("/handover/destination/no-vf", test_destination_no_vf);
     g_test_add_func("/handover/destination/standby-only", test_destination_standby_only);

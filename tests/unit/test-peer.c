@@ -165,6 +165,14 @@ void vfo_destination_orphaned(VfoJob *job)
     vfo_job_cancel(job, NULL);
 }
 
+static guint stops;
+
+gboolean vfo_destination_stopped(VfoJob *job, GError **error)
+{
+    stops++;
+    return TRUE;
+}
+
 static void step_reserve(VfoJob *job, GTask *task)
 {
     Fixture *f = vfo_job_context(job);
@@ -506,6 +514,17 @@ static void test_degraded(Fixture *f, gconstpointer data)
     WAIT_FOR(finished.done);
     g_assert_no_error(finished.error);
     expect_error(vfo_job_error(f->source_job), VFO_ERROR_FAILED, "no VF for it");
+}
+
+static void test_stopped(Fixture *f, gconstpointer data)
+{
+    g_auto(Result) reserved = {0};
+
+    reserve(f, &reserved);
+    WAIT_FOR(f->arrive);
+    stops = 0;
+    f->peer->ops->stopped(f->peer);
+    WAIT_FOR(stops == 1);
 }
 
 static void test_release(Fixture *f, gconstpointer data)
@@ -1367,6 +1386,7 @@ int main(int argc, char **argv)
         {"/peer/destination-fails-early", NULL, test_destination_fails_early},
         {"/peer/destination-fails-late", NULL, test_destination_fails_late},
         {"/peer/degraded", NULL, test_degraded},
+        {"/peer/stopped", NULL, test_stopped},
         {"/peer/release", NULL, test_release},
         {"/peer/release-too-late", NULL, test_release_too_late},
         {"/peer/source-lost", NULL, test_source_lost},
