@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from . import isolation, paths, remote, report, runs, scenarios
+from . import isolation, paths, qemus, remote, report, runs, scenarios
 from .contenders import ALL
 from .errors import LabError
-from .lab import HOST_MEMORY_MB, Lab, use_patched
+from .lab import HOST_MEMORY_MB, Lab
 from .run import Run, header
 
 
@@ -104,7 +104,11 @@ def _run(arguments: argparse.Namespace) -> int:
         if result_file.exists():
             result = json.loads(result_file.read_text())
         else:
-            result = {**header(name, contender), "ok": False, "error": f"the lab ended ({code})"}
+            result = {
+                **header(name, contender, _kind(name)),
+                "ok": False,
+                "error": f"the lab ended ({code})",
+            }
         results.append(result)
         if not (arguments.quiet and result["ok"]):
             print(report.table({"runs": [result]}), flush=True)
@@ -116,6 +120,11 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0 if all(result["ok"] for result in results) else 1
 
 
+def _kind(name: str) -> str:
+    """Which QEMU a scenario's guests run on."""
+    return qemus.PATCHED if getattr(scenarios.load(name), "PATCHED", False) else qemus.usual().kind
+
+
 def _one(name: str, contender_name: str, directory: Path) -> int:
     """Run one scenario and leave its report in the directory."""
     scenario = scenarios.load(name)
@@ -123,9 +132,8 @@ def _one(name: str, contender_name: str, directory: Path) -> int:
     started = time.monotonic()
     try:
         contender.check()
-        if getattr(scenario, "PATCHED", False):
-            use_patched()
         settings = {
+            "qemu": qemus.patched() if _kind(name) == qemus.PATCHED else qemus.stock(),
             "vfs": getattr(scenario, "VFS", 4),
             "memory_mb": getattr(scenario, "HOST_MEMORY_MB", HOST_MEMORY_MB),
         }
@@ -140,7 +148,7 @@ def _one(name: str, contender_name: str, directory: Path) -> int:
                 test.abandon()
             result = test.report()
     except (LabError, OSError, subprocess.SubprocessError) as error:
-        result = {**header(name, contender_name), "ok": False, "error": str(error)}
+        result = {**header(name, contender_name, _kind(name)), "ok": False, "error": str(error)}
     result["seconds"] = round(time.monotonic() - started, 1)
     result["logs"] = str(directory)
     (directory / "report.json").write_text(json.dumps(result, indent=1))

@@ -3,19 +3,17 @@
 
 import json
 import os
-import subprocess
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 
-from . import fabric, paths, probe
-from .errors import LabError
+from . import fabric, probe, qemus
 from .guest import Guest, Image
 from .host import Host
+from .qemus import Qemu
 
-DEFAULT_QEMU = "/usr/bin/qemu-system-x86_64"
 HOST_MEMORY_MB = 704
 
 
@@ -23,7 +21,8 @@ class Lab:
     """Two hosts, booted and prepared; use as a context manager, inside isolation.run().
 
     `directory` gets all logs. `vfs` is the number of VFs of each host.
-    `programs` of this machine are in the guests, too.
+    `programs` of this machine are in the guests, too. `qemu` runs the guests; the usual one if none
+    is given.
     """
 
     def __init__(
@@ -33,8 +32,10 @@ class Lab:
         names: tuple[str, ...] = ("hosta", "hostb"),
         memory_mb: int = HOST_MEMORY_MB,
         programs: tuple[str, ...] = (),
+        qemu: Qemu | None = None,
     ) -> None:
         self._programs = programs
+        self.qemu = qemu or qemus.usual()
         self.directory = directory
         self._vfs = vfs
         self._started = time.monotonic()
@@ -104,30 +105,10 @@ class Lab:
         `stock`: on this machine's QEMU, whatever the run is about. `number`: which guest it is.
         """
         self._guests += 1
-        binary = [DEFAULT_QEMU] if stock else qemu()
+        binary = list((qemus.stock() if stock else self.qemu).argv)
         guest = Guest(
             host, self.image, binary, primary, incoming, memory_mb, self._guests, alter, number
         )
         guest.start()
         fabric.set_neighbour(guest.address, guest.mac)
         return guest
-
-
-def use_patched() -> None:
-    """Run the guests on our own QEMU, as if VFAILOVER_QEMU named it."""
-    if os.environ.get("VFAILOVER_QEMU"):
-        return
-    found = subprocess.run(
-        [paths.REPOSITORY / "scripts" / "qemu", "path"], capture_output=True, text=True
-    )
-    if found.returncode != 0:
-        raise LabError(f"no patched QEMU, build it first with scripts/qemu build: {found.stderr}")
-    os.environ["VFAILOVER_QEMU"] = found.stdout.strip()
-
-
-def qemu() -> list[str]:
-    """The QEMU that runs the guests, and where it finds its firmware."""
-    binary = os.environ.get("VFAILOVER_QEMU")
-    if not binary:
-        return [DEFAULT_QEMU]
-    return [binary, "-L", "/usr/share/qemu", "-L", "/usr/share/seabios"]

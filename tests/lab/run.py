@@ -2,7 +2,6 @@
 """One run of a scenario with one contender: what the scenario does, and what came of it."""
 
 import csv
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -171,7 +170,7 @@ class Run:
 
     def report(self) -> dict[str, Any]:
         """The run's part of the report."""
-        result = header(self.scenario, self.contender.name)
+        result = header(self.scenario, self.contender.name, self.lab.qemu.kind)
         if self._notes:
             result["notes"] = self._notes
         if self._traffic is None:
@@ -223,9 +222,8 @@ class Run:
         return result
 
 
-def header(scenario: str, contender: str) -> dict[str, Any]:
-    """What a report says of a run in any case."""
-    qemu = "patched" if os.environ.get("VFAILOVER_QEMU") else "stock"
+def header(scenario: str, contender: str, qemu: str) -> dict[str, Any]:
+    """What a report says of a run in any case; `qemu` is the kind."""
     return {"scenario": scenario, "contender": contender, "qemu": qemu}
 
 
