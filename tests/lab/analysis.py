@@ -101,16 +101,21 @@ def _between(times: list[int], start: int, end: int) -> list[Span]:
     return [(a, b) for a, b in zip(edges, edges[1:]) if b > a]
 
 
-def _silences_of_guest(record: Record) -> list[Span]:
-    if not record.arrivals:
-        return []
+def _news_to_guest(record: Record) -> list[int]:
+    """When the guest had received more than before, as its own frames tell."""
     most = 0
     news: list[int] = []
     for arrival in record.arrivals:
         if arrival.received > most:
             most = arrival.received
             news.append(arrival.us)
-    return _between(news, record.arrivals[0].us, record.arrivals[-1].us)
+    return news
+
+
+def _silences_of_guest(record: Record) -> list[Span]:
+    if not record.arrivals:
+        return []
+    return _between(_news_to_guest(record), record.arrivals[0].us, record.arrivals[-1].us)
 
 
 class _ToGuest:
@@ -134,6 +139,10 @@ class _ToGuest:
             phase.longest_part(self._gaps) / 1000,
             phase.longest_part(self._silences) / 1000,
         )
+
+    def lost(self) -> list[int]:
+        """When the frames that never arrived were sent."""
+        return [us for n, us in enumerate(self._sent) if self._copies[n] == 0]
 
 
 class _ToClient:
@@ -173,6 +182,10 @@ class _ToClient:
             phase.longest_part(self._silences) / 1000,
         )
 
+    def lost(self) -> list[int]:
+        """Where the frames that never arrived are placed."""
+        return [round(us) for us in self._missing]
+
 
 def _holes(present: dict[int, int], count: int) -> Iterator[tuple[int, int]]:
     """The neighbours of each run of missing numbers; -1 and `count` stand for the edges."""
@@ -190,6 +203,27 @@ def flows(record: Record, phases: list[Phase]) -> list[Flow]:
     """Both directions of every phase."""
     to_guest, to_client = _ToGuest(record), _ToClient(record)
     return [flow for phase in phases for flow in (to_guest.flow(phase), to_client.flow(phase))]
+
+
+@dataclass(frozen=True)
+class Frames:
+    """One direction of the traffic, frame by frame."""
+
+    direction: str
+    news: list[int]
+    """When something new arrived; what the gap is counted from."""
+    lost: list[int]
+
+
+def frames(record: Record) -> list[Frames]:
+    """Both directions."""
+    first: dict[int, int] = {}
+    for arrival in record.arrivals:
+        first.setdefault(arrival.sequence, arrival.us)
+    return [
+        Frames(TO_GUEST, _news_to_guest(record), _ToGuest(record).lost()),
+        Frames(TO_CLIENT, list(first.values()), _ToClient(record).lost()),
+    ]
 
 
 UNDER_WAY_US = 50_000

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from . import isolation, paths, qemus, remote, report, runs, scenarios
+from . import isolation, paths, qemus, remote, report, runs, scenarios, setup
 from .contenders import ALL
 from .errors import LabError
 from .lab import HOST_MEMORY_MB, Lab
@@ -77,20 +77,12 @@ def _table(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _set_up() -> bool:
-    """Have what the lab needs; False if that cannot be had."""
-    if os.geteuid() != 0:
-        print("lab: must be run as root", file=sys.stderr)
-        return False
-    return subprocess.run([paths.REPOSITORY / "scripts" / "lab-setup"]).returncode == 0
-
-
 def _run(arguments: argparse.Namespace) -> int:
     for name in arguments.scenario:
         if arguments.contender not in (None, *scenarios.load(name).CONTENDERS):
             print(f"lab: {name} does not run with {arguments.contender}", file=sys.stderr)
             return 2
-    if not _set_up():
+    if not setup.ready():
         return 1
     results: list[dict[str, Any]] = []
     for name in arguments.scenario:
@@ -156,7 +148,7 @@ def _one(name: str, contender_name: str, directory: Path) -> int:
 
 
 def _shell(arguments: argparse.Namespace) -> int:
-    if not _set_up():
+    if not setup.ready():
         return 1
     directory = runs.new("shell")
     return isolation.run(lambda: _stay(arguments.contender, directory))

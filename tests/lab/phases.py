@@ -7,6 +7,7 @@ from .analysis import Phase, Span
 
 TO_STANDBY = "VF to standby"
 STOP_AND_COPY = "stop-and-copy"
+ON_STANDBY = "standby at destination"
 TO_VF = "standby to VF"
 REST = "rest"
 WHOLE = "whole"
@@ -27,6 +28,8 @@ class Borders:
     """The source stopped the guest (analysis.stopped_us())."""
     resume: int
     """The destination resumed it."""
+    returning: int
+    """The first thing was done to give it a VF again."""
     vf: int
     """The guest uses its new VF."""
 
@@ -34,11 +37,13 @@ class Borders:
 def of_migration(borders: Borders) -> list[Phase]:
     """The phases of one migration, and the whole of it."""
     switched = borders.resume + AFTER_RESUME_US
-    end = max(borders.vf, switched) + AFTER_VF_US
+    returning = max(borders.returning, switched)
+    end = max(borders.vf, returning) + AFTER_VF_US
     return [
         Phase(TO_STANDBY, ((borders.start, borders.stop),)),
         Phase(STOP_AND_COPY, ((borders.stop, switched),)),
-        Phase(TO_VF, ((switched, end),)),
+        Phase(ON_STANDBY, ((switched, returning),)),
+        Phase(TO_VF, ((returning, end),)),
         Phase(WHOLE, ((borders.start, end),)),
     ]
 

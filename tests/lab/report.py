@@ -9,7 +9,16 @@ from typing import Any
 from . import phases
 from .analysis import TO_CLIENT, TO_GUEST
 
-PHASES = (phases.TO_STANDBY, phases.STOP_AND_COPY, phases.TO_VF, phases.WHOLE, phases.CANCELLED, phases.REST)
+PHASES = (
+    phases.TO_STANDBY,
+    phases.STOP_AND_COPY,
+    phases.ON_STANDBY,
+    phases.TO_VF,
+    phases.WHOLE,
+    phases.CANCELLED,
+    phases.REST,
+)
+WIDTH = max(len(phase) for phase in PHASES)
 ARROWS = {TO_GUEST: "client > guest", TO_CLIENT: "guest > client"}
 
 
@@ -42,13 +51,13 @@ def _block(run: dict[str, Any]) -> str:
 def _flows(flows: list[dict[str, Any]]) -> list[str]:
     by_key = {(flow["name"], flow["direction"]): flow for flow in flows}
     lines = [
-        f"  {'':<14}" + "".join(f"{ARROWS[direction]:>36}" for direction in ARROWS),
-        f"  {'phase':<14}" + f"{'sent':>9}{'lost':>7}{'dup':>5}{'gap ms':>8}{'quiet':>7}" * 2,
+        f"  {'':<{WIDTH}}" + "".join(f"{ARROWS[direction]:>36}" for direction in ARROWS),
+        f"  {'phase':<{WIDTH}}" + f"{'sent':>9}{'lost':>7}{'dup':>5}{'gap ms':>8}{'quiet':>7}" * 2,
     ]
     for phase in PHASES:
         if not any(name == phase for name, _ in by_key):
             continue
-        line = f"  {phase:<14}"
+        line = f"  {phase:<{WIDTH}}"
         for direction in ARROWS:
             flow = by_key.get((phase, direction))
             if flow is None:
@@ -63,12 +72,13 @@ def _flows(flows: list[dict[str, Any]]) -> list[str]:
 def _comparison(runs: list[dict[str, Any]]) -> str:
     headings = [_column(run) for run in runs]
     width = max(24, *(len(heading) + 2 for heading in headings))
-    lines = [f"{'lost (gap, quiet in ms)':<32}" + "".join(f"{h:>{width}}" for h in headings)]
+    corner = f"{'lost (gap, quiet in ms)':<{WIDTH + 18}}"
+    lines = [corner + "".join(f"{h:>{width}}" for h in headings)]
     for direction, arrow in ARROWS.items():
         for phase in PHASES:
             if all(_cell(run, phase, direction) == "-" for run in runs):
                 continue
-            line = f"  {arrow}  {phase:<14}"
+            line = f"  {arrow}  {phase:<{WIDTH}}"
             for run in runs:
                 line += f"{_cell(run, phase, direction):>{width}}"
             lines.append(line)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from . import analysis, clock, phases
+from . import analysis, clock, phases, timeline
 from .analysis import Arrival, Flow, Phase, Record
 from .contenders import Contender, Outcome
 from .errors import LabError
@@ -61,11 +61,10 @@ class Run:
         self.lab.say(f"{what}: {value}")
 
     def start_guest(self, host_name: str) -> Guest:
-        """Start the guest on the first VF of a host, and wait until it uses it."""
-        host = self.lab.host(host_name)
-        guest = self.lab.start_guest(host, host.vfs[0])
-        guest.wait_ready(primary=True)
-        self.lab.say(f"guest runs in {host_name} and uses its VF")
+        """Start the guest in a host, and wait until it uses its VF, if it is to have one."""
+        guest = self.contender.start_source(self.lab, self.lab.host(host_name))
+        vf = " and uses its VF" if self.contender.has_vf else ""
+        self.lab.say(f"guest runs in {host_name}{vf}")
         return guest
 
     def start_traffic(self, guest: Guest, spacing_us: int = 2000) -> Traffic:
@@ -73,7 +72,7 @@ class Run:
         self._before = {host.name: clock.read(host.mgmt) for host in self.lab.hosts}
         self._traffic = Traffic(guest.address, self.lab.directory / "traffic", spacing_us)
         self._traffic.start()
-        self._traffic.wait_links("guest on its VF before the run", USES_VF, VF_SECONDS)
+        self._traffic.wait_links("guest's links before the run", self._links(True), VF_SECONDS)
         return self._traffic
 
     def migrate(
@@ -90,6 +89,7 @@ class Run:
         """
         if self._traffic is None:
             raise LabError("a migration without traffic measures nothing")
+        with_vf = with_vf and self.contender.has_vf
         host = self.lab.host(host_name)
         destination = self.contender.start_destination(self.lab, host)
         # Starting a QEMU disturbs the traffic of its own host: not this migration's fault.
@@ -104,7 +104,7 @@ class Run:
         stop = guest.qmp.wait_event("STOP", 1, after=before)
         shown_us = self._traffic.wait_links(
             f"guest on its {'VF' if with_vf else 'standby'} in {host_name}",
-            USES_VF if with_vf else HAS_STANDBY,
+            self._links(with_vf),
             VF_SECONDS,
             after_us=self._rough_us(host_name, resume),
         )
@@ -133,6 +133,12 @@ class Run:
         guest.quit()
         return destination
 
+    def _links(self, with_vf: bool) -> int:
+        """What the guest shows when it is as it should be."""
+        if not self.contender.has_vf:
+            return 0  # no pair, nothing to show
+        return USES_VF if with_vf else HAS_STANDBY
+
     def wait_vf(self, what: str, after_us: int) -> int:
         """Wait until the guest, after that time, uses its VF; since when."""
         if self._traffic is None:
@@ -154,14 +160,18 @@ class Run:
         if not condition:
             raise LabError(f"expected: {what}")
 
-    def finish(self) -> None:
-        """Stop the traffic and collect what is to be known while the hosts still run."""
+    def finish(self, with_figures: bool = True) -> None:
+        """Stop the traffic and collect what is to be known while the hosts still run.
+
+        The contender's figures take half a minute.
+        """
         if self._traffic is None or self._after:
             return  # there is none, or it has ended
         self._after = {host.name: clock.read(host.mgmt) for host in self.lab.hosts}
         self._traffic.stop()
-        # Not before: what is measured for it takes the processor away from the guest.
-        self._figures = self.contender.figures(self.lab)
+        if with_figures:
+            # Not before: what is measured for it takes the processor away from the guest.
+            self._figures = self.contender.figures(self.lab)
 
     def abandon(self) -> None:
         """Save what can be saved after a failure."""
@@ -176,9 +186,7 @@ class Run:
         if self._traffic is None:
             return {**result, "ok": True}
         record = _load(self._traffic.directory)
-        clocks = {
-            name: clock.Clock(before, self._after[name]) for name, before in self._before.items()
-        }
+        clocks = self._clocks()
         ends = (record.sent[0], record.sent[-1])
         of_migrations = [_phases(migration, clocks, record) for migration in self.migrations]
         flows = [analysis.flows(record, own) for own in of_migrations]
@@ -198,6 +206,8 @@ class Run:
                 "start_ms": (migration.start_us - record.sent[0]) / 1000,
                 "total_ms": migration.total_ms,
                 "downtime_ms": migration.downtime_ms,
+                "stop_ms": _since(migration, clocks[migration.source], migration.stop),
+                "resume_ms": _since(migration, clocks[migration.destination], migration.resume),
                 "stopped_ms": _stopped_ms(migration, clocks),
                 "vf_ms": migration.vf_us and (migration.vf_us - migration.start_us) / 1000,
                 **_job(migration, clocks),
@@ -222,6 +232,20 @@ class Run:
         return result
 
 
+    def timeline(self) -> dict[str, Any] | None:
+        """The only migration of the run, frame by frame; None if there was none, or several."""
+        if self._traffic is None or len(self.migrations) != 1:
+            return None
+        record = _load(self._traffic.directory)
+        whole = _phases(self.migrations[0], self._clocks(), record)[-1]
+        return timeline.of(record, whole.spans[0])
+
+    def _clocks(self) -> dict[str, clock.Clock]:
+        return {
+            name: clock.Clock(before, self._after[name]) for name, before in self._before.items()
+        }
+
+
 def header(scenario: str, contender: str, qemu: str) -> dict[str, Any]:
     """What a report says of a run in any case; `qemu` is the kind."""
     return {"scenario": scenario, "contender": contender, "qemu": qemu}
@@ -237,16 +261,35 @@ def _phases(
             migration.start_us,
             analysis.stopped_us(record, stop_us),
             resume_us,
+            _returning_us(migration, clocks, record, resume_us),
             migration.vf_us or resume_us,
         )
     )
 
 
+def _returning_us(
+    migration: Migration, clocks: dict[str, clock.Clock], record: Record, resume_us: int
+) -> int:
+    """When the VF began to come back: said by the contender, else when the guest first shows it."""
+    outcome = migration.outcome
+    if outcome.returning_us is not None:
+        return outcome.returning_us
+    for step in outcome.job["steps"] if outcome.job else []:
+        if step["name"] == outcome.returning_step and step.get("start-us"):
+            return clocks[step["host"]].client_us(step["start-us"])
+    shown = (a.us for a in record.arrivals if a.us >= resume_us and a.links & PRIMARY)
+    return next(shown, resume_us)
+
+
+def _since(migration: Migration, host: clock.Clock, event: Event) -> float:
+    """When an event was, in milliseconds from the start of the migration."""
+    return (host.client_us(event.host_us) - migration.start_us) / 1000
+
+
 def _stopped_ms(migration: Migration, clocks: dict[str, clock.Clock]) -> float:
     """How long the guest did not run, which is more than what QEMU calls downtime."""
-    stop = clocks[migration.source].client_us(migration.stop.host_us)
-    resume = clocks[migration.destination].client_us(migration.resume.host_us)
-    return (resume - stop) / 1000
+    resume_ms = _since(migration, clocks[migration.destination], migration.resume)
+    return resume_ms - _since(migration, clocks[migration.source], migration.stop)
 
 
 def _job(migration: Migration, clocks: dict[str, clock.Clock]) -> dict[str, Any]:

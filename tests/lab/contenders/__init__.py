@@ -2,9 +2,16 @@
 """The ways to migrate a guest with a VF that the lab compares."""
 
 from .contender import Contender, Outcome
+from .detach import Detach
+from .kernel_script import KernelScript
 from .stock import Stock
+from .stock_filter import StockFilter
 from .vfailover import Vfailover
+from .virtio_net import VirtioNet
 
-ALL: dict[str, type[Contender]] = {kind.name: kind for kind in (Vfailover, Stock)}
+ALL: dict[str, type[Contender]] = {
+    kind.name: kind
+    for kind in (VirtioNet, Stock, KernelScript, Detach, StockFilter, Vfailover)
+}
 
 __all__ = ["ALL", "Contender", "Outcome"]

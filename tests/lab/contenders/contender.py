@@ -16,12 +16,18 @@ class Outcome:
 
     job: dict[str, Any] | None = None
     """The daemon's account of it, if there is a daemon."""
+    returning_us: int | None = None
+    """When it began to give the guest a VF again, on the client's clock, if that is known."""
+    returning_step: str | None = None
+    """The step of the job that does."""
 
 
 class Contender(ABC):
     """A way to migrate."""
 
     name: str
+    has_vf = True
+    """Whether its guests have a VF at all."""
 
     def check(self) -> None:
         """LabError if something that it needs is not on this machine."""
@@ -31,7 +37,17 @@ class Contender(ABC):
 
     def give_vf(self, host: Host, vf: int) -> None:
         """Make a VF the guest's, as whoever starts a guest on it has to."""
-        host.run(["ip", "link", "set", "pf0", "vf", str(vf), "mac", Guest.mac])
+        host.set_vf_mac(vf, Guest.mac)
+
+    def let_in(self, host: Host) -> None:
+        """Have the PF take what is for the guest, whatever its VFs do."""
+        host.run(["bridge", "fdb", "add", Guest.mac, "dev", "pf0", "self"])
+
+    def start_source(self, lab: Lab, host: Host) -> Guest:
+        """Start the guest, and wait until it uses what it is to have."""
+        guest = lab.start_guest(host, host.vfs[0])
+        guest.wait_ready(primary=True)
+        return guest
 
     @abstractmethod
     def start_destination(self, lab: Lab, host: Host) -> Guest:

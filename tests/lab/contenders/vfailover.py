@@ -157,7 +157,7 @@ class Vfailover(Contender):
             raise LabError(f"job {last['state']} instead of {ending}: {last['error']}")
         job = self.command(source.host, "job", last["id"])[0]
         self._own.append(own_of(job, source.host.name))
-        return Outcome(job)
+        return Outcome(job, returning_step="configure")
 
     def verify(self, lab: Lab, source: Guest, destination: Guest, with_vf: bool) -> None:
         there = destination.host

@@ -17,6 +17,16 @@ QMP_DIRECTORY = "/run/vfailover/qmp"
 """Where the daemon looks for QEMU's sockets."""
 
 
+def without_pair(argv: list[str]) -> list[str]:
+    """QEMU's arguments for a guest whose virtio-net device is half of no pair."""
+    changed = [
+        word.replace(",failover=on", "") if word.startswith("virtio-net-pci,") else word
+        for word in argv
+    ]
+    # Without a pair there is no master device; the guest has to know.
+    return [word + " lab_pair=no" if word.startswith("console=") else word for word in changed]
+
+
 class Guest:
     """One QEMU process with this guest in it, running or waiting for it to come in.
 
@@ -29,6 +39,7 @@ class Guest:
     address = "10.9.0.100"
     standby_id = "net1"
     primary_id = "hostdev0"
+    primary_bus = "root2"
     lab_qmp_port = 5555
     shell_port = 5655
 
@@ -90,7 +101,7 @@ class Guest:
         argv += ["-device", f"virtio-net-pci,netdev=hn1,id={self.standby_id},mac={self.mac},"
                  "bus=root1,failover=on,romfile="]  # fmt: skip
         if primary is not None:
-            argv += ["-device", f"vfio-pci,host={primary},id={self.primary_id},bus=root2,"
+            argv += ["-device", f"vfio-pci,host={primary},id={self.primary_id},bus={self.primary_bus},"
                      f"failover_pair_id={self.standby_id},rombar=0"]  # fmt: skip
         argv += ["-kernel", str(image.kernel), "-initrd", str(image.ram_disk), "-append", append]
         if self.incoming:

@@ -141,6 +141,14 @@ class Host:
         if len(self.vfs) != vfs:
             raise LabError(f"{self.name}: {len(self.vfs)} VFs instead of {vfs}: {out}")
 
+    def parking_mac(self, vf: int) -> str:
+        """The MAC that a VF has while no guest uses it."""
+        return f"02:00:00:{self.number:02x}:00:{vf:02x}"
+
+    def set_vf_mac(self, vf: int, mac: str) -> None:
+        """Give a VF a MAC."""
+        self.run(["ip", "link", "set", "pf0", "vf", str(vf), "mac", mac])
+
     def ask(self, request: dict[str, Any], seconds: float = 30) -> dict[str, Any]:
         """One request to the agent."""
         try:

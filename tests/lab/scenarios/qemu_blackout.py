@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .. import clock
-from ..contenders.stock import DOWNTIME_LIMIT_MS, MAX_BANDWIDTH, MIGRATION_SECONDS, PORT
+from ..contenders.monitor import DOWNTIME_LIMIT_MS, MAX_BANDWIDTH, MIGRATION_SECONDS, PORT
 from ..guest import Guest
+from ..guest.guest import without_pair
 from ..run import Run
 
 DESCRIPTION = "patched QEMU: time without a running guest, by memory and by when the VF is opened"
@@ -118,15 +119,13 @@ def _alter(way: Way, incoming: bool) -> Callable[[list[str]], list[str]]:
 
     def alter(argv: list[str]) -> list[str]:
         argv = [word.removesuffix(",prealloc=on") for word in argv]
-        for n, word in enumerate(argv):
-            if word.startswith("virtio-net-pci,"):
-                if not way.pair:
-                    argv[n] = word.replace(",failover=on", "")
-                elif incoming and way.standby:
-                    argv[n] += f",{way.standby}"
-            # Without a pair there is no master device; the guest has to know.
-            if word.startswith("console=ttyS0") and not way.pair:
-                argv[n] += " lab_pair=no"
-        return argv
+        if not way.pair:
+            return without_pair(argv)
+        return [
+            f"{word},{way.standby}"
+            if incoming and way.standby and word.startswith("virtio-net-pci,")
+            else word
+            for word in argv
+        ]
 
     return alter
