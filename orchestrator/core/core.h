@@ -212,10 +212,12 @@ typedef struct {
     char *network;
     const char *datapath; /* the way it is wired: "bridge", ...; host/'s, static */
     char *pf;             /* the PF's network interface */
-    char *bridge;
+    char *bridge;         /* NULL: the datapath has none */
+    char *uplink;         /* the PF, or the VLAN interface on it that carries the standby */
     char *tap;
-    VfoMac mac;   /* the guest's */
-    guint16 vlan; /* the guest's, 0: none */
+    VfoMac mac;    /* the guest's */
+    guint16 vlan;  /* the guest's on the physical network, 0: none */
+    GArray *vlans; /* of guint16: those in which the bridge carries the guest, 0: without one */
 } VfoWire;
 
 void vfo_wire_free(VfoWire *wire);
@@ -231,10 +233,11 @@ typedef struct {
     /** One VF. Free with vfo_vf_free(). */
     VfoVf *(*read_vf)(VfoHost *host, const char *pci, GError **error);
     /** Finds the wire of a pair from its @tap and, when it has been chosen, the @vf
-     *  (NULL: the network's first PF that is usable). @vlan is the VF's while it is the
-     *  guest's. Fails when the PF is down or the tap is not in the network's bridge. */
-    VfoWire *(*find_wire)(VfoHost *host, const char *tap, const VfoVf *vf, const VfoMac *mac,
-                          guint16 vlan, GError **error);
+     *  (NULL: the network's first PF that is usable). @settings are those of a VF that
+     *  is the guest's: MAC address and VLAN. Fails when the PF is down, the tap is not wired to
+     *  it, or its frames are in another VLAN than the VF's. */
+    VfoWire *(*find_wire)(VfoHost *host, const char *tap, const VfoVf *vf,
+                          const VfoVfSettings *settings, GError **error);
     /** Lets frames for the guest in on the PF side: filter on the PF, bridge
      *  entry to the tap. Succeeds when they are already there. */
     gboolean (*open_pf)(VfoHost *host, const VfoWire *wire, GError **error);

@@ -117,14 +117,7 @@ static gboolean lease_vf(VfoJob *job, GError **error)
             give->vf->index, guest_mac);
         return FALSE;
     }
-    if (give->vf->settings.vlan) {
-        g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED,
-                    "VM %s: VF %s is in VLAN %u: a bridge cannot carry the VLAN for the standby; "
-                    "nothing was changed",
-                    give->info->name, give->vf->pci, give->vf->settings.vlan);
-        return FALSE;
-    }
-    give->wire = host->ops->find_wire(host, give->pair->tap, give->vf, &give->pair->mac, 0, error);
+    give->wire = host->ops->find_wire(host, give->pair->tap, give->vf, &give->vf->settings, error);
     if (!give->wire)
         return FALSE;
     return vfo_leases_take(give->leases, give->vf->pci, vfo_job_id(job),

@@ -95,8 +95,8 @@ static gboolean lease_vf(VfoJob *job, GError **error)
         vfo_job_remark(job, VFO_RESULT_SKIPPED, no_vf->message);
         vfo_job_degrade(job, no_vf->message);
     }
-    take->wire = take->host->ops->find_wire(take->host, take->pair->tap, take->vf, &take->pair->mac,
-                                            take->offer->settings.vlan, error);
+    take->wire = take->host->ops->find_wire(take->host, take->pair->tap, take->vf,
+                                            &take->offer->settings, error);
     if (!take->wire)
         return FALSE;
     if (!g_str_equal(take->wire->network, take->offer->network)) {

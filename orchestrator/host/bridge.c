@@ -1,28 +1,60 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The standby's tap and the PF are ports of one bridge.
+ * The standby's tap and the PF, or a VLAN interface on it, are ports of one bridge.
  */
 #include "host/datapath.h"
 
 #include "host/fdb.h"
 #include "host/plug.h"
+#include "host/vlan.h"
 
-static gboolean check_pf(VfoNetlink *netlink, const char *pf, const VfoLink *bridge, GError **error)
+/* The port of the bridge that leads to @pf: itself, or the one VLAN interface on it. */
+static gboolean find_uplink(VfoNetlink *netlink, const VfoLink *pf, const VfoLink *bridge,
+                            VfoLink *uplink, GError **error)
+{
+    g_autoptr(GArray) vlans = NULL;
+
+    if (pf->master == bridge->index) {
+        *uplink = *pf;
+        return TRUE;
+    }
+    vlans = vfo_link_find_vlans(netlink, pf, bridge, error);
+    if (!vlans)
+        return FALSE;
+    if (vlans->len == 1) {
+        *uplink = g_array_index(vlans, VfoLink, 0);
+        return TRUE;
+    }
+    if (vlans->len == 0)
+        g_set_error(error, VFO_ERROR, VFO_ERROR_FAILED,
+                    "PF %s is not in bridge %s, nor is a VLAN interface on it: put it there with "
+                    "'ip link set %s master %s'",
+                    pf->name, bridge->name, pf->name, bridge->name);
+    else
+        g_set_error(error, VFO_ERROR, VFO_ERROR_MISMATCH,
+                    "bridge %s joins %u VLANs of PF %s (%s, %s): a VF is in one; see 'bridge link'",
+                    bridge->name, vlans->len, pf->name, g_array_index(vlans, VfoLink, 0).name,
+                    g_array_index(vlans, VfoLink, 1).name);
+    return FALSE;
+}
+
+static gboolean check_pf(VfoNetlink *netlink, const char *pf, const VfoLink *bridge,
+                         VfoLink *uplink, GError **error)
 {
     VfoLink link;
 
-    if (!vfo_link_read(netlink, pf, &link, error))
+    if (!vfo_link_read(netlink, pf, &link, error) ||
+        !find_uplink(netlink, &link, bridge, uplink, error))
         return FALSE;
-    if (link.master != bridge->index)
-        g_set_error(error, VFO_ERROR, VFO_ERROR_FAILED,
-                    "PF %s is not in bridge %s: put it there with 'ip link set %s master %s'", pf,
-                    bridge->name, pf, bridge->name);
-    else if (!link.up)
+    if (!link.up)
         g_set_error(error, VFO_ERROR, VFO_ERROR_FAILED,
                     "PF %s is down: bring it up with 'ip link set %s up'", pf, pf);
     else if (!link.carrier)
         g_set_error(error, VFO_ERROR, VFO_ERROR_FAILED,
                     "PF %s has no carrier: check its cable and the switch at the other end", pf);
+    else if (!uplink->up)
+        g_set_error(error, VFO_ERROR, VFO_ERROR_FAILED,
+                    "%s is down: bring it up with 'ip link set %s up'", uplink->name, uplink->name);
     else
         return TRUE;
     return FALSE;
@@ -30,14 +62,14 @@ static gboolean check_pf(VfoNetlink *netlink, const char *pf, const VfoLink *bri
 
 /* The first PF of @network that can carry frames, or the reason why the first cannot. */
 static const char *usable_pf(VfoNetlink *netlink, const VfoNetwork *network, const VfoLink *bridge,
-                             GError **error)
+                             VfoLink *uplink, GError **error)
 {
     g_autoptr(GError) first = NULL;
 
     for (char **pf = network->pfs; *pf; pf++) {
         g_autoptr(GError) own = NULL;
 
-        if (check_pf(netlink, *pf, bridge, &own))
+        if (check_pf(netlink, *pf, bridge, uplink, &own))
             return *pf;
         if (!first)
             first = g_steal_pointer(&own);
@@ -57,28 +89,95 @@ static gboolean claims(const VfoSearch *search, gboolean *claimed, GError **erro
     return TRUE;
 }
 
+static char *vlan_text(guint16 vlan)
+{
+    return vlan ? g_strdup_printf("in VLAN %u", vlan) : g_strdup("in no VLAN");
+}
+
+/* How to bring both to the same VLAN: the VF, if it is the guest's already, or the standby. */
+static char *vlan_advice(const VfoSearch *search, const VfoWire *wire, guint16 wire_vlan)
+{
+    const VfoVf *vf = search->vf;
+    const char *tap = search->standby.name;
+    guint16 want = search->settings->vlan;
+
+    if (vf && vfo_mac_equal(&vf->settings.mac, &search->settings->mac))
+        return g_strdup_printf("'ip link set %s vf %u vlan %u'", vf->pf, vf->index, wire_vlan);
+    if (want && search->bridge.filters_vlans)
+        return g_strdup_printf("'bridge vlan add dev %s vid %u pvid untagged', and 'bridge vlan "
+                               "add dev %s vid %u'",
+                               tap, want, wire->uplink, want);
+    if (want)
+        return g_strdup_printf("put %s into a bridge with a VLAN interface of VLAN %u on PF %s",
+                               tap, want, wire->pf);
+    return g_strdup_printf("put %s into a bridge with PF %s itself", tap, wire->pf);
+}
+
+/* The guest keeps its VLAN when it changes from the VF to the standby, and back. */
+static gboolean match_vlans(const VfoSearch *search, const VfoLink *uplink, VfoWire *wire,
+                            GError **error)
+{
+    const VfoVfSettings *settings = search->settings;
+    const char *tap = search->standby.name;
+    guint16 wire_vlan;
+
+    if (!vfo_vlan_match(search->netlink, &search->bridge, &search->standby, uplink, &wire->vlans,
+                        &wire_vlan, error))
+        return FALSE;
+    if (settings->vlan_outer) {
+        g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED,
+                    "the guest's VF is in VLAN %u of 802.1ad (QinQ), for which %s has no match in "
+                    "bridge %s",
+                    settings->vlan, tap, search->bridge.name);
+        return FALSE;
+    }
+    if (wire_vlan != settings->vlan) {
+        g_autofree char *has = vlan_text(wire_vlan);
+        g_autofree char *wants = vlan_text(settings->vlan);
+        g_autofree char *advice = vlan_advice(search, wire, wire_vlan);
+
+        g_set_error(error, VFO_ERROR, VFO_ERROR_MISMATCH,
+                    "the guest's VF is %s, but what %s sends is %s on the network: %s", wants, tap,
+                    has, advice);
+        return FALSE;
+    }
+    if (settings->vlan && wire->vlans->len > 1) {
+        g_set_error(error, VFO_ERROR, VFO_ERROR_MISMATCH,
+                    "%s carries %u VLANs, but the guest's VF is in VLAN %u alone: take the others "
+                    "away with 'bridge vlan del dev %s vid VLAN'",
+                    tap, wire->vlans->len, settings->vlan, tap);
+        return FALSE;
+    }
+    return TRUE;
+}
+
 gboolean vfo_bridge_find(const VfoSearch *search, VfoWire *wire, GError **error)
 {
     const char *pf;
+    VfoLink uplink;
 
     if (!search->vf)
-        pf = usable_pf(search->netlink, search->network, &search->bridge, error);
+        pf = usable_pf(search->netlink, search->network, &search->bridge, &uplink, error);
     else
-        pf = check_pf(search->netlink, search->vf->pf, &search->bridge, error) ? search->vf->pf
-                                                                               : NULL;
+        pf = check_pf(search->netlink, search->vf->pf, &search->bridge, &uplink, error)
+                 ? search->vf->pf
+                 : NULL;
     if (!pf)
         return FALSE;
     wire->pf = g_strdup(pf);
     wire->bridge = g_strdup(search->bridge.name);
-    return TRUE;
+    wire->uplink = g_strdup(uplink.name);
+    return match_vlans(search, &uplink, wire, error);
 }
 
 static gboolean open_pf(VfoNetlink *netlink, const VfoWire *wire, GError **error)
 {
     VfoLink pf;
+    VfoLink uplink;
     VfoLink tap;
 
     if (!vfo_link_read(netlink, wire->pf, &pf, error) ||
+        !vfo_link_read(netlink, wire->uplink, &uplink, error) ||
         !vfo_link_read(netlink, wire->tap, &tap, error))
         return FALSE;
     /*
@@ -87,21 +186,23 @@ static gboolean open_pf(VfoNetlink *netlink, const VfoWire *wire, GError **error
      * entry is sticky because frames that the guest still sends through its VF reach
      * the bridge at the PF's port and would draw it there.
      */
-    return vfo_fdb_point(netlink, &tap, &wire->mac, error) &&
-           vfo_fdb_forget(netlink, &pf, &wire->mac, error) &&
+    return vfo_fdb_point(netlink, &tap, &wire->mac, wire->vlans, error) &&
+           vfo_fdb_forget(netlink, &uplink, &wire->mac, wire->vlans, error) &&
            vfo_fdb_open_filter(netlink, &pf, &wire->mac, error);
 }
 
 static gboolean close_pf(VfoNetlink *netlink, const VfoWire *wire, gboolean to_vf, GError **error)
 {
     VfoLink pf;
+    VfoLink uplink;
     VfoLink tap;
 
     if (!vfo_link_read_if_there(netlink, wire->pf, &pf, error) ||
+        !vfo_link_read_if_there(netlink, wire->uplink, &uplink, error) ||
         !vfo_link_read_if_there(netlink, wire->tap, &tap, error))
         return FALSE;
-    if (to_vf && pf.index == 0)
-        return vfo_link_read(netlink, wire->pf, &pf, error);
+    if (to_vf && (pf.index == 0 || uplink.index == 0))
+        return vfo_link_read(netlink, pf.index == 0 ? wire->pf : wire->uplink, &pf, error);
     /*
      * The filter first, the reverse of opening: what it lets in must find the
      * entry to the tap, not one back to the PF (dropped) or none (flooded to every
@@ -113,13 +214,12 @@ static gboolean close_pf(VfoNetlink *netlink, const VfoWire *wire, gboolean to_v
      * Sticky: a guest sends through its standby until its VF has a link (2.4 s with
      * igbvf), but receives through its VF alone from the moment that it is paired.
      */
-    if (to_vf && !vfo_fdb_point(netlink, &pf, &wire->mac, error))
+    if (to_vf && !vfo_fdb_point(netlink, &uplink, &wire->mac, wire->vlans, error))
         return FALSE;
-    /* With VLANs, the tap's port may have some that the PF's has not: replacing
-     * has not reached those entries. */
-    if (tap.master && !vfo_fdb_forget(netlink, &tap, &wire->mac, error))
+    if (tap.master && !vfo_fdb_forget(netlink, &tap, &wire->mac, wire->vlans, error))
         return FALSE;
-    if (!to_vf && pf.master && !vfo_fdb_forget(netlink, &pf, &wire->mac, error))
+    if (!to_vf && uplink.master &&
+        !vfo_fdb_forget(netlink, &uplink, &wire->mac, wire->vlans, error))
         return FALSE;
     return !tap.index || vfo_plug_remove(netlink, &tap, error);
 }

@@ -12,11 +12,11 @@
 typedef struct {
     VfoNetlink *netlink;
     const char *sysfs;
-    const VfoNetwork *network; /* the one that the standby is in */
-    VfoLink standby;           /* the standby's interface */
-    VfoLink bridge;            /* that it is a port of; index 0: none */
-    const VfoVf *vf;           /* NULL: none was chosen */
-    guint16 vlan;              /* the guest's VF's, 0: none */
+    const VfoNetwork *network;     /* the one that the standby is in */
+    VfoLink standby;               /* the standby's interface */
+    VfoLink bridge;                /* that it is a port of; index 0: none */
+    const VfoVf *vf;               /* NULL: none was chosen */
+    const VfoVfSettings *settings; /* of a VF that is the guest's */
 } VfoSearch;
 
 typedef struct {
@@ -25,8 +25,9 @@ typedef struct {
     /** Whether the standby is wired this way (@claimed). The first datapath that says so is it. */
     gboolean (*claims)(const VfoSearch *search, gboolean *claimed, GError **error);
 
-    /** Completes @wire, which has network, tap, MAC and VLAN already, with pf, bridge and
-     *  what else the ops below need. Fails when frames could not pass. */
+    /** Completes @wire, which has network, tap, MAC and VLAN already, with pf, uplink and
+     *  what else the ops below need. Fails when frames could not pass, or would be in another
+     *  VLAN than those of the VF. */
     gboolean (*find)(const VfoSearch *search, VfoWire *wire, GError **error);
 
     /* As in VfoHostOps (core/core.h, with what host/host.h adds). */
@@ -39,5 +40,5 @@ typedef struct {
 extern const VfoDatapath vfo_datapath_bridge;
 
 /** vfo_bridge_find: the bridge datapath's find(), for others whose PF is a port of a bridge: the
- *  VF's PF, or the network's first that can carry frames, and the bridge. */
+ *  VF's PF, or the network's first that can carry frames, the bridge and its VLANs. */
 gboolean vfo_bridge_find(const VfoSearch *search, VfoWire *wire, GError **error);

@@ -126,81 +126,123 @@ gboolean vfo_fdb_close_filter(VfoNetlink *netlink, const VfoLink *pf, const VfoM
     return TRUE;
 }
 
-static VfoMessage *bridge_message(int type, int flags, const VfoLink *port, const VfoMac *mac)
+/* An entry of a bridge: @mac in @vlan (0: without one) at @port. */
+typedef struct {
+    VfoNetlink *netlink;
+    const VfoLink *port;
+    const VfoMac *mac;
+    guint16 vlan;
+    char text[VFO_MAC_STRLEN + sizeof(" in VLAN 65535")];
+} Entry;
+
+static void entry_set(Entry *entry, guint16 vlan)
+{
+    char text[VFO_MAC_STRLEN];
+
+    entry->vlan = vlan;
+    vfo_mac_format(entry->mac, text);
+    if (vlan)
+        g_snprintf(entry->text, sizeof(entry->text), "%s in VLAN %u", text, vlan);
+    else
+        g_strlcpy(entry->text, text, sizeof(entry->text));
+}
+
+static VfoMessage *entry_message(const Entry *entry, int type, int flags, guint8 entry_flags,
+                                 guint16 state)
 {
     struct ndmsg header = {.ndm_family = AF_BRIDGE,
-                           .ndm_ifindex = port->index,
-                           .ndm_flags = NTF_MASTER | NTF_STICKY,
-                           .ndm_state = NUD_NOARP};
+                           .ndm_ifindex = entry->port->index,
+                           .ndm_flags = (guint8)(NTF_MASTER | entry_flags),
+                           .ndm_state = state};
     VfoMessage *request = vfo_netlink_message(type, flags, &header, sizeof(header));
 
-    /* Without NDA_VLAN the kernel takes every VLAN of the port, and none. */
-    vfo_netlink_put(request, NDA_LLADDR, mac->octet, sizeof(mac->octet));
+    vfo_netlink_put(request, NDA_LLADDR, entry->mac->octet, sizeof(entry->mac->octet));
+    if (entry->vlan)
+        vfo_netlink_put(request, NDA_VLAN, &entry->vlan, sizeof(entry->vlan));
     return request;
 }
 
-/* The one entry of the bridge for @mac outside of VLANs, whichever port it points to. */
-static int bridge_entry(VfoNetlink *netlink, const VfoLink *port, Lookup *lookup)
+/* The one entry of the bridge for this address in this VLAN, whichever port it points to. */
+static int entry_find(const Entry *entry, Lookup *lookup)
 {
-    struct ndmsg header = {
-        .ndm_family = AF_BRIDGE, .ndm_ifindex = port->index, .ndm_flags = NTF_MASTER};
-    g_autoptr(VfoMessage) request = vfo_netlink_message(RTM_GETNEIGH, 0, &header, sizeof(header));
-    int code;
+    g_autoptr(VfoMessage) request = entry_message(entry, RTM_GETNEIGH, 0, 0, 0);
+    int code = vfo_netlink_query(entry->netlink, request, on_entry, lookup);
 
-    vfo_netlink_put(request, NDA_LLADDR, lookup->mac->octet, sizeof(lookup->mac->octet));
-    code = vfo_netlink_query(netlink, request, on_entry, lookup);
     return code == -ENOENT ? 0 : code;
 }
 
-gboolean vfo_fdb_point(VfoNetlink *netlink, const VfoLink *port, const VfoMac *mac, GError **error)
+static gboolean entry_point(const Entry *entry, GError **error)
 {
     /* Not NLM_F_EXCL: the bridge may have learned the address already. */
     g_autoptr(VfoMessage) request =
-        bridge_message(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, port, mac);
-    Lookup lookup = {.mac = mac};
-    char text[VFO_MAC_STRLEN];
-    int code = vfo_netlink_change(netlink, request);
+        entry_message(entry, RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, NTF_STICKY, NUD_NOARP);
+    Lookup lookup = {.mac = entry->mac};
+    int code = vfo_netlink_change(entry->netlink, request);
 
-    vfo_mac_format(mac, text);
     if (code == 0)
-        code = bridge_entry(netlink, port, &lookup);
+        code = entry_find(entry, &lookup);
     if (code < 0)
-        return vfo_netlink_fail(netlink, code, error,
-                                "cannot point the bridge's entry for %s at its port %s", text,
-                                port->name);
-    if (!lookup.found || lookup.entry.ndm_ifindex != port->index ||
+        return vfo_netlink_fail(entry->netlink, code, error,
+                                "cannot point the bridge's entry for %s at its port %s",
+                                entry->text, entry->port->name);
+    if (!lookup.found || lookup.entry.ndm_ifindex != entry->port->index ||
         !(lookup.entry.ndm_state & NUD_NOARP) || !(lookup.entry.ndm_flags & NTF_STICKY)) {
         g_set_error(
             error, VFO_ERROR, VFO_ERROR_MISMATCH,
             "the bridge took a sticky entry for %s at its port %s but does not have it; see "
             "'bridge fdb show dev %s'",
-            text, port->name, port->name);
+            entry->text, entry->port->name, entry->port->name);
         return FALSE;
     }
     return TRUE;
 }
 
-gboolean vfo_fdb_forget(VfoNetlink *netlink, const VfoLink *port, const VfoMac *mac, GError **error)
+static gboolean entry_forget(const Entry *entry, GError **error)
 {
-    g_autoptr(VfoMessage) request = bridge_message(RTM_DELNEIGH, 0, port, mac);
-    Lookup lookup = {.mac = mac, .index = port->index};
-    char text[VFO_MAC_STRLEN];
-    int code = vfo_netlink_change(netlink, request);
+    g_autoptr(VfoMessage) request = entry_message(entry, RTM_DELNEIGH, 0, NTF_STICKY, NUD_NOARP);
+    Lookup lookup = {.mac = entry->mac, .index = entry->port->index};
+    int code = vfo_netlink_change(entry->netlink, request);
 
-    vfo_mac_format(mac, text);
-    if (code == 0 || code == -ENOENT)
-        code = bridge_entry(netlink, port, &lookup);
+    /* EINVAL: somebody has taken the port out of the VLAN (br_fdb_delete()). */
+    if (code == 0 || code == -ENOENT || (code == -EINVAL && entry->vlan))
+        code = entry_find(entry, &lookup);
     if (code < 0)
-        return vfo_netlink_fail(netlink, code, error,
-                                "cannot remove the bridge's entry for %s at its port %s", text,
-                                port->name);
+        return vfo_netlink_fail(entry->netlink, code, error,
+                                "cannot remove the bridge's entry for %s at its port %s",
+                                entry->text, entry->port->name);
     /* A frame under way may have been learned from since; that is no entry of ours. */
     if (lookup.found && (lookup.entry.ndm_state & NUD_NOARP)) {
         g_set_error(error, VFO_ERROR, VFO_ERROR_MISMATCH,
                     "the bridge still has its entry for %s at its port %s after it was removed; "
                     "see 'bridge fdb show dev %s'",
-                    text, port->name, port->name);
+                    entry->text, entry->port->name, entry->port->name);
         return FALSE;
+    }
+    return TRUE;
+}
+
+gboolean vfo_fdb_point(VfoNetlink *netlink, const VfoLink *port, const VfoMac *mac,
+                       const GArray *vlans, GError **error)
+{
+    Entry entry = {.netlink = netlink, .port = port, .mac = mac};
+
+    for (guint i = 0; i < vlans->len; i++) {
+        entry_set(&entry, g_array_index(vlans, guint16, i));
+        if (!entry_point(&entry, error))
+            return FALSE;
+    }
+    return TRUE;
+}
+
+gboolean vfo_fdb_forget(VfoNetlink *netlink, const VfoLink *port, const VfoMac *mac,
+                        const GArray *vlans, GError **error)
+{
+    Entry entry = {.netlink = netlink, .port = port, .mac = mac};
+
+    for (guint i = 0; i < vlans->len; i++) {
+        entry_set(&entry, g_array_index(vlans, guint16, i));
+        if (!entry_forget(&entry, error))
+            return FALSE;
     }
     return TRUE;
 }

@@ -20,11 +20,14 @@ gboolean vfo_fdb_close_filter(VfoNetlink *netlink, const VfoLink *pf, const VfoM
 
 /**
  * vfo_fdb_point: has the bridge of which @port is a port send frames for @mac to it,
- * in every VLAN of the port and without one, whatever arrives where (a sticky
- * entry). Replaces an entry that points elsewhere or was learned.
+ * in each of @vlans (of guint16; 0: without one, which is where a bridge that does not filter
+ * VLANs looks), whatever arrives where (sticky entries). Replaces entries that
+ * point elsewhere or were learned.
  */
-gboolean vfo_fdb_point(VfoNetlink *netlink, const VfoLink *port, const VfoMac *mac, GError **error);
+gboolean vfo_fdb_point(VfoNetlink *netlink, const VfoLink *port, const VfoMac *mac,
+                       const GArray *vlans, GError **error);
 
-/** vfo_fdb_forget: takes the entries that point to @port away. Nothing there is success. */
+/** vfo_fdb_forget: takes the entries in @vlans that point to @port away. Nothing there is
+ *  success. */
 gboolean vfo_fdb_forget(VfoNetlink *netlink, const VfoLink *port, const VfoMac *mac,
-                        GError **error);
+                        const GArray *vlans, GError **error);

@@ -274,11 +274,12 @@ static gboolean search_standby(Host *host, const char *tap, VfoSearch *search, G
     return vfo_link_read_index(host->netlink, search->standby.master, &search->bridge, error);
 }
 
-static VfoWire *host_find_wire(VfoHost *base, const char *tap, const VfoVf *vf, const VfoMac *mac,
-                               guint16 vlan, GError **error)
+static VfoWire *host_find_wire(VfoHost *base, const char *tap, const VfoVf *vf,
+                               const VfoVfSettings *settings, GError **error)
 {
     Host *host = (Host *)base;
-    VfoSearch search = {.netlink = host->netlink, .sysfs = host->sysfs, .vf = vf, .vlan = vlan};
+    VfoSearch search = {
+        .netlink = host->netlink, .sysfs = host->sysfs, .vf = vf, .settings = settings};
     g_autoptr(VfoWire) wire = NULL;
 
     if (!search_standby(host, tap, &search, error))
@@ -289,8 +290,8 @@ static VfoWire *host_find_wire(VfoHost *base, const char *tap, const VfoVf *vf, 
     wire = g_new0(VfoWire, 1);
     wire->network = g_strdup(search.network->name);
     wire->tap = g_strdup(tap);
-    wire->mac = *mac;
-    wire->vlan = vlan;
+    wire->mac = settings->mac;
+    wire->vlan = settings->vlan;
     for (gsize i = 0; i < G_N_ELEMENTS(datapaths); i++) {
         gboolean claimed = FALSE;
 

@@ -30,8 +30,11 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VfoNetwork, vfo_network_free)
  * have it at a time: a QEMU that opens it in the same microseconds fails. A VF
  * that a job has leased is therefore not probed here but shown as opened; read_vf does probe it.
  *
- * open_pf, close_pf: work on the bridge's untagged entry and on one for every VLAN of the
- * port. That the ports are in the right VLANs is the operator's (wire->vlan is not looked at).
+ * find_wire: that frames stay in their VLAN is looked at here, once. Bridges with VLAN
+ * filtering need Linux 5.6.
+ *
+ * open_pf, close_pf: work on the bridge's entry in each VLAN of the tap, or on the one
+ * without a VLAN when the bridge does not filter them.
  *
  * hold: needs sch_plug, and a tap without a configured root qdisc. Call it before open_pf:
  * to put the plug in loses what is just being sent to the tap. At most 64 MiB are kept. release

@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "host/link.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <linux/if_bridge.h>
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 #include <string.h>
+
+/* One for each VLAN there is. */
+#define MAX_VLANS 4094
 
 gboolean vfo_link_is_name(const char *name)
 {
@@ -18,11 +23,85 @@ gboolean vfo_link_is_name(const char *name)
     return TRUE;
 }
 
+static int parse_bridge(struct nlattr *data, VfoLink *link)
+{
+    static const struct nla_policy policy[IFLA_BR_MAX + 1] = {
+        [IFLA_BR_VLAN_FILTERING] = {.type = NLA_U8},
+        [IFLA_BR_VLAN_PROTOCOL] = {.type = NLA_U16},
+    };
+    struct nlattr *attributes[IFLA_BR_MAX + 1];
+
+    if (nla_parse_nested(attributes, IFLA_BR_MAX, data, (struct nla_policy *)policy) < 0)
+        return -EBADMSG;
+    link->filters_vlans =
+        attributes[IFLA_BR_VLAN_FILTERING] && nla_get_u8(attributes[IFLA_BR_VLAN_FILTERING]) != 0;
+    if (attributes[IFLA_BR_VLAN_PROTOCOL])
+        link->vlan_protocol = ntohs(nla_get_u16(attributes[IFLA_BR_VLAN_PROTOCOL]));
+    return 0;
+}
+
+static int parse_vlan(struct nlattr *data, VfoLink *link)
+{
+    static const struct nla_policy policy[IFLA_VLAN_MAX + 1] = {
+        [IFLA_VLAN_ID] = {.type = NLA_U16},
+        [IFLA_VLAN_PROTOCOL] = {.type = NLA_U16},
+    };
+    struct nlattr *attributes[IFLA_VLAN_MAX + 1];
+
+    if (nla_parse_nested(attributes, IFLA_VLAN_MAX, data, (struct nla_policy *)policy) < 0 ||
+        !attributes[IFLA_VLAN_ID] || !attributes[IFLA_VLAN_PROTOCOL])
+        return -EBADMSG;
+    link->vlan = nla_get_u16(attributes[IFLA_VLAN_ID]);
+    link->vlan_protocol = ntohs(nla_get_u16(attributes[IFLA_VLAN_PROTOCOL]));
+    return 0;
+}
+
+static int parse_macvtap(struct nlattr *data, VfoLink *link)
+{
+    static const struct nla_policy policy[IFLA_MACVLAN_MAX + 1] = {
+        [IFLA_MACVLAN_MODE] = {.type = NLA_U32},
+    };
+    struct nlattr *attributes[IFLA_MACVLAN_MAX + 1];
+
+    if (nla_parse_nested(attributes, IFLA_MACVLAN_MAX, data, (struct nla_policy *)policy) < 0 ||
+        !attributes[IFLA_MACVLAN_MODE])
+        return -EBADMSG;
+    link->macvlan_mode = nla_get_u32(attributes[IFLA_MACVLAN_MODE]);
+    return 0;
+}
+
+/* What sort of interface it is, and what is particular to that sort. */
+static int parse_info(struct nlattr *info, VfoLink *link)
+{
+    static const struct nla_policy policy[IFLA_INFO_MAX + 1] = {
+        [IFLA_INFO_KIND] = {.type = NLA_STRING},
+        [IFLA_INFO_DATA] = {.type = NLA_NESTED},
+    };
+    static const struct {
+        const char *kind;
+        int (*parse)(struct nlattr *data, VfoLink *link);
+    } kinds[] = {{"bridge", parse_bridge}, {"vlan", parse_vlan}, {"macvtap", parse_macvtap}};
+    struct nlattr *attributes[IFLA_INFO_MAX + 1];
+
+    if (nla_parse_nested(attributes, IFLA_INFO_MAX, info, (struct nla_policy *)policy) < 0)
+        return -EBADMSG;
+    if (!attributes[IFLA_INFO_KIND])
+        return 0;
+    nla_strlcpy(link->kind, attributes[IFLA_INFO_KIND], sizeof(link->kind));
+    for (gsize i = 0; i < G_N_ELEMENTS(kinds); i++)
+        if (strcmp(kinds[i].kind, link->kind) == 0)
+            return attributes[IFLA_INFO_DATA] ? kinds[i].parse(attributes[IFLA_INFO_DATA], link)
+                                              : -EBADMSG;
+    return 0;
+}
+
 int vfo_link_parse(struct nlmsghdr *message, VfoLink *link)
 {
     static const struct nla_policy policy[IFLA_MAX + 1] = {
         [IFLA_IFNAME] = {.type = NLA_STRING, .maxlen = IF_NAMESIZE},
         [IFLA_MASTER] = {.type = NLA_U32},
+        [IFLA_LINK] = {.type = NLA_U32},
+        [IFLA_LINKINFO] = {.type = NLA_NESTED},
     };
     struct nlattr *attributes[IFLA_MAX + 1];
     const struct ifinfomsg *info;
@@ -40,7 +119,10 @@ int vfo_link_parse(struct nlmsghdr *message, VfoLink *link)
     if (attributes[IFLA_ADDRESS] &&
         nla_len(attributes[IFLA_ADDRESS]) == (int)sizeof(link->mac.octet))
         memcpy(link->mac.octet, nla_data(attributes[IFLA_ADDRESS]), sizeof(link->mac.octet));
-    return 0;
+    /* With IFLA_LINK_NETNSID it is a number of another namespace. */
+    if (attributes[IFLA_LINK] && !attributes[IFLA_LINK_NETNSID])
+        link->lower = (int)nla_get_u32(attributes[IFLA_LINK]);
+    return attributes[IFLA_LINKINFO] ? parse_info(attributes[IFLA_LINKINFO], link) : 0;
 }
 
 static int on_link(struct nlmsghdr *message, gpointer data)
@@ -100,4 +182,49 @@ gboolean vfo_link_read_if_there(VfoNetlink *netlink, const char *name, VfoLink *
         return TRUE;
     g_propagate_error(error, g_steal_pointer(&failure));
     return FALSE;
+}
+
+typedef struct {
+    int lower;
+    int master;
+    GArray *found;
+} Vlans;
+
+static int on_vlan(struct nlmsghdr *message, gpointer data)
+{
+    const Vlans *vlans = data;
+    VfoLink link = {0};
+    int code;
+
+    if (message->nlmsg_type != RTM_NEWLINK)
+        return 0;
+    code = vfo_link_parse(message, &link);
+    if (code == 0 && strcmp(link.kind, "vlan") == 0 && link.lower == vlans->lower &&
+        link.master == vlans->master && vlans->found->len < MAX_VLANS)
+        g_array_append_val(vlans->found, link);
+    return code;
+}
+
+GArray *vfo_link_find_vlans(VfoNetlink *netlink, const VfoLink *lower, const VfoLink *master,
+                            GError **error)
+{
+    struct ifinfomsg header = {.ifi_family = AF_UNSPEC};
+    g_autoptr(VfoMessage) request =
+        vfo_netlink_message(RTM_GETLINK, NLM_F_DUMP, &header, sizeof(header));
+    g_autoptr(GArray) found = g_array_new(FALSE, FALSE, sizeof(VfoLink));
+    Vlans vlans = {lower->index, master->index, found};
+    struct nlattr *info;
+    int code;
+
+    /* The kernel looks for them: a host may have a thousand taps. */
+    vfo_netlink_put_u32(request, IFLA_MASTER, (guint32)master->index);
+    info = nla_nest_start(request, IFLA_LINKINFO);
+    vfo_netlink_put_string(request, IFLA_INFO_KIND, "vlan");
+    nla_nest_end(request, info);
+    vfo_netlink_put_u32(request, IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+    code = vfo_netlink_query(netlink, request, on_vlan, &vlans);
+    if (code == 0)
+        return g_steal_pointer(&found);
+    vfo_netlink_fail(netlink, code, error, "cannot read the VLAN interfaces on %s", lower->name);
+    return NULL;
 }

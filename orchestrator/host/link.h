@@ -14,7 +14,13 @@ typedef struct {
     gboolean up;
     gboolean carrier;
     int master; /* index of the bridge (or bond) it is in; 0: none */
+    int lower;  /* index of what it is on, in this network namespace; 0: nothing */
     VfoMac mac;
+    char kind[16];          /* "bridge", "vlan", "macvtap"; empty: not software's */
+    gboolean filters_vlans; /* of a bridge */
+    guint16 vlan;           /* of a VLAN interface */
+    guint16 vlan_protocol;  /* of either: ETH_P_8021Q or ETH_P_8021AD */
+    guint32 macvlan_mode;   /* MACVLAN_MODE_* of a macvtap */
 } VfoLink;
 
 /** vfo_link_is_name: @name can be an interface's, and a file's in /sys/class/net. */
@@ -30,6 +36,11 @@ gboolean vfo_link_read_index(VfoNetlink *netlink, int index, VfoLink *link, GErr
  *  success: @link is all zero then. */
 gboolean vfo_link_read_if_there(VfoNetlink *netlink, const char *name, VfoLink *link,
                                 GError **error);
+
+/** vfo_link_find_vlans: the VLAN interfaces on @lower that are ports of @master, of VfoLink. Free
+ *  with g_array_unref(). */
+GArray *vfo_link_find_vlans(VfoNetlink *netlink, const VfoLink *lower, const VfoLink *master,
+                            GError **error);
 
 /** vfo_link_parse: the interface that an RTM_NEWLINK message describes. 0 or -EBADMSG. */
 int vfo_link_parse(struct nlmsghdr *message, VfoLink *link);

@@ -82,6 +82,7 @@ struct World {
     /* The host */
     GPtrArray *vfs; /* of VfoVf; the first is the guest's */
     char *wire_network;
+    guint16 wire_vlan;
     gboolean pf_open;
     gboolean held;
     gboolean was_held;
@@ -375,13 +376,13 @@ static VfoVf *host_read_vf(VfoHost *host, const char *pci, GError **error)
                                                                 : NULL;
 }
 
-static VfoWire *host_find_wire(VfoHost *host, const char *tap, const VfoVf *vf, const VfoMac *mac,
-                               guint16 vlan, GError **error)
+static VfoWire *host_find_wire(VfoHost *host, const char *tap, const VfoVf *vf,
+                               const VfoVfSettings *settings, GError **error)
 {
     World *world = world_of_host(host);
     VfoWire *wire;
 
-    g_assert_true(vfo_mac_equal(mac, &guest_mac));
+    g_assert_true(vfo_mac_equal(&settings->mac, &guest_mac));
     if (!leave(world, enter(world, "find_wire %s %s", tap, vf ? vf->pf : "-"), error))
         return NULL;
     wire = g_new0(VfoWire, 1);
@@ -389,8 +390,9 @@ static VfoWire *host_find_wire(VfoHost *host, const char *tap, const VfoVf *vf, 
     wire->pf = g_strdup("eth0");
     wire->bridge = g_strdup("br0");
     wire->tap = g_strdup(tap);
-    wire->mac = *mac;
-    wire->vlan = vlan;
+    wire->mac = settings->mac;
+    wire->vlan = settings->vlan;
+    world->wire_vlan = settings->vlan;
     return wire;
 }
 
@@ -1185,7 +1187,9 @@ static void test_source_vlan(void)
     g_autoptr(World) world = world_new(TRUE);
 
     vf_of(world, VF)->settings.vlan = 100;
-    assert_source_refuses(world, VFO_ERROR_NOT_SUPPORTED, "VLAN 100");
+    run(world);
+    assert_state(world, VFO_JOB_COMPLETED);
+    g_assert_cmpuint(world->wire_vlan, ==, 100);
 }
 
 static void test_source_leased(void)

@@ -20,6 +20,7 @@
 #include "host/host.h"
 
 static const VfoMac guest = {{0x52, 0x54, 0x00, 0xaa, 0x00, 0x10}};
+static const VfoVfSettings settings = {.mac = {{0x52, 0x54, 0x00, 0xaa, 0x00, 0x10}}};
 #define GUEST      "52:54:00:aa:00:10"
 #define ETHERTYPE  0x88b5 /* IEEE 802: local experiments */
 #define SHORTLY_MS 1000
@@ -116,7 +117,7 @@ static void set_up(Fixture *f, gconstpointer data)
     f->leases = vfo_leases_new();
     f->host = vfo_host_new(f->networks, f->leases, "/sys", &error);
     g_assert_no_error(error);
-    f->wire = f->host->ops->find_wire(f->host, "tap0", &vf, &guest, 0, &error);
+    f->wire = f->host->ops->find_wire(f->host, "tap0", &vf, &settings, &error);
     g_assert_no_error(error);
 }
 
@@ -239,31 +240,74 @@ static void test_learned_entry(Fixture *f, gconstpointer data)
     assert_entry("tap0", GUEST " sticky master br0 static");
 }
 
-static void test_vlans(Fixture *f, gconstpointer data)
+static gboolean filters_vlans(void)
 {
-    g_autoptr(GError) error = NULL;
-
     int status;
 
     g_assert_true(g_spawn_command_line_sync("ip link set br0 type bridge vlan_filtering 1", NULL,
                                             NULL, &status, NULL));
-    if (status != 0) {
+    if (status != 0)
         g_test_skip("this kernel's bridge knows no VLANs (CONFIG_BRIDGE_VLAN_FILTERING)");
+    return status == 0;
+}
+
+static void find_again(Fixture *f, const VfoVfSettings *of_vf)
+{
+    g_autoptr(GError) error = NULL;
+
+    vfo_wire_free(f->wire);
+    f->wire = f->host->ops->find_wire(f->host, "tap0", NULL, of_vf, &error);
+    g_assert_no_error(error);
+}
+
+static void test_trunk(Fixture *f, gconstpointer data)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (!filters_vlans())
         return;
-    }
     run("bridge vlan add dev tap0 vid 100");
     run("bridge vlan add dev pf0 vid 100");
-    run("bridge vlan add dev tap0 vid 200"); /* not at the PF */
+    run("bridge vlan add dev pf0 vid 200"); /* not the guest's */
+    find_again(f, &settings);
     g_assert_true(open_pf(f, &error));
     g_assert_no_error(error);
+    assert_entry("tap0", GUEST " vlan 1 sticky master br0 static");
     assert_entry("tap0", GUEST " vlan 100 sticky master br0 static");
-    assert_entry("tap0", GUEST " vlan 200 sticky master br0 static");
     g_assert_true(close_pf(f, TRUE, &error));
     g_assert_no_error(error);
     assert_no_guest("tap0");
-    assert_entry("pf0", GUEST " vlan 100 master br0 static");
+    assert_entry("pf0", GUEST " vlan 100 sticky master br0 static");
+    {
+        g_autofree char *shown = output_of("bridge fdb show dev pf0");
+
+        g_assert_null(strstr(shown, GUEST " vlan 200"));
+    }
     g_assert_true(close_pf(f, FALSE, &error));
     g_assert_no_error(error);
+    assert_no_guest("pf0");
+}
+
+static void test_access(Fixture *f, gconstpointer data)
+{
+    VfoVfSettings in_vlan = {.mac = guest, .vlan = 100};
+    g_autoptr(GError) error = NULL;
+
+    if (!filters_vlans())
+        return;
+    run("bridge vlan del dev tap0 vid 1");
+    run("bridge vlan add dev tap0 vid 100 pvid untagged");
+    run("bridge vlan add dev pf0 vid 100");
+    find_again(f, &in_vlan);
+    g_assert_true(open_pf(f, &error));
+    g_assert_no_error(error);
+    assert_entry("tap0", GUEST " vlan 100 sticky master br0 static");
+    assert_entry("pf0", GUEST " self permanent");
+    /* The port leaves the VLAN: its entries go, or are found gone. */
+    run("bridge vlan del dev tap0 vid 100");
+    g_assert_true(close_pf(f, FALSE, &error));
+    g_assert_no_error(error);
+    assert_no_guest("tap0");
     assert_no_guest("pf0");
 }
 
@@ -352,7 +396,7 @@ static void assert_no_wire(Fixture *f, const char *tap, const char *pf, VfoError
     g_autoptr(GError) error = NULL;
     VfoVf vf = {.pf = (char *)pf};
     g_autoptr(VfoWire) wire =
-        f->host->ops->find_wire(f->host, tap, pf ? &vf : NULL, &guest, 0, &error);
+        f->host->ops->find_wire(f->host, tap, pf ? &vf : NULL, &settings, &error);
 
     g_assert_null(wire);
     g_assert_error(error, VFO_ERROR, (int)code);
@@ -363,7 +407,7 @@ static void assert_no_wire(Fixture *f, const char *tap, const char *pf, VfoError
 static void test_find_wire(Fixture *f, gconstpointer data)
 {
     g_autoptr(GError) error = NULL;
-    g_autoptr(VfoWire) wire = f->host->ops->find_wire(f->host, "tap0", NULL, &guest, 7, &error);
+    g_autoptr(VfoWire) wire = f->host->ops->find_wire(f->host, "tap0", NULL, &settings, &error);
 
     g_assert_no_error(error);
     g_assert_cmpstr(wire->network, ==, "blue");
@@ -371,7 +415,8 @@ static void test_find_wire(Fixture *f, gconstpointer data)
     g_assert_cmpstr(wire->pf, ==, "pf0");
     g_assert_cmpstr(wire->bridge, ==, "br0");
     g_assert_cmpstr(wire->tap, ==, "tap0");
-    g_assert_cmpint(wire->vlan, ==, 7);
+    g_assert_cmpstr(wire->uplink, ==, "pf0");
+    g_assert_cmpint(wire->vlan, ==, 0);
     g_assert_true(vfo_mac_equal(&wire->mac, &guest));
 
     assert_no_wire(f, "nosuch", NULL, VFO_ERROR_NOT_FOUND, "nosuch");
@@ -399,7 +444,7 @@ static void test_second_pf(Fixture *f, gconstpointer data)
     g_autoptr(GPtrArray) networks = networks_new("br0", "gone0,pf0");
     g_autoptr(GError) error = NULL;
     g_autoptr(VfoHost) host = vfo_host_new(networks, f->leases, "/sys", &error);
-    g_autoptr(VfoWire) wire = host->ops->find_wire(host, "tap0", NULL, &guest, 0, &error);
+    g_autoptr(VfoWire) wire = host->ops->find_wire(host, "tap0", NULL, &settings, &error);
 
     g_assert_no_error(error);
     g_assert_cmpstr(wire->pf, ==, "pf0");
@@ -497,7 +542,8 @@ int main(int argc, char **argv)
     add("/host/netlink/open-and-close", test_open_and_close);
     add("/host/netlink/close-to-vf", test_close_to_vf);
     add("/host/netlink/learned-entry", test_learned_entry);
-    add("/host/netlink/vlans", test_vlans);
+    add("/host/netlink/trunk", test_trunk);
+    add("/host/netlink/access", test_access);
     add("/host/netlink/frames", test_frames);
     add("/host/netlink/sticky", test_sticky);
     add("/host/netlink/close-without-tap", test_close_without_tap);

@@ -730,8 +730,13 @@ static void test_set_invalid(Fixture *f, gconstpointer data)
 static void test_hold(Fixture *f, gconstpointer data)
 {
     const VfoHostOps *ops = f->host->ops;
-    VfoWire wire = {
-        .datapath = "bridge", .pf = (char *)"eth1", .tap = (char *)"tap0", .mac = guest};
+    g_autoptr(GArray) vlans = g_array_sized_new(FALSE, TRUE, sizeof(guint16), 1);
+    VfoWire wire = {.datapath = "bridge",
+                    .pf = (char *)"eth1",
+                    .uplink = (char *)"eth1",
+                    .tap = (char *)"tap0",
+                    .mac = guest,
+                    .vlans = g_array_set_size(vlans, 1)};
     g_autoptr(GError) error = NULL;
 
     g_assert_true(ops->hold(f->host, &wire, &error));
@@ -770,8 +775,13 @@ static void test_hold(Fixture *f, gconstpointer data)
 static void test_hold_foreign_plug(Fixture *f, gconstpointer data)
 {
     const VfoHostOps *ops = f->host->ops;
-    VfoWire wire = {
-        .datapath = "bridge", .pf = (char *)"eth1", .tap = (char *)"tap0", .mac = guest};
+    g_autoptr(GArray) vlans = g_array_sized_new(FALSE, TRUE, sizeof(guint16), 1);
+    VfoWire wire = {.datapath = "bridge",
+                    .pf = (char *)"eth1",
+                    .uplink = (char *)"eth1",
+                    .tap = (char *)"tap0",
+                    .mac = guest,
+                    .vlans = g_array_set_size(vlans, 1)};
     g_autoptr(GError) error = NULL;
 
     f->pf.qdisc = g_strdup("plug"); /* COLO's, say */

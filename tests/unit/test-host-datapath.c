@@ -1,0 +1,565 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * How wires are found and opened, against a kernel that has what this machine's may lack:
+ * VLANs in a bridge, VLAN interfaces, macvtaps.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/if_bridge.h>
+#include <linux/if_ether.h>
+#include <linux/if_link.h>
+#include <linux/neighbour.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <netlink/msg.h>
+#include <string.h>
+
+#include "host/host-private.h"
+
+#define GUEST                                                                                      \
+    {                                                                                              \
+        {                                                                                          \
+            0x52, 0x54, 0x00, 0xaa, 0x00, 0x10                                                     \
+        }                                                                                          \
+    }
+
+/* ------------------------------------------------------------ the kernel */
+
+typedef struct {
+    guint16 first;
+    guint16 last;
+    guint16 flags; /* BRIDGE_VLAN_INFO_* */
+} FakeRange;
+
+typedef struct {
+    const char *name;
+    const char *kind; /* NULL: hardware */
+    int master;
+    int lower;
+    gboolean down;
+    gboolean no_carrier;
+    gboolean filters; /* a bridge */
+    guint16 vlan;
+    guint16 protocol; /* 0: 802.1Q */
+    guint32 mode;     /* of a macvtap */
+    VfoMac mac;
+    FakeRange vlans[4]; /* up to one with first == 0 */
+} FakeLink;
+
+typedef struct {
+    int index;
+    guint16 vlan;
+    guint8 flags; /* NTF_SELF or NTF_MASTER */
+} FakeEntry;
+
+typedef struct {
+    FakeLink links[8]; /* the number of each is its place, from 1 */
+    GArray *entries;   /* of FakeEntry, all for the guest */
+    gboolean bad_vlans;
+} World;
+
+static int number_of(const World *world, const char *name)
+{
+    for (guint i = 0; i < G_N_ELEMENTS(world->links); i++)
+        if (g_strcmp0(world->links[i].name, name) == 0)
+            return (int)i + 1;
+    return 0;
+}
+
+static void put_info(struct nl_msg *message, const FakeLink *link)
+{
+    struct nlattr *info = nla_nest_start(message, IFLA_LINKINFO);
+    struct nlattr *data;
+    guint16 protocol = htons(link->protocol ? link->protocol : ETH_P_8021Q);
+
+    nla_put_string(message, IFLA_INFO_KIND, link->kind);
+    data = nla_nest_start(message, IFLA_INFO_DATA);
+    if (strcmp(link->kind, "bridge") == 0) {
+        nla_put_u8(message, IFLA_BR_VLAN_FILTERING, link->filters ? 1 : 0);
+        nla_put_u16(message, IFLA_BR_VLAN_PROTOCOL, protocol);
+    } else if (strcmp(link->kind, "vlan") == 0) {
+        nla_put_u16(message, IFLA_VLAN_ID, link->vlan);
+        nla_put_u16(message, IFLA_VLAN_PROTOCOL, protocol);
+    } else if (strcmp(link->kind, "macvtap") == 0) {
+        nla_put_u32(message, IFLA_MACVLAN_MODE, link->mode);
+    }
+    nla_nest_end(message, data);
+    nla_nest_end(message, info);
+}
+
+static int show_link(const World *world, int index, VfoNetlinkAnswer answer, gpointer data)
+{
+    const FakeLink *link = &world->links[index - 1];
+    unsigned int flags =
+        (link->down ? 0 : IFF_UP) | (link->down || link->no_carrier ? 0 : IFF_RUNNING);
+    struct ifinfomsg header = {.ifi_index = index, .ifi_flags = flags};
+    struct nl_msg *message = nlmsg_alloc_simple(RTM_NEWLINK, 0);
+    int code;
+
+    nlmsg_append(message, &header, sizeof(header), NLMSG_ALIGNTO);
+    nla_put_string(message, IFLA_IFNAME, link->name);
+    nla_put(message, IFLA_ADDRESS, sizeof(link->mac), &link->mac);
+    if (link->master)
+        nla_put_u32(message, IFLA_MASTER, (guint32)link->master);
+    if (link->lower)
+        nla_put_u32(message, IFLA_LINK, (guint32)link->lower);
+    if (link->kind)
+        put_info(message, link);
+    code = answer(nlmsg_hdr(message), data);
+    nlmsg_free(message);
+    return code;
+}
+
+static int get_link(const World *world, struct nlmsghdr *request, VfoNetlinkAnswer answer,
+                    gpointer data)
+{
+    const struct ifinfomsg *header = nlmsg_data(request);
+    struct nlattr *name = nlmsg_find_attr(request, sizeof(*header), IFLA_IFNAME);
+    struct nlattr *master = nlmsg_find_attr(request, sizeof(*header), IFLA_MASTER);
+    int index = name ? number_of(world, nla_get_string(name)) : header->ifi_index;
+    int code = 0;
+
+    if (!(request->nlmsg_flags & NLM_F_DUMP))
+        return index ? show_link(world, index, answer, data) : -ENODEV;
+    g_assert_nonnull(master); /* a host may have a thousand taps */
+    for (guint i = 0; code == 0 && i < G_N_ELEMENTS(world->links); i++)
+        if (world->links[i].name && world->links[i].master == (int)nla_get_u32(master))
+            code = show_link(world, (int)i + 1, answer, data);
+    return code;
+}
+
+static int get_vlans(const World *world, struct nlmsghdr *request, VfoNetlinkAnswer answer,
+                     gpointer data)
+{
+    const struct br_vlan_msg *header = nlmsg_data(request);
+    const FakeLink *link = &world->links[header->ifindex - 1];
+    struct nl_msg *message = nlmsg_alloc_simple(RTM_NEWVLAN, 0);
+    int code;
+
+    g_assert_cmpint(header->family, ==, AF_BRIDGE);
+    g_assert_cmpuint(header->ifindex, !=, 0);
+    nlmsg_append(message, (void *)header, sizeof(*header), NLMSG_ALIGNTO);
+    for (const FakeRange *range = link->vlans; range->first; range++) {
+        struct bridge_vlan_info info = {.flags = range->flags, .vid = range->first};
+        struct nlattr *entry = nla_nest_start(message, BRIDGE_VLANDB_ENTRY);
+
+        nla_put(message, BRIDGE_VLANDB_ENTRY_INFO, sizeof(info), &info);
+        if (range->last > range->first || world->bad_vlans)
+            nla_put_u16(message, BRIDGE_VLANDB_ENTRY_RANGE, world->bad_vlans ? 65535 : range->last);
+        nla_nest_end(message, entry);
+    }
+    code = answer(nlmsg_hdr(message), data);
+    nlmsg_free(message);
+    return code;
+}
+
+static guint16 vlan_of(struct nlmsghdr *request)
+{
+    struct nlattr *vlan = nlmsg_find_attr(request, sizeof(struct ndmsg), NDA_VLAN);
+
+    return vlan ? nla_get_u16(vlan) : 0;
+}
+
+static FakeEntry *find_entry(World *world, int index, guint16 vlan, guint8 flags)
+{
+    for (guint i = 0; i < world->entries->len; i++) {
+        FakeEntry *entry = &g_array_index(world->entries, FakeEntry, i);
+
+        /* A bridge has one entry for an address in a VLAN; a NIC's filter is its own. */
+        if ((entry->flags & flags) && entry->vlan == vlan &&
+            ((flags & NTF_MASTER) || entry->index == index))
+            return entry;
+    }
+    return NULL;
+}
+
+static int change_entry(World *world, struct nlmsghdr *request)
+{
+    const struct ndmsg *header = nlmsg_data(request);
+    guint8 flags = header->ndm_flags & (NTF_SELF | NTF_MASTER);
+    guint16 vlan = vlan_of(request);
+    FakeEntry *entry = find_entry(world, header->ndm_ifindex, vlan, flags);
+
+    if (request->nlmsg_type == RTM_NEWNEIGH) {
+        FakeEntry added = {header->ndm_ifindex, vlan, flags};
+
+        if (entry)
+            entry->index = header->ndm_ifindex;
+        else
+            g_array_append_val(world->entries, added);
+        return 0;
+    }
+    if (!entry || entry->index != header->ndm_ifindex)
+        return -ENOENT;
+    g_array_remove_index_fast(world->entries,
+                              (guint)(entry - (FakeEntry *)(void *)world->entries->data));
+    return 0;
+}
+
+static int show_entry(const FakeEntry *entry, VfoNetlinkAnswer answer, gpointer data)
+{
+    const VfoMac mac = GUEST;
+    struct ndmsg header = {.ndm_family = AF_BRIDGE,
+                           .ndm_ifindex = entry->index,
+                           .ndm_flags = (guint8)(entry->flags | NTF_STICKY),
+                           .ndm_state = NUD_NOARP};
+    struct nl_msg *message = nlmsg_alloc_simple(RTM_NEWNEIGH, 0);
+    int code;
+
+    nlmsg_append(message, &header, sizeof(header), NLMSG_ALIGNTO);
+    nla_put(message, NDA_LLADDR, sizeof(mac), &mac);
+    code = answer(nlmsg_hdr(message), data);
+    nlmsg_free(message);
+    return code;
+}
+
+static int get_entry(World *world, struct nlmsghdr *request, VfoNetlinkAnswer answer, gpointer data)
+{
+    const struct ndmsg *header = nlmsg_data(request);
+    gboolean dump = (request->nlmsg_flags & NLM_F_DUMP) != 0;
+    const FakeEntry *entry =
+        find_entry(world, header->ndm_ifindex, vlan_of(request), dump ? NTF_SELF : NTF_MASTER);
+
+    if (!entry)
+        return dump ? 0 : -ENOENT;
+    return show_entry(entry, answer, data);
+}
+
+static int kernel(struct nlmsghdr *request, VfoNetlinkAnswer answer, gpointer answer_data,
+                  gpointer data)
+{
+    switch (request->nlmsg_type) {
+    case RTM_GETLINK:
+        return get_link(data, request, answer, answer_data);
+    case RTM_GETVLAN:
+        return get_vlans(data, request, answer, answer_data);
+    case RTM_NEWNEIGH:
+    case RTM_DELNEIGH:
+        return change_entry(data, request);
+    case RTM_GETNEIGH:
+        return get_entry(data, request, answer, answer_data);
+    case RTM_GETQDISC:
+        return -ENOENT;
+    default:
+        return -EOPNOTSUPP;
+    }
+}
+
+/* --------------------------------------------------------------- fixture */
+
+/* The places in World.links, and with that the numbers of the interfaces. */
+enum { PF = 1, BRIDGE, TAP, VLAN, VLAN2 };
+
+#define ACCESS (BRIDGE_VLAN_INFO_PVID | BRIDGE_VLAN_INFO_UNTAGGED)
+
+typedef struct {
+    World world;
+    GPtrArray *networks;
+    VfoLeases *leases;
+    VfoHost *host;
+} Fixture;
+
+static FakeLink *link_of(Fixture *f, int number)
+{
+    return &f->world.links[number - 1];
+}
+
+static void set_up(Fixture *f, gconstpointer data)
+{
+    VfoNetwork *network = g_new0(VfoNetwork, 1);
+
+    *link_of(f, PF) = (FakeLink){.name = "pf0", .master = BRIDGE};
+    *link_of(f, BRIDGE) = (FakeLink){.name = "br0", .kind = "bridge"};
+    *link_of(f, TAP) = (FakeLink){.name = "tap0", .kind = "tun", .master = BRIDGE};
+    f->world.entries = g_array_new(FALSE, FALSE, sizeof(FakeEntry));
+    network->name = g_strdup("blue");
+    network->bridge = g_strdup("br0");
+    network->pfs = g_strsplit("pf0", ",", 0);
+    f->networks = g_ptr_array_new_with_free_func((GDestroyNotify)vfo_network_free);
+    g_ptr_array_add(f->networks, network);
+    f->leases = vfo_leases_new();
+    f->host = vfo_host_new_with(f->networks, f->leases, "/nonexistent",
+                                vfo_netlink_new_stand_in(kernel, &f->world));
+}
+
+static void tear_down(Fixture *f, gconstpointer data)
+{
+    vfo_host_free(f->host);
+    vfo_leases_free(f->leases);
+    g_ptr_array_unref(f->networks);
+    g_array_unref(f->world.entries);
+}
+
+/* A bridge that filters VLANs, with these at the tap and at the PF. */
+static void set_vlans(Fixture *f, FakeRange tap, FakeRange pf)
+{
+    link_of(f, BRIDGE)->filters = TRUE;
+    memset(link_of(f, TAP)->vlans, 0, sizeof(link_of(f, TAP)->vlans));
+    memset(link_of(f, PF)->vlans, 0, sizeof(link_of(f, PF)->vlans));
+    link_of(f, TAP)->vlans[0] = tap;
+    link_of(f, PF)->vlans[0] = pf;
+}
+
+/* The PF out of the bridge, and VLAN interface @vlan on it in its place. */
+static void set_sub_interface(Fixture *f, guint16 vlan)
+{
+    link_of(f, PF)->master = 0;
+    *link_of(f, VLAN) =
+        (FakeLink){.name = "pf0.100", .kind = "vlan", .master = BRIDGE, .lower = PF, .vlan = vlan};
+}
+
+/* With a VF that is the guest's already (as at the source), or with one that is parked. */
+static VfoWire *find(Fixture *f, const char *standby, guint16 vlan, gboolean is_guests,
+                     GError **error)
+{
+    const VfoVfSettings settings = {.mac = GUEST, .vlan = vlan};
+    VfoVf vf = {.pf = (char *)"pf0", .index = 2};
+
+    if (is_guests)
+        vf.settings = settings;
+    return f->host->ops->find_wire(f->host, standby, &vf, &settings, error);
+}
+
+static VfoWire *find_well(Fixture *f, const char *standby, guint16 vlan)
+{
+    g_autoptr(GError) error = NULL;
+    VfoWire *wire = find(f, standby, vlan, TRUE, &error);
+
+    g_assert_no_error(error);
+    g_assert_cmpstr(wire->pf, ==, "pf0");
+    g_assert_cmpuint(wire->vlan, ==, vlan);
+    return wire;
+}
+
+static void assert_refused_as(Fixture *f, const char *standby, guint16 vlan, gboolean is_guests,
+                              VfoError code, const char *words)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(VfoWire) wire = find(f, standby, vlan, is_guests, &error);
+
+    g_assert_null(wire);
+    g_assert_error(error, VFO_ERROR, (int)code);
+    if (!strstr(error->message, words))
+        g_error("'%s' does not say '%s'", error->message, words);
+}
+
+static void assert_mismatch(Fixture *f, guint16 vlan, const char *words)
+{
+    assert_refused_as(f, "tap0", vlan, TRUE, VFO_ERROR_MISMATCH, words);
+}
+
+static void assert_vlans(const VfoWire *wire, guint16 first, guint16 second)
+{
+    g_assert_cmpuint(wire->vlans->len, ==, second ? 2 : 1);
+    g_assert_cmpuint(g_array_index(wire->vlans, guint16, 0), ==, first);
+    if (second)
+        g_assert_cmpuint(g_array_index(wire->vlans, guint16, 1), ==, second);
+}
+
+/* The entry that there is, alone, "9 0 " being link 9 without a VLAN; "self" for a filter. */
+static char *entries_of(Fixture *f)
+{
+    GString *text = g_string_new(NULL);
+
+    for (guint i = 0; i < f->world.entries->len; i++) {
+        const FakeEntry *entry = &g_array_index(f->world.entries, FakeEntry, i);
+
+        g_string_append_printf(text, "%s %s%u ", f->world.links[entry->index - 1].name,
+                               entry->flags & NTF_SELF ? "self" : "", entry->vlan);
+    }
+    return g_string_free(text, FALSE);
+}
+
+static void assert_entries(Fixture *f, const char *expected)
+{
+    g_autofree char *entries = entries_of(f);
+
+    g_assert_cmpstr(entries, ==, expected);
+}
+
+static void assert_opens(Fixture *f, const VfoWire *wire, const char *expected)
+{
+    g_autoptr(GError) error = NULL;
+
+    g_assert_true(f->host->ops->open_pf(f->host, wire, &error));
+    g_assert_no_error(error);
+    assert_entries(f, expected);
+}
+
+static void assert_closes(Fixture *f, const VfoWire *wire, gboolean to_vf, const char *expected)
+{
+    g_autoptr(GError) error = NULL;
+
+    g_assert_true(f->host->ops->close_pf(f->host, wire, to_vf, &error));
+    g_assert_no_error(error);
+    assert_entries(f, expected);
+}
+
+/* ---------------------------------------------------------------- bridge */
+
+static void test_plain(Fixture *f, gconstpointer data)
+{
+    g_autoptr(VfoWire) wire = find_well(f, "tap0", 0);
+
+    g_assert_cmpstr(wire->datapath, ==, "bridge");
+    g_assert_cmpstr(wire->uplink, ==, "pf0");
+    assert_vlans(wire, 0, 0);
+    assert_opens(f, wire, "tap0 0 pf0 self0 ");
+    assert_closes(f, wire, TRUE, "pf0 0 ");
+    assert_closes(f, wire, FALSE, "");
+
+    assert_mismatch(f, 100, "VLAN 100");
+    assert_mismatch(f, 100, "'ip link set pf0 vf 2 vlan 0'");
+    assert_refused_as(f, "tap0", 100, FALSE, VFO_ERROR_MISMATCH, "VLAN interface of VLAN 100");
+}
+
+static void test_access(Fixture *f, gconstpointer data)
+{
+    g_autoptr(VfoWire) wire = NULL;
+
+    set_vlans(f, (FakeRange){100, 100, ACCESS}, (FakeRange){90, 110, 0});
+    wire = find_well(f, "tap0", 100);
+    g_assert_cmpstr(wire->uplink, ==, "pf0");
+    assert_vlans(wire, 100, 0);
+    assert_opens(f, wire, "tap0 100 pf0 self0 ");
+    assert_closes(f, wire, TRUE, "pf0 100 ");
+    assert_closes(f, wire, FALSE, "");
+
+    /* The VF is in none, or in another. */
+    assert_mismatch(f, 0, "'ip link set pf0 vf 2 vlan 100'");
+    assert_mismatch(f, 101, "'ip link set pf0 vf 2 vlan 100'");
+    assert_refused_as(f, "tap0", 101, FALSE, VFO_ERROR_MISMATCH,
+                      "'bridge vlan add dev tap0 vid 101 pvid untagged'");
+    assert_refused_as(f, "tap0", 0, FALSE, VFO_ERROR_MISMATCH, "PF pf0 itself");
+
+    /* It leaves the host untagged: then the VF needs no VLAN. */
+    set_vlans(f, (FakeRange){100, 100, ACCESS}, (FakeRange){100, 100, ACCESS});
+    vfo_wire_free(wire);
+    wire = find_well(f, "tap0", 0);
+    assert_vlans(wire, 100, 0);
+    assert_mismatch(f, 100, "'ip link set pf0 vf 2 vlan 0'");
+}
+
+static void test_trunk(Fixture *f, gconstpointer data)
+{
+    g_autoptr(VfoWire) wire = NULL;
+
+    set_vlans(f, (FakeRange){1, 1, ACCESS}, (FakeRange){1, 1, ACCESS});
+    link_of(f, TAP)->vlans[1] = (FakeRange){100, 100, 0};
+    link_of(f, PF)->vlans[1] = (FakeRange){2, 4094, 0};
+    wire = find_well(f, "tap0", 0);
+    assert_vlans(wire, 1, 100);
+    assert_opens(f, wire, "tap0 1 tap0 100 pf0 self0 ");
+    assert_closes(f, wire, TRUE, "pf0 1 pf0 100 ");
+    assert_closes(f, wire, FALSE, "");
+
+    /* All with tags. */
+    set_vlans(f, (FakeRange){100, 101, 0}, (FakeRange){100, 101, 0});
+    vfo_wire_free(wire);
+    wire = find_well(f, "tap0", 0);
+    assert_vlans(wire, 100, 101);
+    assert_mismatch(f, 100, "'ip link set pf0 vf 2 vlan 0'");
+
+    /* A VF in a VLAN carries that one alone. */
+    set_vlans(f, (FakeRange){100, 100, ACCESS}, (FakeRange){100, 101, 0});
+    link_of(f, TAP)->vlans[1] = (FakeRange){101, 101, 0};
+    assert_mismatch(f, 100, "in VLAN 100 alone");
+}
+
+static void test_crooked(Fixture *f, gconstpointer data)
+{
+    set_vlans(f, (FakeRange){100, 100, ACCESS}, (FakeRange){200, 200, 0});
+    assert_mismatch(f, 100, "'bridge vlan add dev pf0 vid 100'");
+
+    /* What 'bridge vlan add ... pvid untagged' leaves of the default. */
+    set_vlans(f, (FakeRange){1, 1, BRIDGE_VLAN_INFO_UNTAGGED}, (FakeRange){1, 100, 0});
+    link_of(f, TAP)->vlans[1] = (FakeRange){100, 100, ACCESS};
+    assert_mismatch(f, 100, "'bridge vlan del dev tap0 vid 1'");
+
+    set_vlans(f, (FakeRange){100, 100, BRIDGE_VLAN_INFO_PVID}, (FakeRange){100, 100, 0});
+    assert_mismatch(f, 100, "'bridge vlan add dev tap0 vid 100 pvid untagged'");
+
+    set_vlans(f, (FakeRange){100, 100, ACCESS}, (FakeRange){100, 100, BRIDGE_VLAN_INFO_UNTAGGED});
+    assert_mismatch(f, 100, "one direction");
+
+    set_vlans(f, (FakeRange){100, 100, 0}, (FakeRange){100, 100, ACCESS});
+    assert_mismatch(f, 0, "leaves the host");
+
+    set_vlans(f, (FakeRange){0}, (FakeRange){1, 4094, 0});
+    assert_mismatch(f, 0, "in no VLAN of its bridge");
+
+    f->world.bad_vlans = TRUE;
+    set_vlans(f, (FakeRange){1, 1, ACCESS}, (FakeRange){1, 1, ACCESS});
+    assert_refused_as(f, "tap0", 0, TRUE, VFO_ERROR_FAILED, "cannot read the VLANs of tap0");
+    f->world.bad_vlans = FALSE;
+
+    link_of(f, BRIDGE)->protocol = ETH_P_8021AD;
+    assert_refused_as(f, "tap0", 0, TRUE, VFO_ERROR_NOT_SUPPORTED, "802.1ad");
+}
+
+static void test_sub_interface(Fixture *f, gconstpointer data)
+{
+    g_autoptr(VfoWire) wire = NULL;
+
+    set_sub_interface(f, 100);
+    wire = find_well(f, "tap0", 100);
+    g_assert_cmpstr(wire->uplink, ==, "pf0.100");
+    assert_vlans(wire, 0, 0);
+    assert_opens(f, wire, "tap0 0 pf0 self0 ");
+    assert_closes(f, wire, TRUE, "pf0.100 0 ");
+    assert_closes(f, wire, FALSE, "");
+    assert_mismatch(f, 0, "'ip link set pf0 vf 2 vlan 100'");
+
+    /* In a bridge that filters, untagged in and out. */
+    set_vlans(f, (FakeRange){1, 1, ACCESS}, (FakeRange){0});
+    link_of(f, VLAN)->vlans[0] = (FakeRange){1, 1, ACCESS};
+    vfo_wire_free(wire);
+    wire = find_well(f, "tap0", 100);
+    assert_vlans(wire, 1, 0);
+    link_of(f, VLAN)->vlans[0] = (FakeRange){1, 1, 0};
+    assert_mismatch(f, 100, "second tag");
+
+    link_of(f, BRIDGE)->filters = FALSE;
+    link_of(f, VLAN)->protocol = ETH_P_8021AD;
+    assert_refused_as(f, "tap0", 100, TRUE, VFO_ERROR_NOT_SUPPORTED, "802.1ad");
+    link_of(f, VLAN)->protocol = 0;
+
+    link_of(f, VLAN)->down = TRUE;
+    assert_refused_as(f, "tap0", 100, TRUE, VFO_ERROR_FAILED, "'ip link set pf0.100 up'");
+    link_of(f, VLAN)->down = FALSE;
+
+    *link_of(f, VLAN2) = *link_of(f, VLAN);
+    link_of(f, VLAN2)->name = "pf0.200";
+    assert_mismatch(f, 100, "joins 2 VLANs");
+    /* On another card. */
+    link_of(f, VLAN)->lower = link_of(f, VLAN2)->lower = 77;
+    assert_refused_as(f, "tap0", 100, TRUE, VFO_ERROR_FAILED, "ip link set pf0 master br0");
+}
+
+static void test_outer(Fixture *f, gconstpointer data)
+{
+    const VfoVfSettings settings = {.mac = GUEST, .vlan = 100, .vlan_outer = TRUE};
+    g_autoptr(GError) error = NULL;
+
+    set_sub_interface(f, 100);
+    g_assert_null(f->host->ops->find_wire(f->host, "tap0", NULL, &settings, &error));
+    g_assert_error(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED);
+    g_assert_nonnull(strstr(error->message, "QinQ"));
+}
+
+static void add(const char *path, void (*test)(Fixture *, gconstpointer))
+{
+    g_test_add(path, Fixture, NULL, set_up, test, tear_down);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    add("/host/datapath/bridge/plain", test_plain);
+    add("/host/datapath/bridge/access", test_access);
+    add("/host/datapath/bridge/trunk", test_trunk);
+    add("/host/datapath/bridge/crooked", test_crooked);
+    add("/host/datapath/bridge/sub-interface", test_sub_interface);
+    add("/host/datapath/bridge/outer", test_outer);
+    return g_test_run();
+}
