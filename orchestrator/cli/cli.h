@@ -10,12 +10,16 @@
 
 #define CLI_CALL_MS 10000
 
+/** CliOption: an option that some commands have. */
+typedef enum { CLI_FROM, CLI_VF, CLI_STANDBY, CLI_N_OPTIONS } CliOption;
+
 typedef struct {
     VfoQmpClient *client;
     GMainLoop *loop;
     const char *socket;
-    gboolean json; /* print what the daemon answered, not what a person reads */
-    GError *lost;  /* the connection is gone */
+    gboolean json;                /* print what the daemon answered, not what a person reads */
+    GError *lost;                 /* the connection is gone */
+    char *options[CLI_N_OPTIONS]; /* what they are set to; NULL: not given */
 } Cli;
 
 /** cli_connect: connects to the daemon at @socket; blocks for 5 s at most. */
@@ -35,6 +39,12 @@ int cli_jobs(Cli *cli, char **arguments);
 int cli_job(Cli *cli, char **arguments);
 int cli_cancel(Cli *cli, char **arguments);
 int cli_migrate(Cli *cli, char **arguments);
+int cli_detach(Cli *cli, char **arguments);
+int cli_attach(Cli *cli, char **arguments);
+
+/** cli_watch: calls @command with @arguments (transfer full), which starts a job, and shows the job
+ *  until it has ended; an interrupt cancels it. */
+int cli_watch(Cli *cli, const char *command, json_object *arguments);
 
 /** cli_fail: prints "vfailover: @error" (transfer full); returns the exit status: 2 when the
  *  user's input was wrong, else 1. */

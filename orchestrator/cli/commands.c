@@ -116,13 +116,15 @@ int cli_vfs(Cli *cli, char **arguments)
 
 static void print_jobs(json_object *jobs)
 {
-    CliTable *table = cli_table_new("JOB", "VM", "STATE", "ERROR", NULL);
+    CliTable *table = cli_table_new("JOB", "KIND", "VM", "FROM", "STATE", "ERROR", NULL);
 
     for (size_t i = 0; i < json_object_array_length(jobs); i++) {
         json_object *job = json_object_array_get_idx(jobs, i);
 
         cli_table_cell(table, cli_member(job, "id"));
+        cli_table_cell(table, cli_member(job, "kind"));
         cli_table_cell(table, cli_member(job, "vm"));
+        cli_table_cell(table, cli_member(job, "from"));
         cli_table_cell(table, cli_member(job, "state"));
         cli_table_cell(table, cli_member(job, "error"));
     }

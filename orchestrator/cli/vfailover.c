@@ -12,13 +12,18 @@ static const struct {
     int (*run)(Cli *cli, char **arguments);
     const char *usage;
     const char *what;
+    guint options; /* those it has, as bits 1 << CliOption */
 } commands[] = {
-    {"list", 0, cli_list, "list", "VMs, their pairs, which side carries the traffic"},
-    {"vfs", 0, cli_vfs, "vfs", "VFs: PF, driver, owner, lease, MAC, VLAN"},
-    {"migrate", 2, cli_migrate, "migrate VM HOST", "Move VM to HOST; Ctrl-C cancels"},
-    {"jobs", 0, cli_jobs, "jobs", "Jobs, those under way and the latest"},
-    {"job", 1, cli_job, "job JOB", "A job's timeline; JOB is an id, its beginning, or a VM"},
-    {"cancel", 1, cli_cancel, "cancel JOB", "Cancel a job and undo what it did"},
+    {"list", 0, cli_list, "list", "VMs, their pairs, which side carries the traffic", 0},
+    {"vfs", 0, cli_vfs, "vfs", "VFs: PF, driver, owner, lease, MAC, VLAN", 0},
+    {"migrate", 2, cli_migrate, "migrate VM HOST", "Move VM to HOST; Ctrl-C cancels", 0},
+    {"detach", 1, cli_detach, "detach VM", "Take the VF from VM, which goes on on its standby",
+     1 << CLI_STANDBY},
+    {"attach", 1, cli_attach, "attach VM", "Give VM a free VF, or that of another VM (--from)",
+     1 << CLI_FROM | 1 << CLI_VF | 1 << CLI_STANDBY},
+    {"jobs", 0, cli_jobs, "jobs", "Jobs, those under way and the latest", 0},
+    {"job", 1, cli_job, "job JOB", "A job's timeline; JOB is an id, its beginning, or a VM", 0},
+    {"cancel", 1, cli_cancel, "cancel JOB", "Cancel a job and undo what it did", 0},
 };
 
 static char *describe_commands(void)
@@ -40,6 +45,18 @@ static int usage_error(const char *format, const char *argument)
     return 2;
 }
 
+static const char *const option_names[CLI_N_OPTIONS] = {"--from", "--vf", "--standby"};
+
+/* An option that the command does not have; NULL: none. */
+static const char *strange_option(const Cli *cli, guint options)
+{
+    for (guint i = 0; i < CLI_N_OPTIONS; i++) {
+        if (cli->options[i] && !(options & 1 << i))
+            return option_names[i];
+    }
+    return NULL;
+}
+
 static int run_command(Cli *cli, const char *socket, int argc, char **argv)
 {
     GError *error = NULL;
@@ -51,6 +68,9 @@ static int run_command(Cli *cli, const char *socket, int argc, char **argv)
             continue;
         if ((guint)argc - 2 != commands[i].n_arguments)
             return usage_error("usage: vfailover", commands[i].usage);
+        if (strange_option(cli, commands[i].options))
+            return usage_error("the command has no option",
+                               strange_option(cli, commands[i].options));
         if (!cli_connect(cli, socket, &error))
             status = cli_fail(error);
         else
@@ -65,17 +85,24 @@ int main(int argc, char **argv)
 {
     g_autofree char *socket = NULL;
     gboolean json = FALSE, version = FALSE;
+    Cli cli = {0};
     const GOptionEntry entries[] = {
         {"json", 'j', 0, G_OPTION_ARG_NONE, &json, "Print JSON instead of tables", NULL},
         {"socket", 's', 0, G_OPTION_ARG_FILENAME, &socket,
          "Talk to the daemon on PATH instead of " DEFAULT_SOCKET, "PATH"},
+        {"from", 0, 0, G_OPTION_ARG_STRING, &cli.options[CLI_FROM],
+         "attach: the VM that gives its VF", "VM"},
+        {"vf", 0, 0, G_OPTION_ARG_STRING, &cli.options[CLI_VF], "attach: this VF and no other",
+         "PCI"},
+        {"standby", 0, 0, G_OPTION_ARG_STRING, &cli.options[CLI_STANDBY],
+         "attach, detach: the standby, if VM has several", "ID"},
         {"version", 0, 0, G_OPTION_ARG_NONE, &version, "Print the version and exit", NULL},
         {NULL, 0, 0, G_OPTION_ARG_NONE, NULL, NULL, NULL},
     };
     g_autoptr(GOptionContext) context = g_option_context_new("COMMAND [ARGUMENT...]");
     g_autofree char *description = describe_commands();
     g_autoptr(GError) error = NULL;
-    Cli cli = {0};
+    int status;
 
     setlocale(LC_ALL, "");
     g_option_context_set_summary(context, "Shows and steers vfailoverd, which hands over the "
@@ -97,5 +124,8 @@ int main(int argc, char **argv)
         return 2;
     }
     cli.json = json;
-    return run_command(&cli, socket ? socket : DEFAULT_SOCKET, argc, argv);
+    status = run_command(&cli, socket ? socket : DEFAULT_SOCKET, argc, argv);
+    for (guint i = 0; i < CLI_N_OPTIONS; i++)
+        g_free(cli.options[i]);
+    return status;
 }

@@ -465,6 +465,15 @@ VfoJob *vfo_job_ref(VfoJob *job);
 void vfo_job_unref(VfoJob *job);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VfoJob, vfo_job_unref)
 
+/** vfo_job_set_kind: what the user called for: @kind, a constant ("migrate" if nobody says), and
+ * the VM whose VF it takes, NULL: none; the job is that VM's as well. Before the job runs. */
+void vfo_job_set_kind(VfoJob *job, const char *kind, const char *from);
+const char *vfo_job_kind(VfoJob *job);
+/** vfo_job_from: the VM whose VF another VM gets; NULL: none. */
+const char *vfo_job_from(VfoJob *job);
+/** vfo_job_concerns: @vm is the job's, or the one it takes a VF from. */
+gboolean vfo_job_concerns(VfoJob *job, const char *vm);
+
 /** vfo_job_set_context: what the steps work on; @free_func runs when the job is freed. */
 void vfo_job_set_context(VfoJob *job, gpointer context, GDestroyNotify free_func);
 gpointer vfo_job_context(VfoJob *job);
@@ -535,6 +544,28 @@ void vfo_notes_free(VfoNotes *notes);
 
 /* ------------------------------------------------------------- hand-over */
 
+typedef struct _VfoAbsences VfoAbsences;
+
+/**
+ * vfo_absences_new: remembers which VMs of this host are without a VF that they had, and what it
+ * was like, so that the next one is. In memory alone.
+ */
+VfoAbsences *vfo_absences_new(void);
+void vfo_absences_free(VfoAbsences *absences);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VfoAbsences, vfo_absences_free)
+
+/** vfo_absences_note: @offer describes the VF that offer->vm is without, at the standby of
+ *  offer->pair. @wanted: it came standby-only and gets one when there is one. Replaces what was
+ *  known of that standby. */
+void vfo_absences_note(VfoAbsences *absences, const VfoOffer *offer, gboolean wanted);
+/** vfo_absences_forget: the VM has a VF at @standby (NULL: at all of them), or has gone. */
+void vfo_absences_forget(VfoAbsences *absences, const char *vm, const char *standby);
+/** vfo_absences_find: NULL: nothing is known. Valid until the next call. */
+const VfoOffer *vfo_absences_find(VfoAbsences *absences, const char *vm, const char *standby);
+/** vfo_absences_wanted: of VfoOffer (transfer container): those of @network that were noted as
+ *  wanted, the oldest first. Valid until the next call. */
+GPtrArray *vfo_absences_wanted(VfoAbsences *absences, const char *network);
+
 /** VfoSourceArgs: what the source's steps work on. None of it is owned; all of it must outlive the
  * job. */
 typedef struct {
@@ -554,6 +585,7 @@ typedef struct {
     VfoVm *vm;
     VfoHost *host;
     VfoLeases *leases;
+    VfoAbsences *absences; /* NULL: nobody remembers */
     const VfoOffer *offer; /* copied */
     const char *address;   /* where QEMU shall listen; copied */
     const char *ports;     /* copied */
@@ -575,6 +607,35 @@ gboolean vfo_destination_stopped(VfoJob *job, GError **error);
 
 /** vfo_destination_orphaned: the source's daemon is gone: undo, unless memory is arriving. */
 void vfo_destination_orphaned(VfoJob *job);
+
+/* --------------------------------------------------------------- lending */
+
+/** VfoDetachArgs: a VM that shall be without its VF. Only the strings are copied. */
+typedef struct {
+    VfoVm *vm;
+    VfoHost *host;
+    VfoLeases *leases;
+    VfoAbsences *absences;
+    const char *standby; /* of which pair; NULL: of the one that has a VF */
+} VfoDetachArgs;
+
+/** vfo_detach_job: args->vm goes on on its standby, and its VF back to the pool. */
+VfoJob *vfo_detach_job(const char *host_name, const VfoDetachArgs *args, const VfoPolicy *policy);
+
+/** VfoAttachArgs: a VM that shall have a VF. Only the strings are copied. */
+typedef struct {
+    VfoVm *vm;
+    VfoVm *from; /* gives its VF; NULL: one of the pool is taken */
+    VfoHost *host;
+    VfoLeases *leases;
+    VfoAbsences *absences;
+    const char *standby; /* for which pair; NULL: for the one that has no VF */
+    const char *vf;      /* PCI address; NULL: any */
+} VfoAttachArgs;
+
+/** vfo_attach_job: args->vm, which is on its standby, gets a VF. When it cannot use the one of
+ *  args->from, that VM gets it back. */
+VfoJob *vfo_attach_job(const char *host_name, const VfoAttachArgs *args, const VfoPolicy *policy);
 
 /* ------------------------------------------------------------- stopwatch */
 

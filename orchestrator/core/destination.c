@@ -140,10 +140,13 @@ static void on_resumed(GObject *source, GAsyncResult *result, gpointer data)
 {
     GTask *task = data;
     Destination *d = vfo_job_context(g_task_get_task_data(task));
+    const VfoTake *take = &d->parts.take;
     GError *error = NULL;
     gboolean ok = g_task_propagate_boolean(G_TASK(result), &error);
 
     d->waits = FALSE;
+    if (ok && take->absences)
+        vfo_absences_note(take->absences, take->offer, take->vf == NULL);
     vfo_task_return(task, ok, error);
 }
 
@@ -203,7 +206,11 @@ static gboolean memory_arrives(VfoJob *job)
 
 #define NOTHING NULL, VFO_DEADLINE_QUERY
 
-/* A VF that stays in the guest keeps the guest's address: a primary without it is deaf. */
+/*
+ * The undo of "lease" is out of reach once the VM runs here, and is that of "open" as well.
+ *
+ * A VF that stays in the guest keeps the guest's address: a primary without it is deaf.
+ */
 static const VfoStep steps[] = {
     /* name, waits for, run, deadline, undo, its deadline, flags, veto */
     {"inspect", "QEMU to describe the standby", inspect, VFO_DEADLINE_QUERY, NOTHING, 0},
@@ -215,7 +222,7 @@ static const VfoStep steps[] = {
     {"resume", "the VM to run here", resume, VFO_DEADLINE_MIGRATE, undo_resume, VFO_DEADLINE_QUERY,
      VFO_STEP_COMMITS, memory_arrives},
     {"open", "the PF's filter, the bridge entry, the announcement", vfo_take_open,
-     VFO_DEADLINE_QUERY, vfo_take_undo_open, VFO_DEADLINE_QUERY, 0},
+     VFO_DEADLINE_QUERY, vfo_take_undo_lease, VFO_DEADLINE_QUERY, 0},
     {"configure", "the VF's address and settings", vfo_take_configure, VFO_DEADLINE_QUERY,
      vfo_take_undo_configure, VFO_DEADLINE_QUERY, 0},
     {"plug", "QEMU to realize the VF", vfo_take_plug, VFO_DEADLINE_PLUG, vfo_take_undo_plug,
@@ -243,6 +250,7 @@ VfoJob *vfo_destination_job(const char *host_name, const VfoDestinationArgs *arg
                       &patient);
 
     vfo_take_init(&d->parts.take, args->vm, args->host, args->leases);
+    d->parts.take.absences = args->absences;
     d->parts.take.offer = vfo_offer_copy(args->offer);
     d->address = g_strdup(args->address);
     d->ports = g_strdup(args->ports);

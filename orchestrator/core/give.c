@@ -21,6 +21,8 @@ void vfo_give_clear(VfoGive *give)
 {
     g_clear_handle_id(&give->hold_timer, g_source_remove);
     give->vm->ops->unref(give->vm);
+    g_free(give->standby);
+    g_free(give->pci);
     vfo_vm_info_free(give->info);
     vfo_vf_free(give->vf);
     vfo_wire_free(give->wire);
@@ -31,10 +33,33 @@ VfoGive *vfo_give_of(VfoJob *job)
     return &((VfoParts *)vfo_job_context(job))->give;
 }
 
+void vfo_give_describe(VfoJob *job, VfoOffer *offer)
+{
+    const VfoGive *give = vfo_give_of(job);
+
+    *offer = (VfoOffer){
+        .job = (char *)vfo_job_id(job),
+        .vm = give->info->name,
+        .machine = give->info->machine,
+        .pair = (VfoPair *)give->pair,
+        .network = give->wire->network,
+        .settings = give->vf->settings,
+    };
+}
+
+void vfo_give_note(VfoJob *job)
+{
+    VfoOffer offer;
+
+    vfo_give_describe(job, &offer);
+    vfo_absences_note(vfo_give_of(job)->absences, &offer, FALSE);
+}
+
 /* ---------------------------------------------------------------- inspect */
 
-static const VfoPair *find_pair(const VfoVmInfo *info, GError **error)
+static const VfoPair *find_pair(const VfoGive *give, GError **error)
 {
+    const VfoVmInfo *info = give->info;
     const VfoPair *found = NULL;
 
     if (info->pairs->len == 0) {
@@ -47,21 +72,22 @@ static const VfoPair *find_pair(const VfoVmInfo *info, GError **error)
     for (guint i = 0; i < info->pairs->len; i++) {
         const VfoPair *pair = g_ptr_array_index(info->pairs, i);
 
-        if (!pair->vf)
+        if (!pair->vf || (give->standby && !g_str_equal(give->standby, pair->standby)) ||
+            (give->pci && !g_str_equal(give->pci, pair->vf)))
             continue;
         if (found) {
             g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED,
-                        "VM %s has several pairs with a VF (%s, %s); only one can be handed over",
-                        info->name, found->standby, pair->standby);
+                        "VM %s has several pairs with a VF (%s, %s); %s", info->name,
+                        found->standby, pair->standby, give->several);
             return NULL;
         }
         found = pair;
     }
     if (!found)
         g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_FOUND,
-                    "VM %s has no VF in its pair: there is nothing to hand over, and QEMU's own "
-                    "migrate command moves it",
-                    info->name);
+                    "VM %s has no VF%s%s in its pair%s%s: %s", info->name, give->pci ? " " : "",
+                    give->pci ? give->pci : "", give->standby ? " " : "",
+                    give->standby ? give->standby : "", give->none);
     else if (!found->tap) {
         g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED,
                     "VM %s: standby %s is not on a tap device; only a tap in a bridge can carry "
@@ -85,7 +111,7 @@ static void on_inspected(GObject *source, GAsyncResult *result, gpointer data)
                     "VM %s is not running (%s): its guest cannot release the VF; resume it first",
                     give->info->name, give->info->status);
     else if (give->info)
-        give->pair = find_pair(give->info, &error);
+        give->pair = find_pair(give, &error);
     vfo_task_return(task, error == NULL, error);
 }
 
@@ -396,6 +422,8 @@ void vfo_give_return(VfoJob *job, GTask *task)
 {
     VfoGive *give = vfo_give_of(job);
 
+    if (give->absences)
+        vfo_give_note(job);
     vfo_leases_returned(give->leases, give->vf->pci);
     vfo_task_done(task);
 }

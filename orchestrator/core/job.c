@@ -13,6 +13,8 @@ struct _VfoJob {
     char *id;
     char *vm;
     char *host;
+    const char *kind;
+    char *from;
     const VfoStep *steps;
     guint n_steps;
     VfoPolicy policy;
@@ -112,6 +114,7 @@ VfoJob *vfo_job_new(const char *id, const char *vm, const char *host, const VfoS
     job->id = g_strdup(id);
     job->vm = g_strdup(vm);
     job->host = g_strdup(host);
+    job->kind = "migrate";
     job->steps = steps;
     job->n_steps = n_steps;
     job->policy = *policy;
@@ -136,10 +139,18 @@ void vfo_job_unref(VfoJob *job)
     g_free(job->id);
     g_free(job->vm);
     g_free(job->host);
+    g_free(job->from);
     g_clear_error(&job->error);
     g_ptr_array_unref(job->records);
     g_clear_object(&job->cancellable);
     g_free(job);
+}
+
+void vfo_job_set_kind(VfoJob *job, const char *kind, const char *from)
+{
+    job->kind = kind;
+    g_free(job->from);
+    job->from = g_strdup(from);
 }
 
 void vfo_job_set_context(VfoJob *job, gpointer context, GDestroyNotify free_func)
@@ -409,8 +420,8 @@ gboolean vfo_job_cancel(VfoJob *job, GError **error)
     }
     if (job->undo_floor > 0 || is_vetoed(job)) {
         g_set_error(error, VFO_ERROR, VFO_ERROR_BUSY,
-                    "job %s can no longer be cancelled: VM %s is moving to its new host", job->id,
-                    job->vm);
+                    "job %s can no longer be cancelled: what it does to VM %s now cannot be undone",
+                    job->id, job->vm);
         return FALSE;
     }
     job->cancel_wanted = TRUE;
@@ -469,6 +480,21 @@ const char *vfo_job_id(VfoJob *job)
 const char *vfo_job_vm(VfoJob *job)
 {
     return job->vm;
+}
+
+const char *vfo_job_kind(VfoJob *job)
+{
+    return job->kind;
+}
+
+const char *vfo_job_from(VfoJob *job)
+{
+    return job->from;
+}
+
+gboolean vfo_job_concerns(VfoJob *job, const char *vm)
+{
+    return g_str_equal(job->vm, vm) || g_strcmp0(job->from, vm) == 0;
 }
 
 VfoJobState vfo_job_state(VfoJob *job)

@@ -9,9 +9,14 @@
 
 /** VfoGive: what the steps work on that take a VF out of its guest. */
 typedef struct {
-    VfoVm *vm;         /* owned: a reference */
-    VfoHost *host;     /* not owned */
-    VfoLeases *leases; /* not owned */
+    VfoVm *vm;             /* owned: a reference */
+    VfoHost *host;         /* not owned */
+    VfoLeases *leases;     /* not owned */
+    VfoAbsences *absences; /* not owned; NULL: the VM need not be remembered */
+    char *standby;         /* of which pair; NULL: of the one with a VF */
+    char *pci;             /* which VF; NULL: the one there is */
+    const char *none;      /* how the error ends: there is no VF, */
+    const char *several;   /* there are several */
     VfoVmInfo *info;
     const VfoPair *pair; /* in info */
     VfoVf *vf;
@@ -25,14 +30,17 @@ typedef struct {
 
 /** VfoTake: what the steps work on that bring a VF to a guest. */
 typedef struct {
-    VfoVm *vm;         /* owned: a reference */
-    VfoHost *host;     /* not owned */
-    VfoLeases *leases; /* not owned */
-    VfoOffer *offer;   /* the VF that the guest had */
-    VfoPair *pair;     /* this side's standby; primary and bus as the guest had them */
-    VfoVf *vf;         /* NULL: standby only */
+    VfoVm *vm;             /* owned: a reference */
+    VfoHost *host;         /* not owned */
+    VfoLeases *leases;     /* not owned */
+    VfoAbsences *absences; /* not owned; NULL: nobody remembers */
+    VfoOffer *offer;       /* the VF that the guest had */
+    VfoPair *pair;         /* this side's standby; primary and bus as the guest had them */
+    VfoVf *vf;             /* NULL: standby only */
     VfoWire *wire;
-    gboolean parked; /* the VF, by this job */
+    gboolean stays;   /* the VM has been here before, and is on its standby */
+    char *pci;        /* which VF; NULL: any that is free */
+    gboolean exposed; /* the VF may have the guest's address */
 } VfoTake;
 
 /** VfoParts: what the context of every job with these steps begins with. */
@@ -43,6 +51,10 @@ typedef struct {
 
 /** vfo_give_init: for the VF of @vm, of which it keeps a reference. */
 void vfo_give_init(VfoGive *give, VfoVm *vm, VfoHost *host, VfoLeases *leases);
+/** vfo_give_describe: @job's VF for somebody else; nothing in @offer is copied. */
+void vfo_give_describe(VfoJob *job, VfoOffer *offer);
+/** vfo_give_note: remembers what the VF was like, which the VM is without now. */
+void vfo_give_note(VfoJob *job);
 void vfo_give_clear(VfoGive *give);
 /** vfo_give_of: @job's, which has VfoParts. */
 VfoGive *vfo_give_of(VfoJob *job);
@@ -77,7 +89,6 @@ const VfoPair *vfo_take_find_standby(const VfoVmInfo *info, const char *standby)
 void vfo_take_lease(VfoJob *job, GTask *task);
 void vfo_take_undo_lease(VfoJob *job, GTask *task);
 void vfo_take_open(VfoJob *job, GTask *task);
-void vfo_take_undo_open(VfoJob *job, GTask *task);
 void vfo_take_configure(VfoJob *job, GTask *task);
 void vfo_take_undo_configure(VfoJob *job, GTask *task);
 void vfo_take_plug(VfoJob *job, GTask *task);

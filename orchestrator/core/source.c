@@ -35,16 +35,9 @@ static void on_reserved(GObject *source, GAsyncResult *result, gpointer data)
 static void reserve(VfoJob *job, GTask *task)
 {
     Source *s = vfo_job_context(job);
-    const VfoGive *give = &s->parts.give;
-    VfoOffer offer = {
-        .job = (char *)vfo_job_id(job),
-        .vm = give->info->name,
-        .machine = give->info->machine,
-        .pair = (VfoPair *)give->pair,
-        .network = give->wire->network,
-        .settings = give->vf->settings,
-    };
+    VfoOffer offer;
 
+    vfo_give_describe(job, &offer);
     s->peer->ops->reserve(s->peer, &offer, vfo_job_inner_task(job, task, on_reserved));
 }
 
@@ -173,6 +166,8 @@ VfoJob *vfo_source_job(const char *host_name, const VfoSourceArgs *args, const V
     Source *s = g_new0(Source, 1);
 
     vfo_give_init(&s->parts.give, args->vm, args->host, args->leases);
+    s->parts.give.none = "there is nothing to hand over, and QEMU's own migrate command moves it";
+    s->parts.give.several = "only one can be handed over";
     s->peer = args->peer;
     vfo_job_set_context(job, s, source_free);
     return job;

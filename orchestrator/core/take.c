@@ -22,6 +22,7 @@ void vfo_take_clear(VfoTake *take)
     vfo_pair_free(take->pair);
     vfo_vf_free(take->vf);
     vfo_wire_free(take->wire);
+    g_free(take->pci);
 }
 
 VfoTake *vfo_take_of(VfoJob *job)
@@ -73,9 +74,31 @@ static VfoVf *choose_vf(const VfoTake *take, GError **error)
             return vfo_vf_copy(vf);
     }
     g_set_error(error, VFO_ERROR, VFO_ERROR_BUSY,
-                "no VF of network '%s' is free at the destination (it has %u, all leased, open, or "
-                "not bound to vfio-pci): free one, or set 'no-vf = standby-only' there",
-                take->offer->network, in_network);
+                "no VF of network '%s' is free%s (it has %u, all leased, open, or not bound to "
+                "vfio-pci): free one, or %s",
+                take->offer->network, take->stays ? "" : " at the destination", in_network,
+                take->stays ? "take another VM's with --from" : "set 'no-vf = standby-only' there");
+    return NULL;
+}
+
+static VfoVf *named_vf(const VfoTake *take, GError **error)
+{
+    g_autoptr(VfoVf) vf = take->host->ops->read_vf(take->host, take->pci, error);
+
+    if (!vf)
+        return NULL;
+    if (is_free(take, vf))
+        return g_steal_pointer(&vf);
+    if (!g_str_equal(vf->network, take->offer->network))
+        g_set_error(
+            error, VFO_ERROR, VFO_ERROR_MISMATCH,
+            "VF %s is in network '%s', standby %s of VM %s in '%s': choose a VF of that one",
+            vf->pci, vf->network, take->pair->standby, take->offer->vm, take->offer->network);
+    else
+        g_set_error(error, VFO_ERROR, VFO_ERROR_BUSY,
+                    "VF %s is not free: it is leased, open, or not bound to vfio-pci; 'vfailover "
+                    "vfs' shows which are",
+                    vf->pci);
     return NULL;
 }
 
@@ -86,7 +109,7 @@ static gboolean lease_vf(VfoJob *job, GError **error)
     g_autoptr(GError) no_vf = NULL;
     VfoVfSettings parked;
 
-    take->vf = choose_vf(take, &no_vf);
+    take->vf = take->pci ? named_vf(take, &no_vf) : choose_vf(take, &no_vf);
     if (!take->vf) {
         if (!policy->standby_only || !g_error_matches(no_vf, VFO_ERROR, VFO_ERROR_BUSY)) {
             g_propagate_error(error, g_steal_pointer(&no_vf));
@@ -113,8 +136,7 @@ static gboolean lease_vf(VfoJob *job, GError **error)
         return FALSE;
     /* With the guest's address on it the VF would black-hole this host's neighbours now. */
     parked = vfo_vf_parked(take->vf);
-    take->parked = take->host->ops->set_vf(take->host, take->vf->pci, &parked, error);
-    return take->parked;
+    return take->host->ops->set_vf(take->host, take->vf->pci, &parked, error);
 }
 
 void vfo_take_lease(VfoJob *job, GTask *task)
@@ -125,11 +147,12 @@ void vfo_take_lease(VfoJob *job, GTask *task)
     vfo_task_return(task, ok, error);
 }
 
+/* A VF that could not be parked stays leased: nobody may take it with a guest's address on it. */
 void vfo_take_undo_lease(VfoJob *job, GTask *task)
 {
     VfoTake *take = vfo_take_of(job);
 
-    if (take->vf)
+    if (take->vf && !take->exposed)
         vfo_leases_drop(take->leases, take->vf->pci, vfo_job_id(job));
     vfo_task_done(task);
 }
@@ -145,18 +168,6 @@ void vfo_take_open(VfoJob *job, GTask *task)
         take->vm->ops->announce(take->vm, take->pair, task);
     else
         vfo_task_fail(task, error);
-}
-
-/* The undo of "lease" is out of reach once the VM runs here. A VF that could not be parked
- * stays leased: nobody may take it with a guest's address on it. */
-void vfo_take_undo_open(VfoJob *job, GTask *task)
-{
-    VfoTake *take = vfo_take_of(job);
-
-    if (take->parked)
-        vfo_take_undo_lease(job, task);
-    else
-        vfo_task_done(task);
 }
 
 void vfo_take_shut(VfoJob *job, GTask *task)
@@ -201,7 +212,7 @@ void vfo_take_configure(VfoJob *job, GTask *task)
     if (!skips(job, task)) {
         gboolean ok;
 
-        take->parked = FALSE;
+        take->exposed = TRUE;
         ok = set_vf(job, &take->offer->settings, &error);
         vfo_task_return(task, ok, error);
     }
@@ -216,8 +227,8 @@ void vfo_take_undo_configure(VfoJob *job, GTask *task)
     if (skips(job, task))
         return;
     parked = vfo_vf_parked(take->vf);
-    take->parked = set_vf(job, &parked, &error);
-    vfo_task_return(task, take->parked, error);
+    take->exposed = !set_vf(job, &parked, &error);
+    vfo_task_return(task, !take->exposed, error);
 }
 
 void vfo_take_plug(VfoJob *job, GTask *task)
@@ -284,5 +295,11 @@ void vfo_take_use(VfoJob *job, GTask *task)
 /* From here on the VF is the VM's, which QEMU shows; it needs no lease. */
 void vfo_take_settle(VfoJob *job, GTask *task)
 {
-    vfo_take_undo_lease(job, task);
+    VfoTake *take = vfo_take_of(job);
+
+    if (take->vf)
+        vfo_leases_drop(take->leases, take->vf->pci, vfo_job_id(job));
+    if (take->vf && take->absences)
+        vfo_absences_forget(take->absences, take->offer->vm, take->offer->pair->standby);
+    vfo_task_done(task);
 }

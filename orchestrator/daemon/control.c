@@ -171,10 +171,22 @@ static VfoJob *make_migration(VfoControl *control, json_object *arguments, GErro
     return g_steal_pointer(&job);
 }
 
-static void migrate(VfoQmpCall *call, json_object *arguments, gpointer data)
+static VfoJob *make_detachment(VfoControl *control, json_object *arguments, GError **error)
+{
+    return vfo_lending_detach(control->args.lending, arguments, error);
+}
+
+static VfoJob *make_attachment(VfoControl *control, json_object *arguments, GError **error)
+{
+    return vfo_lending_attach(control->args.lending, arguments, error);
+}
+
+typedef VfoJob *(*JobMaker)(VfoControl *control, json_object *arguments, GError **error);
+
+static void start_job(VfoQmpCall *call, json_object *arguments, VfoControl *control, JobMaker make)
 {
     GError *error = NULL;
-    g_autoptr(VfoJob) job = make_migration(data, arguments, &error);
+    g_autoptr(VfoJob) job = make(control, arguments, &error);
     json_object *answer;
 
     if (!job) {
@@ -188,12 +200,29 @@ static void migrate(VfoQmpCall *call, json_object *arguments, gpointer data)
     vfo_job_run(job);
 }
 
+static void migrate(VfoQmpCall *call, json_object *arguments, gpointer data)
+{
+    start_job(call, arguments, data, make_migration);
+}
+
+static void detach(VfoQmpCall *call, json_object *arguments, gpointer data)
+{
+    start_job(call, arguments, data, make_detachment);
+}
+
+static void attach(VfoQmpCall *call, json_object *arguments, gpointer data)
+{
+    start_job(call, arguments, data, make_attachment);
+}
+
 static const VfoQmpCommand commands[] = {
     {"query-vms", FALSE, query_vms},
     {"query-vfs", FALSE, query_vfs},
     {"query-jobs", FALSE, query_jobs},
     {"query-job", FALSE, query_job},
     {"migrate", TRUE, migrate},
+    {"detach", TRUE, detach},
+    {"attach", TRUE, attach},
     {"cancel-job", TRUE, cancel_job},
     {NULL, FALSE, NULL},
 };

@@ -51,7 +51,7 @@ VfoJobs *vfo_jobs_new(void);
 
 /** vfo_jobs_add: keeps @job (own reference) and, when @listen, follows it (otherwise whoever
  *  listens calls vfo_jobs_note()). Ended ones beyond the last 64 are forgotten. VFO_ERROR_BUSY when
- * its VM has a job already. */
+ * its VM, or the one it takes a VF from, has a job already. */
 gboolean vfo_jobs_add(VfoJobs *jobs, VfoJob *job, gboolean listen, GError **error);
 
 /** vfo_jobs_note: a followed job changed: emits "changed". */
@@ -82,6 +82,30 @@ json_object *vfo_view_record(const VfoRecord *record);
 json_object *vfo_view_job(VfoJob *job, gboolean with_steps);
 json_object *vfo_view_progress(VfoJob *job, const VfoProgress *progress);
 
+/* ---------------------------------------------------------------- lending */
+
+typedef struct _VfoLending VfoLending;
+
+typedef struct {
+    const VfoConfig *config;
+    VfoVms *vms;
+    VfoHost *host;
+    VfoLeases *leases;
+    VfoAbsences *absences;
+    VfoJobs *jobs;
+} VfoLendingArgs; /* none of it owned; all outlives the lending */
+
+/** vfo_lending_new: VFs that leave VMs and come to them without a migration. What is remembered of
+ *  a VM's VF is forgotten when the VM has gone. */
+VfoLending *vfo_lending_new(const VfoLendingArgs *args);
+void vfo_lending_free(VfoLending *lending);
+
+/** vfo_lending_detach: the job that the command "detach" with @arguments calls for; among this
+ *  host's jobs, not yet running. */
+VfoJob *vfo_lending_detach(VfoLending *lending, json_object *arguments, GError **error);
+/** vfo_lending_attach: likewise, "attach". */
+VfoJob *vfo_lending_attach(VfoLending *lending, json_object *arguments, GError **error);
+
 /* ---------------------------------------------------------------- control */
 
 typedef struct _VfoControl VfoControl;
@@ -92,6 +116,7 @@ typedef struct {
     VfoHost *host;
     VfoLeases *leases;
     VfoJobs *jobs;
+    VfoLending *lending;
     VfoPeerPool *pool;
 } VfoControlArgs; /* none of it owned; all outlives the control socket */
 

@@ -46,16 +46,21 @@ static void on_changed(VfoJob *job, const VfoRecord *record, gpointer data)
     vfo_jobs_note(data, job, record);
 }
 
+static gboolean is_busy(VfoJobs *jobs, const char *vm, GError **error)
+{
+    VfoJob *job = vfo_jobs_of_vm(jobs, vm);
+
+    if (job)
+        g_set_error(error, VFO_ERROR, VFO_ERROR_BUSY,
+                    "VM %s already has a job, %s: wait for it or cancel it", vm, vfo_job_id(job));
+    return job != NULL;
+}
+
 gboolean vfo_jobs_add(VfoJobs *jobs, VfoJob *job, gboolean listen, GError **error)
 {
-    const VfoJob *other = vfo_jobs_of_vm(jobs, vfo_job_vm(job));
-
-    if (other) {
-        g_set_error(error, VFO_ERROR, VFO_ERROR_BUSY,
-                    "VM %s already has a job, %s: wait for it or cancel it", vfo_job_vm(job),
-                    vfo_job_id((VfoJob *)other));
+    if (is_busy(jobs, vfo_job_vm(job), error) ||
+        (vfo_job_from(job) && is_busy(jobs, vfo_job_from(job), error)))
         return FALSE;
-    }
     for (guint i = 0; jobs->list->len >= MAX_JOBS && i < jobs->list->len; i++) {
         if (vfo_job_ended(g_ptr_array_index(jobs->list, i)))
             g_ptr_array_remove_index(jobs->list, i);
@@ -78,7 +83,7 @@ VfoJob *vfo_jobs_find(VfoJobs *jobs, const char *what, GError **error)
     for (guint i = jobs->list->len; i > 0; i--) {
         VfoJob *job = g_ptr_array_index(jobs->list, i - 1);
 
-        if (g_str_equal(vfo_job_vm(job), what) || g_str_equal(vfo_job_id(job), what))
+        if (vfo_job_concerns(job, what) || g_str_equal(vfo_job_id(job), what))
             return job;
         if (strlen(what) < 4 || !g_str_has_prefix(vfo_job_id(job), what))
             continue;
@@ -102,7 +107,7 @@ VfoJob *vfo_jobs_of_vm(VfoJobs *jobs, const char *vm)
     for (guint i = 0; i < jobs->list->len; i++) {
         VfoJob *job = g_ptr_array_index(jobs->list, i);
 
-        if (!vfo_job_ended(job) && g_str_equal(vfo_job_vm(job), vm))
+        if (!vfo_job_ended(job) && vfo_job_concerns(job, vm))
             return job;
     }
     return NULL;

@@ -17,9 +17,11 @@
 typedef struct {
     VfoConfig *config;
     VfoLeases *leases;
+    VfoAbsences *absences;
     VfoHost *host;
     VfoVms *vms;
     VfoJobs *jobs;
+    VfoLending *lending;
     VfoPeerServer *peers;
     VfoPeerPool *pool; /* of connections to peers */
     VfoControl *control;
@@ -35,6 +37,7 @@ static VfoJob *start_destination(const char *peer_name, const VfoOffer *offer, V
     VfoDestinationArgs args = {
         .host = daemon->host,
         .leases = daemon->leases,
+        .absences = daemon->absences,
         .offer = offer,
         .address = daemon->config->migration_address,
         .ports = daemon->config->migration_ports,
@@ -66,8 +69,10 @@ static gboolean start(Daemon *daemon, GError **error)
 {
     VfoConfig *config = daemon->config;
     VfoControlArgs args = {.config = config};
+    VfoLendingArgs lending = {.config = config};
 
     daemon->leases = vfo_leases_new();
+    daemon->absences = vfo_absences_new();
     daemon->jobs = vfo_jobs_new();
     daemon->host = vfo_host_new(config->networks, daemon->leases, "/sys", error);
     if (!daemon->host)
@@ -75,6 +80,12 @@ static gboolean start(Daemon *daemon, GError **error)
     daemon->vms = vfo_vms_new(config->qmp_dir, error);
     if (!daemon->vms)
         return FALSE;
+    lending.vms = daemon->vms;
+    lending.host = daemon->host;
+    lending.leases = daemon->leases;
+    lending.absences = daemon->absences;
+    lending.jobs = daemon->jobs;
+    daemon->lending = vfo_lending_new(&lending);
     daemon->peers = vfo_peer_server_new(config->listen, config->port, &config->tls, config->peers,
                                         start_destination, daemon, error);
     if (!daemon->peers)
@@ -84,6 +95,7 @@ static gboolean start(Daemon *daemon, GError **error)
     args.vms = daemon->vms;
     args.host = daemon->host;
     args.leases = daemon->leases;
+    args.lending = daemon->lending;
     args.jobs = daemon->jobs;
     args.pool = daemon->pool;
     daemon->control = vfo_control_new(&args, error);
@@ -98,9 +110,11 @@ static void stop(Daemon *daemon)
     }
     g_clear_pointer(&daemon->pool, vfo_peer_pool_free);
     g_clear_pointer(&daemon->peers, vfo_peer_server_free);
+    g_clear_pointer(&daemon->lending, vfo_lending_free);
     g_clear_object(&daemon->jobs);
     g_clear_object(&daemon->vms);
     g_clear_pointer(&daemon->host, vfo_host_free);
+    g_clear_pointer(&daemon->absences, vfo_absences_free);
     g_clear_pointer(&daemon->leases, vfo_leases_free);
 }
 

@@ -113,7 +113,9 @@ json_object *vfo_view_job(VfoJob *job, gboolean with_steps)
             json_object_array_add(steps, vfo_view_record(record));
     }
     add_string(view, "id", vfo_job_id(job));
+    add_string(view, "kind", vfo_job_kind(job));
     add_string(view, "vm", vfo_job_vm(job));
+    add_string(view, "from", vfo_job_from(job));
     add_string(view, "state", vfo_job_state_name(vfo_job_state(job)));
     add_string(view, "error", vfo_job_error(job) ? vfo_job_error(job)->message : NULL);
     add_int(view, "own-us", own_us);

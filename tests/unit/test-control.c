@@ -157,7 +157,9 @@ typedef struct {
     VfoConfig *config;
     VfoVms *vms;
     VfoLeases *leases;
+    VfoAbsences *absences;
     VfoJobs *jobs;
+    VfoLending *lending;
     VfoControl *control;
     VfoQmpClient *client;
     gboolean ready;
@@ -218,6 +220,7 @@ static VfoControl *new_control(Fixture *f, GError **error)
         .host = &host,
         .leases = f->leases,
         .jobs = f->jobs,
+        .lending = f->lending,
     };
 
     return vfo_control_new(&args, error);
@@ -246,7 +249,18 @@ static void fixture_set_up(Fixture *f, gconstpointer data)
     f->vms = vfo_vms_new(f->qmp_dir, &error);
     g_assert_no_error(error);
     f->leases = vfo_leases_new();
+    f->absences = vfo_absences_new();
     f->jobs = vfo_jobs_new();
+    {
+        VfoLendingArgs args = {.config = f->config,
+                               .vms = f->vms,
+                               .host = &host,
+                               .leases = f->leases,
+                               .absences = f->absences,
+                               .jobs = f->jobs};
+
+        f->lending = vfo_lending_new(&args);
+    }
     f->events = g_ptr_array_new_with_free_func(g_free);
     peers_made = 0;
     f->control = new_control(f, &error);
@@ -260,8 +274,10 @@ static void fixture_tear_down(Fixture *f, gconstpointer data)
     g_object_unref(f->client);
     vfo_control_free(f->control);
     g_unlink(f->config->socket);
+    vfo_lending_free(f->lending);
     g_object_unref(f->jobs);
     g_object_unref(f->vms);
+    vfo_absences_free(f->absences);
     vfo_leases_free(f->leases);
     g_ptr_array_unref(f->events);
     vfo_config_free(f->config);
@@ -356,7 +372,8 @@ static void test_queries(Fixture *f, gconstpointer data)
     assert_answer(f, "query-commands", NULL,
                   "[{\"name\":\"qmp_capabilities\"},{\"name\":\"query-commands\"},"
                   "{\"name\":\"query-vms\"},{\"name\":\"query-vfs\"},{\"name\":\"query-jobs\"},"
-                  "{\"name\":\"query-job\"},{\"name\":\"migrate\"},{\"name\":\"cancel-job\"}]");
+                  "{\"name\":\"query-job\"},{\"name\":\"migrate\"},{\"name\":\"detach\"},"
+                  "{\"name\":\"attach\"},{\"name\":\"cancel-job\"}]");
 }
 
 static void test_leased_vf(Fixture *f, gconstpointer data)
@@ -402,6 +419,16 @@ static void test_bad_input(Fixture *f, gconstpointer data)
                    "name of a VM");
     assert_refused(f, "migrate", "{\"vm\": \"web1\", \"host\": \"hostb\"}", VFO_ERROR_NOT_FOUND,
                    "web1");
+    assert_refused(f, "detach", NULL, VFO_ERROR_INVALID, "vm");
+    assert_refused(f, "detach", "{\"vm\": \"web1\"}", VFO_ERROR_NOT_FOUND, "web1");
+    assert_refused(f, "detach", "{\"vm\": \"web1\", \"vf\": \"x\"}", VFO_ERROR_INVALID, "vf");
+    assert_refused(f, "detach", "{\"vm\": \"web1\", \"standby\": 1}", VFO_ERROR_INVALID, "standby");
+    assert_refused(f, "attach", NULL, VFO_ERROR_INVALID, "vm");
+    assert_refused(f, "attach", "{\"vm\": \"web1\"}", VFO_ERROR_NOT_FOUND, "web1");
+    assert_refused(f, "attach", "{\"vm\": \"web1\", \"x\": 1}", VFO_ERROR_INVALID, "x");
+    assert_refused(f, "attach", "{\"vm\": \"web1\", \"vf\": \"01:10.0\"}", VFO_ERROR_INVALID,
+                   "0000:01:10.0");
+    assert_refused(f, "attach", "{\"vm\": \"web1\", \"from\": {}}", VFO_ERROR_INVALID, "from");
     g_assert_cmpuint(peers_made, ==, 0);
     g_assert_cmpuint(vfo_jobs_list(f->jobs)->len, ==, 0);
 }
@@ -423,17 +450,21 @@ static const char *find_event(const Fixture *f, const char *name, const char *a,
     return NULL;
 }
 
-static char *start_job(Fixture *f)
+static char *start_command(Fixture *f, const char *command, const char *arguments)
 {
-    guint heard = 0;
+    guint before = f->events->len, heard = 0;
     GError *error = NULL;
-    g_autoptr(json_object) answer =
-        call_counting(f, "migrate", "{\"vm\": \"web1\", \"host\": \"hostb\"}", &heard, &error);
+    g_autoptr(json_object) answer = call_counting(f, command, arguments, &heard, &error);
 
     g_assert_no_error(error);
     /* The caller knows the job's id before it hears of the job. */
-    g_assert_cmpuint(heard, ==, 0);
+    g_assert_cmpuint(heard, ==, before);
     return g_strdup(json_object_get_string(json_object_object_get(answer, "job")));
+}
+
+static char *start_job(Fixture *f)
+{
+    return start_command(f, "migrate", "{\"vm\": \"web1\", \"host\": \"hostb\"}");
 }
 
 static void test_unreachable_vm(Fixture *f, gconstpointer data)
@@ -509,6 +540,72 @@ static void test_job_cancelled(Fixture *f, gconstpointer data)
     qemu_free(qemu);
 }
 
+/* A job of the given kind begins, bars others of its VM, and ends when QEMU does not answer. */
+static void assert_starts(Fixture *f, Qemu *qemu, const char *command, const char *arguments)
+{
+    g_autofree char *id = start_command(f, command, arguments);
+    g_autofree char *kind = g_strdup_printf("\"kind\":\"%s\"", command);
+
+    assert_refused(f, "attach", "{\"vm\": \"web1\"}", VFO_ERROR_BUSY, id);
+    assert_refused(f, "detach", "{\"vm\": \"web1\"}", VFO_ERROR_BUSY, id);
+    WAIT((qemu_fail_calls(qemu), find_event(f, "JOB", id, "\"failed\"")));
+    g_assert_nonnull(find_event(f, "JOB", id, kind));
+    g_assert_nonnull(find_event(f, "STEP", "\"name\":\"inspect\"", "the test says no"));
+}
+
+static void test_lending(Fixture *f, gconstpointer data)
+{
+    Qemu *qemu = qemu_new(f->vm_socket);
+
+    WAIT(is_ready(f));
+    assert_starts(f, qemu, "detach", "{\"vm\": \"web1\"}");
+    assert_starts(f, qemu, "detach", "{\"vm\": \"web1\", \"standby\": \"net0\"}");
+    assert_starts(f, qemu, "attach", "{\"vm\": \"web1\", \"from\": null}");
+    assert_starts(f, qemu, "attach",
+                  "{\"vm\": \"web1\", \"vf\": \"0000:01:10.0\", \"standby\": \"net0\"}");
+    assert_refused(f, "attach", "{\"vm\": \"web1\", \"from\": \"web1\"}", VFO_ERROR_INVALID,
+                   "itself");
+    assert_refused(f, "attach", "{\"vm\": \"web1\", \"from\": \"web2\"}", VFO_ERROR_NOT_FOUND,
+                   "web2");
+    g_assert_cmpuint(peers_made, ==, 0);
+    qemu_free(qemu);
+}
+
+/* The job is of both VMs. */
+static void test_lending_from(Fixture *f, gconstpointer data)
+{
+    g_autofree char *path = g_build_filename(f->qmp_dir, "web2.sock", NULL);
+    Qemu *taker = qemu_new(f->vm_socket);
+    Qemu *giver = qemu_new(path);
+    g_autofree char *id = NULL;
+
+    WAIT(is_ready(f) && vfo_vms_get(f->vms, "web2", NULL));
+    id = start_command(f, "attach", "{\"vm\": \"web1\", \"from\": \"web2\"}");
+    assert_refused(f, "detach", "{\"vm\": \"web2\"}", VFO_ERROR_BUSY, id);
+    assert_refused(f, "detach", "{\"vm\": \"web1\"}", VFO_ERROR_BUSY, id);
+    assert_answer(f, "cancel-job", "{\"job\": \"web2\"}", "{}");
+    WAIT(find_event(f, "JOB", id, "\"cancelled\""));
+    g_assert_nonnull(find_event(f, "JOB", id, "\"from\":\"web2\""));
+    qemu_free(giver);
+    qemu_free(taker);
+    g_unlink(path);
+}
+
+/* Another VM of the same name is not to get the old one's settings. */
+static void test_vm_is_forgotten(Fixture *f, gconstpointer data)
+{
+    Qemu *qemu = qemu_new(f->vm_socket);
+    VfoPair pair = {.standby = (char *)"net0"};
+    VfoOffer offer = {.vm = (char *)"web1", .pair = &pair};
+
+    WAIT(is_ready(f));
+    vfo_absences_note(f->absences, &offer, FALSE);
+    qemu_free(qemu);
+    g_assert_nonnull(vfo_absences_find(f->absences, "web1", NULL));
+    g_unlink(f->vm_socket);
+    WAIT(!vfo_absences_find(f->absences, "web1", NULL));
+}
+
 /* The daemon stops while a job is under way. */
 static void test_freed_with_a_job(Fixture *f, gconstpointer data)
 {
@@ -559,6 +656,10 @@ static void assert_may(Fixture *f, gboolean may, uid_t uid, gid_t gid, gid_t fur
     assert_refused(f, "cancel-job", "{\"job\": \"abcd\"}",
                    may ? VFO_ERROR_NOT_FOUND : VFO_ERROR_DENIED,
                    may ? "cancel-job" : "admin-group");
+    assert_refused(f, "detach", "{\"vm\": \"abcd\"}", may ? VFO_ERROR_NOT_FOUND : VFO_ERROR_DENIED,
+                   may ? "detach" : "admin-group");
+    assert_refused(f, "attach", "{\"vm\": \"abcd\"}", may ? VFO_ERROR_NOT_FOUND : VFO_ERROR_DENIED,
+                   may ? "attach" : "admin-group");
     assert_refused(f, "migrate", "{\"vm\": \"abcd\", \"host\": \"hostb\"}",
                    may ? VFO_ERROR_NOT_FOUND : VFO_ERROR_DENIED, may ? "migrate" : "admin-group");
 }
@@ -667,6 +768,9 @@ int main(int argc, char **argv)
     ADD("unreachable-vm", test_unreachable_vm);
     ADD("job-fails", test_job_fails);
     ADD("job-cancelled", test_job_cancelled);
+    ADD("lending", test_lending);
+    ADD("lending-from", test_lending_from);
+    ADD("vm-is-forgotten", test_vm_is_forgotten);
     ADD("freed-with-a-job", test_freed_with_a_job);
     ADD("rights", test_rights);
     ADD("socket", test_socket);

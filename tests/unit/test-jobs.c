@@ -101,6 +101,30 @@ static void test_find(void)
     assert_not_found(jobs, "aaaa1111-0000-0000-0000-0000000000001", VFO_ERROR_NOT_FOUND);
 }
 
+/* A job that takes a VF from one VM for another is both VMs'. */
+static void test_two_vms(void)
+{
+    g_autoptr(VfoJobs) jobs = vfo_jobs_new();
+    g_autoptr(VfoJob) lending = new_job("11111111", "web1", waiting);
+    g_autoptr(VfoJob) of_giver = new_job("22222222", "web2", waiting);
+    g_autoptr(VfoJob) from_taker = new_job("33333333", "web3", waiting);
+    g_autoptr(GError) error = NULL;
+
+    vfo_job_set_kind(lending, "attach", "web2");
+    vfo_job_set_kind(from_taker, "attach", "web1");
+    g_assert_true(vfo_jobs_add(jobs, lending, TRUE, NULL));
+    vfo_job_run(lending);
+    g_assert_true(vfo_jobs_of_vm(jobs, "web2") == lending);
+    g_assert_true(vfo_jobs_find(jobs, "web2", NULL) == lending);
+    g_assert_false(vfo_jobs_add(jobs, of_giver, TRUE, &error));
+    g_assert_error(error, VFO_ERROR, VFO_ERROR_BUSY);
+    g_assert_false(vfo_jobs_add(jobs, from_taker, TRUE, NULL));
+    g_assert_null(vfo_jobs_of_vm(jobs, "web3"));
+    g_assert_true(vfo_job_cancel(lending, NULL));
+    run_to_end(lending);
+    g_assert_null(vfo_jobs_of_vm(jobs, "web2"));
+}
+
 static void test_one_per_vm(void)
 {
     g_autoptr(VfoJobs) jobs = vfo_jobs_new();
@@ -233,6 +257,7 @@ int main(int argc, char **argv)
     g_log_set_always_fatal(G_LOG_LEVEL_CRITICAL | G_LOG_FATAL_MASK);
     g_test_add_func("/jobs/find", test_find);
     g_test_add_func("/jobs/one-per-vm", test_one_per_vm);
+    g_test_add_func("/jobs/two-vms", test_two_vms);
     g_test_add_func("/jobs/bounded", test_bounded);
     g_test_add_func("/jobs/changed", test_changed);
     g_test_add_func("/jobs/cancel-all", test_cancel_all);

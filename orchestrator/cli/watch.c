@@ -162,17 +162,14 @@ static void on_begun(GObject *source, GAsyncResult *result, gpointer data)
     g_main_loop_quit(watch->cli->loop);
 }
 
-int cli_migrate(Cli *cli, char **arguments)
+int cli_watch(Cli *cli, const char *command, json_object *arguments)
 {
     Watch watch = {.cli = cli, .live = isatty(STDERR_FILENO) == 1};
-    json_object *request = json_object_new_object();
     gulong handler = g_signal_connect(cli->client, "event", G_CALLBACK(on_event), &watch);
     int status;
 
-    json_object_object_add(request, "vm", json_object_new_string(arguments[0]));
-    json_object_object_add(request, "host", json_object_new_string(arguments[1]));
     watch.started_us = g_get_monotonic_time();
-    vfo_qmp_client_execute_async(cli->client, "migrate", request, CLI_CALL_MS, NULL, on_begun,
+    vfo_qmp_client_execute_async(cli->client, command, arguments, CLI_CALL_MS, NULL, on_begun,
                                  &watch);
     while (!watch.job && !watch.refused)
         g_main_loop_run(cli->loop);

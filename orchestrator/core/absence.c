@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "core/core.h"
+
+/* Many times the VMs of a host; who starts more loses the oldest. */
+#define MAX_ABSENCES 4096
+
+typedef struct {
+    VfoOffer *offer;
+    gboolean wanted;
+} Absence;
+
+struct _VfoAbsences {
+    GPtrArray *list; /* of Absence, oldest first */
+};
+
+static void absence_free(gpointer data)
+{
+    Absence *absence = data;
+
+    vfo_offer_free(absence->offer);
+    g_free(absence);
+}
+
+VfoAbsences *vfo_absences_new(void)
+{
+    VfoAbsences *absences = g_new0(VfoAbsences, 1);
+
+    absences->list = g_ptr_array_new_with_free_func(absence_free);
+    return absences;
+}
+
+void vfo_absences_free(VfoAbsences *absences)
+{
+    if (!absences)
+        return;
+    g_ptr_array_unref(absences->list);
+    g_free(absences);
+}
+
+static gboolean is_of(const Absence *absence, const char *vm, const char *standby)
+{
+    return g_str_equal(absence->offer->vm, vm) &&
+           (!standby || g_str_equal(absence->offer->pair->standby, standby));
+}
+
+void vfo_absences_note(VfoAbsences *absences, const VfoOffer *offer, gboolean wanted)
+{
+    Absence *absence = g_new0(Absence, 1);
+
+    absence->offer = vfo_offer_copy(offer);
+    absence->wanted = wanted;
+    vfo_absences_forget(absences, offer->vm, offer->pair->standby);
+    if (absences->list->len >= MAX_ABSENCES)
+        g_ptr_array_remove_index(absences->list, 0);
+    g_ptr_array_add(absences->list, absence);
+}
+
+void vfo_absences_forget(VfoAbsences *absences, const char *vm, const char *standby)
+{
+    for (guint i = absences->list->len; i > 0; i--) {
+        if (is_of(g_ptr_array_index(absences->list, i - 1), vm, standby))
+            g_ptr_array_remove_index(absences->list, i - 1);
+    }
+}
+
+const VfoOffer *vfo_absences_find(VfoAbsences *absences, const char *vm, const char *standby)
+{
+    for (guint i = 0; i < absences->list->len; i++) {
+        const Absence *absence = g_ptr_array_index(absences->list, i);
+
+        if (is_of(absence, vm, standby))
+            return absence->offer;
+    }
+    return NULL;
+}
+
+GPtrArray *vfo_absences_wanted(VfoAbsences *absences, const char *network)
+{
+    GPtrArray *wanted = g_ptr_array_new();
+
+    for (guint i = 0; i < absences->list->len; i++) {
+        const Absence *absence = g_ptr_array_index(absences->list, i);
+
+        if (absence->wanted && g_str_equal(absence->offer->network, network))
+            g_ptr_array_add(wanted, absence->offer);
+    }
+    return wanted;
+}
