@@ -170,8 +170,8 @@ static VfoWire *find_wire(VfoJob *job, const VfoVf *vf, GError **error)
 {
     const VfoTake *take = vfo_take_of(job);
 
-    return take->host->ops->find_wire(take->host, take->pair->tap, vf, &take->pair->mac,
-                                      take->offer->settings.vlan, error);
+    return take->host->ops->find_wire(take->host, take->pair->tap, vf, &take->offer->settings,
+                                      error);
 }
 
 /* The network is the one that the standby is in. */
@@ -187,7 +187,6 @@ static void lease(VfoJob *job, GTask *task)
     }
     g_free(take->offer->network);
     take->offer->network = g_strdup(wire->network);
-    take->offer->settings.vlan = wire->vlan;
     vfo_take_lease(job, task);
 }
 
@@ -210,7 +209,6 @@ static gboolean match(VfoJob *job, GError **error)
     }
     g_free(take->offer->network);
     take->offer->network = g_strdup(take->wire->network);
-    take->offer->settings.vlan = take->wire->vlan;
     take->vf = vfo_vf_copy(give->vf);
     return TRUE;
 }

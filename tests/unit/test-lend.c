@@ -262,11 +262,11 @@ static Guest *guest_of(World *world, const VfoMac *mac)
     return NULL;
 }
 
-static VfoWire *host_find_wire(VfoHost *host, const char *tap, const VfoVf *vf, const VfoMac *mac,
-                               guint16 vlan, GError **error)
+static VfoWire *host_find_wire(VfoHost *host, const char *tap, const VfoVf *vf,
+                               const VfoVfSettings *settings, GError **error)
 {
     World *world = world_of(host);
-    const Guest *guest = guest_of(world, mac);
+    const Guest *guest = guest_of(world, &settings->mac);
     VfoWire *wire;
 
     g_assert_cmpstr(guest->tap, ==, tap);
@@ -277,8 +277,8 @@ static VfoWire *host_find_wire(VfoHost *host, const char *tap, const VfoVf *vf, 
     wire->pf = g_strdup("eth0");
     wire->bridge = g_strdup("br0");
     wire->tap = g_strdup(tap);
-    wire->mac = *mac;
-    wire->vlan = vlan;
+    wire->mac = settings->mac;
+    wire->vlan = settings->vlan;
     return wire;
 }
 
