@@ -27,6 +27,7 @@ typedef struct {
     char *sysfs;
     char *dev;
     VfoNetlink *netlink;
+    GHashTable *known; /* name of a PF: its VFs as last read, a GArray of VfoVfState */
 } Host;
 
 void vfo_network_free(VfoNetwork *network)
@@ -116,6 +117,23 @@ static gboolean find_vf(Host *host, const char *pci, Place *place, GError **erro
     return found;
 }
 
+/* Keeps @states (reference taken), NULL: nothing, of @pf until it is read again. */
+static void remember(Host *host, const char *pf, GArray *states)
+{
+    if (states)
+        g_hash_table_replace(host->known, g_strdup(pf), g_array_ref(states));
+    else
+        g_hash_table_remove(host->known, pf);
+}
+
+static const VfoVfSettings *known_settings(Host *host, const Place *place)
+{
+    const GArray *states = g_hash_table_lookup(host->known, place->pf);
+    const VfoVfState *state = states ? vfo_vf_find(states, place->index) : NULL;
+
+    return state ? &state->settings : NULL;
+}
+
 /* What sysfs, vfio and the leases know of a VF. */
 static VfoVf *describe_vf(Host *host, const Place *place, const VfoLink *pf, const char *pci,
                           gboolean probe_leased, const VfoVfState *state, GError **error)
@@ -153,13 +171,15 @@ static VfoVf *host_read_vf(VfoHost *base, const char *pci, GError **error)
 {
     Host *host = (Host *)base;
     g_auto(Place) place = {0};
-    VfoVfState state;
+    g_autoptr(GArray) states = NULL;
+    const VfoVfState *state;
     VfoLink pf;
 
-    if (!find_vf(host, pci, &place, error) ||
-        !vfo_vf_state(host->netlink, place.pf, place.index, FALSE, &pf, &state, error))
+    if (!find_vf(host, pci, &place, error))
         return NULL;
-    return describe_vf(host, &place, &pf, pci, TRUE, &state, error);
+    states = vfo_vf_read(host->netlink, place.pf, place.index, FALSE, &pf, &state, error);
+    remember(host, place.pf, states);
+    return states ? describe_vf(host, &place, &pf, pci, TRUE, state, error) : NULL;
 }
 
 static gboolean list_pf(Host *host, const VfoNetwork *network, const char *pf, GPtrArray *vfs,
@@ -177,6 +197,7 @@ static gboolean list_pf(Host *host, const VfoNetwork *network, const char *pf, G
     states = vfo_vf_states(host->netlink, pf, FALSE, &link, error);
     if (!states)
         return FALSE;
+    remember(host, pf, states);
     for (guint i = 0; i < states->len; i++) {
         const VfoVfState *state = &g_array_index(states, VfoVfState, i);
         g_autofree char *pci = NULL;
@@ -358,6 +379,8 @@ static gboolean host_set_vf(VfoHost *base, const char *pci, const VfoVfSettings 
     Host *host = (Host *)base;
     g_auto(Place) place = {0};
     g_autofree char *driver = NULL;
+    g_autoptr(GArray) states = NULL;
+    VfoVfChange change;
     VfoMac parking;
     VfoLink pf;
 
@@ -380,8 +403,15 @@ static gboolean host_set_vf(VfoHost *base, const char *pci, const VfoVfSettings 
      * the frames of whoever has that address there: it gets the address last,
      * and loses it first.
      */
-    return vfo_vf_apply(host->netlink, place.pf, driver, place.index, settings,
-                        vfo_mac_equal(&settings->mac, &parking), error);
+    change = (VfoVfChange){.pf = &pf,
+                           .driver = driver,
+                           .index = place.index,
+                           .known = known_settings(host, &place),
+                           .want = settings,
+                           .mac_first = vfo_mac_equal(&settings->mac, &parking)};
+    states = vfo_vf_apply(host->netlink, &change, error);
+    remember(host, place.pf, states);
+    return states != NULL;
 }
 
 typedef struct {
@@ -550,12 +580,15 @@ static void host_closed_vf(VfoHost *base, const char *pci, GTask *task)
 static gboolean read_activity(Host *host, const Place *place, const char *pci, guint64 *activity,
                               GError **error)
 {
-    VfoVfState state;
+    VfoLink ignored;
+    const VfoVfState *state;
+    g_autoptr(GArray) states =
+        vfo_vf_read(host->netlink, place->pf, place->index, TRUE, &ignored, &state, error);
 
-    if (!vfo_vf_state(host->netlink, place->pf, place->index, TRUE, NULL, &state, error))
+    if (!states)
         return FALSE;
     vfo_stopwatch_begin_outside();
-    *activity = state.packets + vfo_pci_interrupts(host->sysfs, pci);
+    *activity = state->packets + vfo_pci_interrupts(host->sysfs, pci);
     vfo_stopwatch_end_outside();
     return TRUE;
 }
@@ -650,6 +683,8 @@ VfoHost *vfo_host_new_with(GPtrArray *networks, VfoLeases *leases, const char *s
     host->sysfs = g_strdup(sysfs);
     host->dev = g_build_filename(sysfs, "..", "dev", NULL);
     host->netlink = netlink;
+    host->known =
+        g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)g_array_unref);
     return &host->host;
 }
 
@@ -667,6 +702,7 @@ void vfo_host_free(VfoHost *base)
     if (!host)
         return;
     vfo_netlink_free(host->netlink);
+    g_hash_table_unref(host->known);
     g_ptr_array_unref(host->networks);
     g_free(host->sysfs);
     g_free(host->dev);

@@ -105,9 +105,19 @@ int vfo_link_parse(struct nlmsghdr *message, VfoLink *link)
     };
     struct nlattr *attributes[IFLA_MAX + 1];
     const struct ifinfomsg *info;
+    struct nlattr *vfs;
+    int length;
 
-    if (nlmsg_parse(message, sizeof(*info), attributes, IFLA_MAX, (struct nla_policy *)policy) <
-            0 ||
+    if (!nlmsg_valid_hdr(message, sizeof(*info)))
+        return -EBADMSG;
+    length = nlmsg_attrlen(message, sizeof(*info));
+    /* A list of many VFs gives a wrong length (host/vf.c): what seems to follow it may be VFs. All
+     * that is wanted here comes before it (rtnl_fill_ifinfo() in net/core/rtnetlink.c). */
+    vfs = nlmsg_find_attr(message, sizeof(*info), IFLA_VFINFO_LIST);
+    if (vfs)
+        length = (int)((char *)vfs - (char *)nlmsg_attrdata(message, sizeof(*info)));
+    if (nla_parse(attributes, IFLA_MAX, nlmsg_attrdata(message, sizeof(*info)), length,
+                  (struct nla_policy *)policy) < 0 ||
         !attributes[IFLA_IFNAME])
         return -EBADMSG;
     info = nlmsg_data(message);

@@ -8,8 +8,8 @@
 #include <linux/rtnetlink.h>
 #include <string.h>
 
-/* The VFs are one netlink attribute, which ends at 64 KiB: so many never fit. */
-#define MAX_VFS 1024
+/* More than any card has; PCI Express could number 65535. */
+#define MAX_VFS 4096
 
 /* ------------------------------------------------------------- reading */
 
@@ -98,6 +98,13 @@ static int parse_vf(struct nlattr *info, VfoVfState *state)
     return 0;
 }
 
+/*
+ * All VFs are one attribute, whose length is a number of 16 bits. The kernel puts in what does not
+ * fit there as well, and lets the length wrap (nla_nest_end() in include/net/netlink.h): from the
+ * 335th VF on it says nothing of where the list ends. So the list is read as far as there are VFs
+ * in it, which each have a length that is right; what can follow them in the message is of another
+ * type.
+ */
 static int on_states(struct nlmsghdr *message, gpointer data)
 {
     States *states = data;
@@ -114,12 +121,12 @@ static int on_states(struct nlmsghdr *message, gpointer data)
     list = nlmsg_find_attr(message, sizeof(struct ifinfomsg), IFLA_VFINFO_LIST);
     if (!list)
         return 0;
-    nla_for_each_nested(info, list, remaining)
-    {
+    info = nla_data(list);
+    remaining = (int)((char *)nlmsg_tail(message) - (char *)info);
+    for (; nla_ok(info, remaining) && nla_type(info) == IFLA_VF_INFO;
+         info = nla_next(info, &remaining)) {
         VfoVfState state;
 
-        if (nla_type(info) != IFLA_VF_INFO)
-            continue;
         code = parse_vf(info, &state);
         if (code < 0)
             return code;
@@ -156,31 +163,39 @@ GArray *vfo_vf_states(VfoNetlink *netlink, const char *pf, gboolean counters, Vf
                     "there is no PF %s on this host; see 'ip link' and the configuration", pf);
     else if (code == -EMSGSIZE)
         g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED,
-                    "cannot read the VFs of PF %s: it has more than fit a netlink message; lower "
-                    "its sriov_numvfs",
-                    pf);
+                    "cannot read the VFs of PF %s: it has more than fit a netlink message of this "
+                    "kernel, or more than %d; lower its sriov_numvfs",
+                    pf, MAX_VFS);
     else
         vfo_netlink_fail(netlink, code, error, "cannot read the VFs of PF %s", pf);
     return NULL;
 }
 
-gboolean vfo_vf_state(VfoNetlink *netlink, const char *pf, guint index, gboolean counters,
-                      VfoLink *link, VfoVfState *state, GError **error)
+const VfoVfState *vfo_vf_find(const GArray *states, guint index)
 {
-    VfoLink ignored;
-    g_autoptr(GArray) states = vfo_vf_states(netlink, pf, counters, link ? link : &ignored, error);
+    for (guint i = 0; i < states->len; i++) {
+        const VfoVfState *state = &g_array_index(states, VfoVfState, i);
+
+        if (state->index == index)
+            return state;
+    }
+    return NULL;
+}
+
+GArray *vfo_vf_read(VfoNetlink *netlink, const char *pf, guint index, gboolean counters,
+                    VfoLink *link, const VfoVfState **state, GError **error)
+{
+    g_autoptr(GArray) states = vfo_vf_states(netlink, pf, counters, link, error);
 
     if (!states)
-        return FALSE;
-    for (guint i = 0; i < states->len; i++) {
-        *state = g_array_index(states, VfoVfState, i);
-        if (state->index == index)
-            return TRUE;
-    }
+        return NULL;
+    *state = vfo_vf_find(states, index);
+    if (*state)
+        return g_steal_pointer(&states);
     g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_FOUND,
                 "the driver of PF %s reports no VF number %u; see 'ip link show %s'", pf, index,
                 pf);
-    return FALSE;
+    return NULL;
 }
 
 /* ------------------------------------------------------------ changing */
@@ -293,7 +308,7 @@ typedef struct {
     const VfoLink *pf;
     guint index;
     const VfoVfSettings *want;
-    const VfoVfSettings *have;
+    const VfoVfSettings *have; /* before the change */
 } Change;
 
 static gboolean apply_attribute(const Change *change, const Attribute *attribute, GError **error)
@@ -340,29 +355,73 @@ static gboolean check_attribute(const Change *change, const Attribute *attribute
     return FALSE;
 }
 
-gboolean vfo_vf_apply(VfoNetlink *netlink, const char *pf, const char *driver, guint index,
-                      const VfoVfSettings *want, gboolean mac_first, GError **error)
+static gboolean apply_all(const Change *change, gboolean mac_first, GError **error)
 {
-    VfoLink link;
-    VfoVfState before;
-    VfoVfState after;
-    Change change = {netlink, driver ? driver : "(none)", &link, index, want, &before.settings};
-
-    if (!vfo_vf_state(netlink, pf, index, FALSE, &link, &before, error))
-        return FALSE;
-    if (mac_first && !apply_attribute(&change, &mac_attribute, error))
+    if (mac_first && !apply_attribute(change, &mac_attribute, error))
         return FALSE;
     for (gsize i = 0; i < G_N_ELEMENTS(attributes); i++)
-        if (!apply_attribute(&change, &attributes[i], error))
+        if (!apply_attribute(change, &attributes[i], error))
             return FALSE;
-    if (!mac_first && !apply_attribute(&change, &mac_attribute, error))
-        return FALSE;
+    return mac_first || apply_attribute(change, &mac_attribute, error);
+}
 
-    if (!vfo_vf_state(netlink, pf, index, FALSE, NULL, &after, error) ||
-        !check_attribute(&change, &mac_attribute, &after.settings, error))
+static gboolean check_all(const Change *change, const VfoVfSettings *now, GError **error)
+{
+    if (!check_attribute(change, &mac_attribute, now, error))
         return FALSE;
     for (gsize i = 0; i < G_N_ELEMENTS(attributes); i++)
-        if (!check_attribute(&change, &attributes[i], &after.settings, error))
+        if (!check_attribute(change, &attributes[i], now, error))
             return FALSE;
     return TRUE;
+}
+
+/* Something was left alone because it was right already, and is wrong. */
+static gboolean was_mistaken(const Change *change, const VfoVfSettings *now)
+{
+    gboolean mistaken = !mac_differs(change->want, change->have) && mac_differs(change->want, now);
+
+    for (gsize i = 0; i < G_N_ELEMENTS(attributes); i++)
+        mistaken = mistaken || (!attributes[i].differs(change->want, change->have) &&
+                                attributes[i].differs(change->want, now));
+    return mistaken;
+}
+
+/* Sends what differs, and reads all VFs back: @now is the one. */
+static GArray *attempt(const Change *change, gboolean mac_first, const VfoVfState **now,
+                       GError **error)
+{
+    VfoLink ignored;
+
+    if (!apply_all(change, mac_first, error))
+        return NULL;
+    return vfo_vf_read(change->netlink, change->pf->name, change->index, FALSE, &ignored, now,
+                       error);
+}
+
+GArray *vfo_vf_apply(VfoNetlink *netlink, const VfoVfChange *wanted, GError **error)
+{
+    Change change = {.netlink = netlink,
+                     .driver = wanted->driver ? wanted->driver : "(none)",
+                     .pf = wanted->pf,
+                     .index = wanted->index,
+                     .want = wanted->want,
+                     .have = wanted->known};
+    g_autoptr(GArray) before = NULL;
+    g_autoptr(GArray) after = NULL;
+    const VfoVfState *now;
+    VfoLink ignored;
+
+    if (wanted->known) {
+        before = attempt(&change, wanted->mac_first, &now, error);
+        if (before && !was_mistaken(&change, &now->settings))
+            return check_all(&change, &now->settings, error) ? g_steal_pointer(&before) : NULL;
+    } else {
+        before =
+            vfo_vf_read(netlink, wanted->pf->name, wanted->index, FALSE, &ignored, &now, error);
+    }
+    if (!before)
+        return NULL;
+    change.have = &now->settings;
+    after = attempt(&change, wanted->mac_first, &now, error);
+    return after && check_all(&change, &now->settings, error) ? g_steal_pointer(&after) : NULL;
 }

@@ -63,6 +63,7 @@ typedef struct {
 typedef struct {
     FakeVf vfs[N_VFS];
     guint n_vfs;
+    guint readings;   /* of all VFs */
     GString *changes; /* "vlan mac " */
     int refuse_type;  /* IFLA_VF_*: refused with refuse_code */
     int refuse_code;
@@ -119,6 +120,8 @@ static int show_pf(FakePf *pf, struct nlmsghdr *request, VfoNetlinkAnswer answer
     nlmsg_append(message, &header, sizeof(header), NLMSG_ALIGNTO);
     nla_put_string(message, IFLA_IFNAME, nla_get_string(name));
     nla_put(message, IFLA_ADDRESS, sizeof(pf_mac), &pf_mac);
+    if (mask && (nla_get_u32(mask) & RTEXT_FILTER_VF))
+        pf->readings++;
     if (pf->spoil) {
         pf->spoil(message);
     } else if (mask && (nla_get_u32(mask) & RTEXT_FILTER_VF)) {
@@ -493,20 +496,49 @@ static void spoil_wrong_lengths(struct nl_msg *answer)
     nla_nest_end(answer, list);
 }
 
-static void spoil_many(struct nl_msg *answer)
+/* As the kernel puts them: the length of the list wraps, and something follows it. VF 1 is the
+ * last. */
+static void put_many(struct nl_msg *answer, guint count)
 {
     struct nlattr *list;
 
-    nlmsg_expand(answer, 60000);
+    nlmsg_expand(answer, 300000);
     list = nla_nest_start(answer, IFLA_VFINFO_LIST);
-    for (guint i = 0; i < 1100; i++) {
+    for (guint i = count; i-- > 0;) {
         struct nlattr *info = nla_nest_start(answer, IFLA_VF_INFO);
-        struct ifla_vf_mac mac = {.vf = i};
+        struct ifla_vf_mac mac = {.vf = i + 1};
 
+        memcpy(mac.mac, guest.octet, sizeof(guest.octet));
         nla_put(answer, IFLA_VF_MAC, sizeof(mac), &mac);
         nla_nest_end(answer, info);
     }
-    nla_nest_end(answer, list);
+    list->nla_len = (guint16)((char *)nlmsg_tail(nlmsg_hdr(answer)) - (char *)list);
+    nla_put_string(answer, IFLA_IFALIAS, "wire");
+}
+
+static void spoil_wrapped(struct nl_msg *answer)
+{
+    put_many(answer, 4096);
+}
+
+static void spoil_many(struct nl_msg *answer)
+{
+    put_many(answer, 4097);
+}
+
+static void test_many_vfs(Fixture *f, gconstpointer data)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(VfoVf) vf = NULL;
+    VfoMac parking;
+
+    f->pf.spoil = spoil_wrapped;
+    vf = f->host->ops->read_vf(f->host, VF1, &error);
+    g_assert_no_error(error);
+    g_assert_true(vfo_mac_equal(&vf->settings.mac, &guest));
+    /* A VF is not taken for what the PF's message says of the PF. */
+    vfo_mac_parking(&pf_mac, 1, &parking);
+    g_assert_true(vfo_mac_equal(&vf->parking, &parking));
 }
 
 static void test_hostile_answers(Fixture *f, gconstpointer data)
@@ -625,6 +657,37 @@ static void test_set_vf(Fixture *f, gconstpointer data)
     settings.vlan = settings.qos = 0;
     assert_set(f, VF1, &settings, "mac vlan ");
     g_assert_cmpuint(settings_of(f, VF0).mac.octet[5], ==, 0);
+}
+
+/* The kernel has no question for one VF: all of a PF's are read once for a change. */
+static void test_set_readings(Fixture *f, gconstpointer data)
+{
+    VfoVfSettings settings = settings_of(f, VF1);
+
+    f->pf.readings = 0;
+    settings.vlan = 100;
+    assert_set(f, VF1, &settings, "vlan ");
+    settings.mac = guest;
+    assert_set(f, VF1, &settings, "mac ");
+    g_assert_cmpuint(f->pf.readings, ==, 2);
+
+    /* Somebody else has changed it: seen, and put right. */
+    f->pf.vfs[1].vlan.vlan = 7;
+    settings.qos = 0;
+    f->pf.readings = 0;
+    assert_set(f, VF1, &settings, "vlan ");
+    g_assert_cmpuint(settings_of(f, VF1).vlan, ==, 100);
+    g_assert_cmpuint(f->pf.readings, ==, 3);
+
+    /* After a failure nothing is known. */
+    f->pf.refuse_type = IFLA_VF_TRUST;
+    f->pf.refuse_code = -EIO;
+    settings.trust = !settings.trust;
+    assert_not_set(f, &settings, VFO_ERROR_FAILED, "trust of VF 1 of PF eth1");
+    f->pf.refuse_type = 0;
+    f->pf.readings = 0;
+    assert_set(f, VF1, &settings, "trust ");
+    g_assert_cmpuint(f->pf.readings, ==, 2);
 }
 
 static void test_set_qinq(Fixture *f, gconstpointer data)
@@ -1007,9 +1070,11 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     add("/host/sysfs/read-vf", test_read_vf);
     add("/host/sysfs/not-there", test_not_there);
+    add("/host/sysfs/many-vfs", test_many_vfs);
     add("/host/sysfs/hostile-answers", test_hostile_answers);
     add("/host/sysfs/list-vfs", test_list_vfs);
     add("/host/sysfs/set-vf", test_set_vf);
+    add("/host/sysfs/set-readings", test_set_readings);
     add("/host/sysfs/set-qinq", test_set_qinq);
     add("/host/sysfs/set-refused", test_set_refused);
     add("/host/sysfs/set-ignored", test_set_ignored);
