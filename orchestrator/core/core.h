@@ -378,6 +378,9 @@ guint64 vfo_leases_generation(VfoLeases *leases, const char *pci);
 /** vfo_leases_returned: @pci is back in the pool: its generation grows by one, its lease ends. */
 void vfo_leases_returned(VfoLeases *leases, const char *pci);
 
+/** vfo_vf_is_free: a guest may get @vf: bound to vfio-pci, open nowhere, leased to nobody. */
+gboolean vfo_vf_is_free(const VfoVf *vf, VfoLeases *leases);
+
 /* ------------------------------------------------------------------ jobs */
 
 typedef struct _VfoJob VfoJob;

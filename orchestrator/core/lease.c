@@ -96,6 +96,12 @@ const char *vfo_leases_holder(VfoLeases *leases, const char *pci)
     return lease ? lease->job : NULL;
 }
 
+gboolean vfo_vf_is_free(const VfoVf *vf, VfoLeases *leases)
+{
+    return g_strcmp0(vf->driver, "vfio-pci") == 0 && !vf->opened &&
+           !vfo_leases_holder(leases, vf->pci);
+}
+
 guint64 vfo_leases_generation(VfoLeases *leases, const char *pci)
 {
     Lease *lease = lease_of(leases, pci);

@@ -54,9 +54,7 @@ const VfoPair *vfo_take_find_standby(const VfoVmInfo *info, const char *standby)
 
 static gboolean is_free(const VfoTake *take, const VfoVf *vf)
 {
-    return g_strcmp0(vf->driver, "vfio-pci") == 0 && !vf->opened &&
-           !vfo_leases_holder(take->leases, vf->pci) &&
-           g_str_equal(vf->network, take->offer->network);
+    return vfo_vf_is_free(vf, take->leases) && g_str_equal(vf->network, take->offer->network);
 }
 
 static VfoVf *choose_vf(const VfoTake *take, GError **error)

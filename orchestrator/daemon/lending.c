@@ -4,6 +4,11 @@
 struct _VfoLending {
     VfoLendingArgs args;
     gulong removed_handler;
+    gulong changed_handler;
+    gboolean stopped;
+    guint idle;
+    VfoJob *supply; /* owned: the job of a VM that waited; NULL: none */
+    char *standby;  /* at which it gets its VF */
 };
 
 /* --------------------------------------------------------------- commands */
@@ -88,6 +93,113 @@ VfoJob *vfo_lending_attach(VfoLending *lending, json_object *arguments, GError *
     return add(lending, vfo_attach_job(config->name, &args, &config->policy), error);
 }
 
+/* ------------------------------------------------------------------ supply */
+
+static gboolean has_free_vf(VfoLending *lending, const char *network)
+{
+    VfoHost *host = lending->args.host;
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GPtrArray) vfs = host->ops->list_vfs(host, &error);
+
+    if (!vfs)
+        g_warning("whether network '%s' has a free VF cannot be told: %s", network, error->message);
+    for (guint i = 0; vfs && i < vfs->len; i++) {
+        const VfoVf *vf = g_ptr_array_index(vfs, i);
+
+        if (g_str_equal(vf->network, network) && vfo_vf_is_free(vf, lending->args.leases))
+            return TRUE;
+    }
+    return FALSE;
+}
+
+static void start_supply(VfoLending *lending, VfoVm *vm, const VfoOffer *wanted)
+{
+    const VfoConfig *config = lending->args.config;
+    VfoAttachArgs args = {.vm = vm,
+                          .host = lending->args.host,
+                          .leases = lending->args.leases,
+                          .absences = lending->args.absences,
+                          .standby = wanted->pair->standby};
+    g_autoptr(VfoJob) job = vfo_attach_job(config->name, &args, &config->policy);
+    g_autoptr(GError) error = NULL;
+
+    if (!vfo_jobs_add(lending->args.jobs, job, TRUE, &error)) {
+        g_warning("VM %s, which came without a VF, gets none: %s", vm->name, error->message);
+        return;
+    }
+    g_message("job %s: VM %s came without a VF; network '%s' has a free one now", vfo_job_id(job),
+              vm->name, wanted->network);
+    lending->supply = vfo_job_ref(job);
+    lending->standby = g_strdup(wanted->pair->standby);
+    /* A guest that cannot use its VF would be given it for ever. */
+    vfo_absences_note(lending->args.absences, wanted, FALSE);
+    vfo_job_run(job);
+}
+
+/* One VM at a time: the end of its job calls again. */
+static void supply_network(VfoLending *lending, const char *network)
+{
+    g_autoptr(GPtrArray) wanted = vfo_absences_wanted(lending->args.absences, network);
+
+    if (wanted->len == 0 || !has_free_vf(lending, network))
+        return;
+    for (guint i = 0; i < wanted->len; i++) {
+        const VfoOffer *offer = g_ptr_array_index(wanted, i);
+        VfoVm *vm = vfo_vms_get(lending->args.vms, offer->vm, NULL);
+
+        if (!vm || vfo_jobs_of_vm(lending->args.jobs, offer->vm))
+            continue;
+        start_supply(lending, vm, offer);
+        return;
+    }
+}
+
+static gboolean supply(gpointer data)
+{
+    VfoLending *lending = data;
+    const GPtrArray *networks = lending->args.config->networks;
+
+    lending->idle = 0;
+    for (guint i = 0; i < networks->len && !lending->supply; i++)
+        supply_network(lending, ((const VfoNetwork *)g_ptr_array_index(networks, i))->name);
+    return G_SOURCE_REMOVE;
+}
+
+void vfo_lending_freed(VfoLending *lending)
+{
+    if (!lending->stopped && !lending->supply && !lending->idle)
+        lending->idle = g_idle_add(supply, lending);
+}
+
+void vfo_lending_stop(VfoLending *lending)
+{
+    lending->stopped = TRUE;
+    g_clear_handle_id(&lending->idle, g_source_remove);
+}
+
+static void end_supply(VfoLending *lending)
+{
+    g_autoptr(VfoJob) job = g_steal_pointer(&lending->supply);
+    g_autofree char *standby = g_steal_pointer(&lending->standby);
+    VfoAbsences *absences = lending->args.absences;
+    const VfoOffer *offer = vfo_absences_find(absences, vfo_job_vm(job), standby);
+
+    /* Somebody else has taken the VF. */
+    if (offer && g_error_matches(vfo_job_error(job), VFO_ERROR, VFO_ERROR_BUSY))
+        vfo_absences_note(absences, offer, TRUE);
+}
+
+static void on_job_changed(VfoJobs *jobs, VfoJob *job, const VfoRecord *record, gpointer data)
+{
+    VfoLending *lending = data;
+
+    if (record || !vfo_job_ended(job))
+        return;
+    if (job == lending->supply)
+        end_supply(lending);
+    vfo_lending_freed(lending);
+}
+
 /* ---------------------------------------------------------------- lifetime */
 
 static void on_vm_removed(VfoVms *vms, VfoVm *vm, gpointer data)
@@ -104,6 +216,8 @@ VfoLending *vfo_lending_new(const VfoLendingArgs *args)
     lending->args = *args;
     lending->removed_handler =
         g_signal_connect(args->vms, "removed", G_CALLBACK(on_vm_removed), lending);
+    lending->changed_handler =
+        g_signal_connect(args->jobs, "changed", G_CALLBACK(on_job_changed), lending);
     return lending;
 }
 
@@ -111,6 +225,10 @@ void vfo_lending_free(VfoLending *lending)
 {
     if (!lending)
         return;
+    vfo_lending_stop(lending);
     g_signal_handler_disconnect(lending->args.vms, lending->removed_handler);
+    g_signal_handler_disconnect(lending->args.jobs, lending->changed_handler);
+    vfo_job_unref(lending->supply);
+    g_free(lending->standby);
     g_free(lending);
 }

@@ -156,6 +156,7 @@ static gboolean on_signal(gpointer data)
         return G_SOURCE_CONTINUE;
     }
     daemon->stopping = TRUE;
+    vfo_lending_stop(daemon->lending);
     sd_notify(0, "STOPPING=1");
     g_message("stopping: jobs under way are cancelled and undone");
     daemon->stop_timer = g_timeout_add_seconds(STOP_SECONDS, on_stopped_too_long, daemon);

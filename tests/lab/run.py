@@ -48,7 +48,8 @@ class Run:
         self.lab = lab
         self.contender = contender
         self.migrations: list[Migration] = []
-        self.cancelled: list[Phase] = []
+        self.apart: list[Phase] = []
+        """What was measured, and belongs to no migration that has ended well."""
         self._traffic: Traffic | None = None
         self._before: dict[str, clock.Reading] = {}
         self._after: dict[str, clock.Reading] = {}
@@ -191,8 +192,8 @@ class Run:
         of_migrations = [_phases(migration, clocks, record) for migration in self.migrations]
         flows = [analysis.flows(record, own) for own in of_migrations]
         total = [flow for own in flows for flow in own]
-        total = sum_flows(total + analysis.flows(record, self.cancelled))
-        others = [[phase] for phase in self.cancelled]
+        total = sum_flows(total + analysis.flows(record, self.apart))
+        others = [[phase] for phase in self.apart]
         total += analysis.flows(record, [phases.rest(of_migrations + others, ends)])
         result["ok"] = record.tcp_alive
         if not record.tcp_alive:

@@ -591,6 +591,69 @@ static void test_lending_from(Fixture *f, gconstpointer data)
     g_unlink(path);
 }
 
+static guint count_events(const Fixture *f, const char *name, const char *a, const char *b)
+{
+    guint count = 0;
+
+    for (guint i = 0; i < f->events->len; i++) {
+        const char *event = g_ptr_array_index(f->events, i);
+
+        count += g_str_has_prefix(event, name) && strstr(event, a) && strstr(event, b);
+    }
+    return count;
+}
+
+/* A VM that came without a VF gets one when there is one, and nobody has to ask. */
+static void test_supply(Fixture *f, gconstpointer data)
+{
+    Qemu *qemu = qemu_new(f->vm_socket);
+    VfoPair pair = {.standby = (char *)"net0"};
+    VfoOffer offer = {.vm = (char *)"web1", .pair = &pair, .network = (char *)"lan"};
+
+    WAIT(is_ready(f));
+    /* not for a VM that need not have one, nor for one elsewhere, nor when all are taken */
+    vfo_absences_note(f->absences, &offer, FALSE);
+    vfo_lending_freed(f->lending);
+    while (g_main_context_iteration(NULL, FALSE))
+        ;
+    offer.network = (char *)"wan";
+    vfo_absences_note(f->absences, &offer, TRUE);
+    vfo_lending_freed(f->lending);
+    while (g_main_context_iteration(NULL, FALSE))
+        ;
+    offer.network = (char *)"lan";
+    vfo_absences_note(f->absences, &offer, TRUE);
+    g_assert_true(vfo_leases_take(f->leases, "0000:01:10.0", "job-1", 60, NULL));
+    vfo_lending_freed(f->lending);
+    while (g_main_context_iteration(NULL, FALSE))
+        ;
+    g_assert_cmpuint(vfo_jobs_list(f->jobs)->len, ==, 0);
+
+    vfo_leases_drop(f->leases, "0000:01:10.0", "job-1");
+    vfo_lending_freed(f->lending);
+    WAIT(find_event(f, "STEP", "\"name\":\"inspect\"", "\"running\""));
+    g_assert_cmpstr(vfo_job_kind(vfo_jobs_of_vm(f->jobs, "web1")), ==, "attach");
+    WAIT((qemu_fail_calls(qemu), find_event(f, "JOB", "\"attach\"", "\"failed\"")));
+    /* once: a guest that cannot use its VF is not given it for ever */
+    vfo_lending_freed(f->lending);
+    while (g_main_context_iteration(NULL, FALSE))
+        ;
+    g_assert_cmpuint(vfo_jobs_list(f->jobs)->len, ==, 1);
+    g_assert_nonnull(vfo_absences_find(f->absences, "web1", "net0"));
+
+    /* the end of any job is an occasion, until the daemon stops */
+    vfo_absences_note(f->absences, &offer, TRUE);
+    assert_starts(f, qemu, "detach", "{\"vm\": \"web1\"}");
+    WAIT((qemu_fail_calls(qemu), count_events(f, "JOB", "\"attach\"", "\"failed\"") == 2));
+    vfo_absences_note(f->absences, &offer, TRUE);
+    vfo_lending_stop(f->lending);
+    assert_starts(f, qemu, "detach", "{\"vm\": \"web1\"}");
+    while (g_main_context_iteration(NULL, FALSE))
+        ;
+    g_assert_cmpuint(vfo_jobs_list(f->jobs)->len, ==, 4);
+    qemu_free(qemu);
+}
+
 /* Another VM of the same name is not to get the old one's settings. */
 static void test_vm_is_forgotten(Fixture *f, gconstpointer data)
 {
@@ -770,6 +833,7 @@ int main(int argc, char **argv)
     ADD("job-cancelled", test_job_cancelled);
     ADD("lending", test_lending);
     ADD("lending-from", test_lending_from);
+    ADD("supply", test_supply);
     ADD("vm-is-forgotten", test_vm_is_forgotten);
     ADD("freed-with-a-job", test_freed_with_a_job);
     ADD("rights", test_rights);

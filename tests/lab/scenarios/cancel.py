@@ -114,7 +114,7 @@ def _cancel(
         len(complaints) == 1 and job["id"] in complaints[0] and guest.name in complaints[0],
     )
     since_us = test.wait_vf(f"guest on its VF after a Ctrl-C in {step}", start_us)
-    test.cancelled.append(
+    test.apart.append(
         Phase(phases.CANCELLED, ((start_us, max(since_us, clock.now_us())),))
     )
     test.lab.say(f"cancelled in {step}: guest on its VF, {_undone(results)}")

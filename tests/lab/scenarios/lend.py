@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A VF leaves its guest and comes back, and goes to another guest and comes back: no migration."""
+
+import subprocess
+from typing import Any
+
+from .. import clock, phases, state
+from ..analysis import Phase
+from ..contenders import Vfailover
+from ..guest import Guest
+from ..run import Run
+
+DESCRIPTION = "detach, attach, and attach from another guest, under traffic"
+CONTENDERS = ("vfailover",)
+VFS = 2
+HOST_MEMORY_MB = 1100  # for two guests
+
+VF_SECONDS = 60
+OTHER_TAP = "tap1"
+
+
+def run(test: Run) -> None:
+    vfailover = test.contender
+    assert isinstance(vfailover, Vfailover)
+    guest = test.start_guest("hosta")
+    other = _start_other(test)
+    test.start_traffic(guest)
+    host = guest.host
+    before = state.read(host)
+
+    _lend(test, guest, "detach", guest.name)
+    after = state.read(host)
+    lent = _expect_lent(test, guest, before, after)
+    _expect_refused(test, "detach", guest.name, "already")
+
+    _get_back(test, guest, "attach", guest.name, "--vf", lent)
+    _expect_on_vf(test, guest, state.read(host))
+    _expect_refused(test, "attach", guest.name, "a VF already")
+
+    before = state.read(host)
+    _lend(test, guest, "attach", other.name, "--from", guest.name)
+    other.wait_on_primary(1, VF_SECONDS)
+    after = state.read(host)
+    vf = after.vf(lent)
+    test.expect(f"{lent} with {other.name}: {vf}", vf["owner"] == other.name and vf["opened"])
+    test.expect(f"{lent} with {other.mac}: {vf}", vf["mac"] == other.mac and not vf["lease"])
+    _expect_on_standby(test, guest, after)
+    _expect_answers(test, other)
+
+    _get_back(test, guest, "attach", guest.name, "--from", other.name)
+    after = state.read(host)
+    test.expect(f"{guest.name} on the VF it had", after.vf(lent)["owner"] == guest.name)
+    _expect_on_vf(test, guest, after)
+    _expect_on_standby(test, other, after, OTHER_TAP)
+    _expect_answers(test, other)
+    kinds = [(job["kind"], job["vm"], job["from"]) for job in vfailover.command(host, "jobs")]
+    test.expect(
+        f"jobs that say what they were: {kinds}",
+        kinds[0] == ("detach", guest.name, None)
+        and kinds[-1] == ("attach", guest.name, other.name),
+    )
+
+
+def _start_other(test: Run) -> Guest:
+    """A second guest on the first host, on its standby."""
+    host = test.lab.host("hosta")
+    host.sh(
+        f"ip tuntap add {OTHER_TAP} mode tap\nip link set {OTHER_TAP} txqueuelen 10000\n"
+        f"ip link set {OTHER_TAP} master br0\nip link set {OTHER_TAP} up"
+    )
+
+    def on_its_tap(arguments: list[str]) -> list[str]:
+        return [argument.replace("ifname=tap0", f"ifname={OTHER_TAP}") for argument in arguments]
+
+    other = test.lab.start_guest(host, None, alter=on_its_tap, number=2)
+    other.wait_ready(primary=False)
+    test.lab.say(f"{other.name} runs in {host.name}, without a VF")
+    return other
+
+
+def _command(test: Run, *arguments: str) -> dict[str, Any]:
+    """A command that starts a job, which completes; the job."""
+    vfailover = test.contender
+    assert isinstance(vfailover, Vfailover)
+    job = vfailover.command(test.lab.host("hosta"), *arguments)[-1]
+    test.expect(f"{arguments} completed: {job}", job["state"] == "completed")
+    took_ms = sum(step["duration-us"] for step in job["steps"]) / 1000
+    test.lab.say(f"{' '.join(arguments)}: {took_ms:.0f} ms")
+    return job
+
+
+def _lend(test: Run, guest: Guest, *arguments: str) -> None:
+    """The guest's VF goes; what is lost is counted until the guest has been on its standby."""
+    start_us = clock.now_us()
+    _command(test, *arguments)
+    test.observe()
+    test.expect(f"a guest without a primary: {guest.links()}", "primary=none" in guest.links())
+    test.apart.append(Phase(phases.TO_STANDBY, ((start_us, clock.now_us()),)))
+
+
+def _get_back(test: Run, guest: Guest, *arguments: str) -> None:
+    start_us = clock.now_us()
+    _command(test, *arguments)
+    test.wait_vf(f"{guest.name} on its VF again", start_us)
+    test.observe()
+    test.apart.append(Phase(phases.TO_VF, ((start_us, clock.now_us()),)))
+
+
+def _expect_refused(test: Run, command: str, vm: str, word: str) -> None:
+    vfailover = test.contender
+    assert isinstance(vfailover, Vfailover)
+    job = vfailover.command(test.lab.host("hosta"), command, vm, check=False)[-1]
+    test.expect(
+        f"{command} {vm} refused with '{word}': {job}",
+        job["state"] == "failed" and word in job["error"],
+    )
+
+
+def _expect_lent(test: Run, guest: Guest, before: state.State, after: state.State) -> str:
+    """The VF that the guest had is free, as if it had never been anybody's; its address."""
+    old = before.vf_of(guest.name)
+    assert old is not None
+    vf = after.vf(old["pci"])
+    test.expect(f"a parked VF: {vf}", vf["parked"] and vf["mac"] != guest.mac)
+    test.expect(f"a VF that is nobody's: {vf}", not vf["owner"] and not vf["lease"])
+    test.expect(f"a VF that nobody has open: {vf}", not vf["opened"])
+    test.expect(f"a generation more: {vf}", vf["generation"] == old["generation"] + 1)
+    _expect_on_standby(test, guest, after)
+    return str(old["pci"])
+
+
+def _expect_on_standby(
+    test: Run, guest: Guest, after: state.State, tap: str = "tap0"
+) -> None:
+    name, mac = guest.name, guest.mac
+    test.expect(f"{name} on its standby", after.side_of(name) == "standby")
+    test.expect(f"{mac} in the PF's filter", after.lets_in(mac))
+    test.expect(f"the bridge's entry for {mac} at {tap}", after.bridge_port(mac) == tap)
+    test.expect(f"no VF with {mac}", all(vf["mac"] != mac for vf in after.vfs))
+    test.expect("no frames held", not after.holds)
+
+
+def _expect_on_vf(test: Run, guest: Guest, after: state.State) -> None:
+    wrong = state.arrived(after, guest.name, guest.mac)
+    test.expect(f"{guest.name} on its VF: {'; '.join(wrong)}", not wrong)
+
+
+def _expect_answers(test: Run, guest: Guest) -> None:
+    """Nobody takes the guest's frames away."""
+    command = ["ping", "-q", "-c", "10", "-i", "0.1", "-W", "2", guest.address]
+    result = subprocess.run(command, check=False, capture_output=True, text=True)
+    test.expect(f"{guest.name} answers: {result.stdout}", " 0% packet loss" in result.stdout)
