@@ -249,23 +249,15 @@ static void settle(VfoJob *job, GTask *task)
 
 /* ------------------------------------------------------------------ steps */
 
-#define NOTHING NULL, VFO_DEADLINE_QUERY
-
 static const VfoStep steps[] = {
     /* name, waits for, run, deadline, undo, its deadline, flags, veto */
-    {"inspect", "QEMU to describe the standby", inspect, VFO_DEADLINE_QUERY, NOTHING, 0},
+    {"inspect", "QEMU to describe the standby", inspect, VFO_DEADLINE_QUERY, VFO_NO_UNDO, 0},
     {"lease", "a free VF and its wire", lease, VFO_DEADLINE_QUERY, vfo_take_undo_lease,
      VFO_DEADLINE_QUERY, 0},
     {"open", "the PF's filter, the bridge entry, the announcement", vfo_take_open,
-     VFO_DEADLINE_QUERY, NOTHING, 0},
-    {"configure", "the VF's address and settings", vfo_take_configure, VFO_DEADLINE_QUERY,
-     vfo_take_undo_configure, VFO_DEADLINE_QUERY, 0},
-    {"plug", "QEMU to realize the VF", vfo_take_plug, VFO_DEADLINE_PLUG, vfo_take_undo_plug,
-     VFO_DEADLINE_UNPLUG, VFO_STEP_UNDO_OR_STOP},
-    {"use", "the guest to receive through the VF", vfo_take_use, VFO_DEADLINE_USE, NOTHING, 0},
-    {"shut", "the guest's address to leave the PF", vfo_take_shut, VFO_DEADLINE_QUERY,
-     vfo_take_open, VFO_DEADLINE_QUERY, VFO_STEP_UNDO_OR_STOP},
-    {"settle", "the lease to end", vfo_take_settle, VFO_DEADLINE_QUERY, NOTHING,
+     VFO_DEADLINE_QUERY, VFO_NO_UNDO, 0},
+    VFO_TAKE_STEPS,
+    {"settle", "the lease to end", vfo_take_settle, VFO_DEADLINE_QUERY, VFO_NO_UNDO,
      VFO_STEP_NO_CANCEL | VFO_STEP_COMMITS},
 };
 
@@ -275,32 +267,16 @@ static const VfoStep steps[] = {
  */
 static const VfoStep lending_steps[] = {
     {"inspect", "QEMU to describe the pair of the VM that gives", vfo_give_inspect,
-     VFO_DEADLINE_QUERY, NOTHING, 0},
+     VFO_DEADLINE_QUERY, VFO_NO_UNDO, 0},
     {"lease", "the host to describe the VF and its wire", vfo_give_lease, VFO_DEADLINE_QUERY,
      undo_lease, VFO_DEADLINE_QUERY, 0},
     {"inspect-taker", "QEMU to describe the standby of the VM that takes", inspect_taker,
-     VFO_DEADLINE_QUERY, NOTHING, 0},
+     VFO_DEADLINE_QUERY, VFO_NO_UNDO, 0},
     {"open-taker", "the PF's filter, the bridge entry, the announcement", vfo_take_open,
-     VFO_DEADLINE_QUERY, NOTHING, 0},
-    {"open", "the PF's filter and the bridge entry", vfo_give_open, VFO_DEADLINE_QUERY,
-     vfo_give_undo_open, VFO_DEADLINE_QUERY, 0},
-    {"hold", "frames for the guest to be held on the PF side", vfo_give_hold, VFO_DEADLINE_QUERY,
-     vfo_give_undo_hold, VFO_DEADLINE_QUERY, 0},
-    {"unplug", "the guest to release the VF", vfo_give_unplug, VFO_DEADLINE_UNPLUG,
-     vfo_give_undo_unplug, VFO_DEADLINE_PLUG, VFO_STEP_CANCEL_AFTER},
-    {"deliver", "the held frames to be delivered", vfo_give_deliver, VFO_DEADLINE_QUERY, NOTHING,
-     0},
-    {"close", "QEMU to close the VF", vfo_give_close, VFO_DEADLINE_CLOSE, NOTHING, 0},
-    {"park", "the VF's parking address", vfo_give_park, VFO_DEADLINE_QUERY, NOTHING, 0},
-    {"reset", "the VF to come back from its reset", vfo_give_reset, VFO_DEADLINE_RESET, NOTHING, 0},
-    {"configure", "the VF's address and settings", vfo_take_configure, VFO_DEADLINE_QUERY,
-     vfo_take_undo_configure, VFO_DEADLINE_QUERY, 0},
-    {"plug", "QEMU to realize the VF", vfo_take_plug, VFO_DEADLINE_PLUG, vfo_take_undo_plug,
-     VFO_DEADLINE_UNPLUG, VFO_STEP_UNDO_OR_STOP},
-    {"use", "the guest to receive through the VF", vfo_take_use, VFO_DEADLINE_USE, NOTHING, 0},
-    {"shut", "the guest's address to leave the PF", vfo_take_shut, VFO_DEADLINE_QUERY,
-     vfo_take_open, VFO_DEADLINE_QUERY, VFO_STEP_UNDO_OR_STOP},
-    {"settle", "the lease to end", settle, VFO_DEADLINE_QUERY, NOTHING,
+     VFO_DEADLINE_QUERY, VFO_NO_UNDO, 0},
+    VFO_GIVE_STEPS,
+    VFO_TAKE_STEPS,
+    {"settle", "the lease to end", settle, VFO_DEADLINE_QUERY, VFO_NO_UNDO,
      VFO_STEP_NO_CANCEL | VFO_STEP_COMMITS},
 };
 

@@ -204,33 +204,21 @@ static gboolean memory_arrives(VfoJob *job)
 
 /* ------------------------------------------------------------------ steps */
 
-#define NOTHING NULL, VFO_DEADLINE_QUERY
-
-/*
- * The undo of "lease" is out of reach once the VM runs here, and is that of "open" as well.
- *
- * A VF that stays in the guest keeps the guest's address: a primary without it is deaf.
- */
+/* The undo of "lease" is out of reach once the VM runs here, and is that of "open" as well. */
 static const VfoStep steps[] = {
     /* name, waits for, run, deadline, undo, its deadline, flags, veto */
-    {"inspect", "QEMU to describe the standby", inspect, VFO_DEADLINE_QUERY, NOTHING, 0},
+    {"inspect", "QEMU to describe the standby", inspect, VFO_DEADLINE_QUERY, VFO_NO_UNDO, 0},
     {"lease", "a free VF and its wire", vfo_take_lease, VFO_DEADLINE_QUERY, vfo_take_undo_lease,
      VFO_DEADLINE_QUERY, 0},
-    {"listen", "QEMU to listen for memory", listen_for_memory, VFO_DEADLINE_QUERY, NOTHING, 0,
+    {"listen", "QEMU to listen for memory", listen_for_memory, VFO_DEADLINE_QUERY, VFO_NO_UNDO, 0,
      NULL},
-    {"answer", "the source to be told", answer, VFO_DEADLINE_QUERY, NOTHING, 0},
+    {"answer", "the source to be told", answer, VFO_DEADLINE_QUERY, VFO_NO_UNDO, 0},
     {"resume", "the VM to run here", resume, VFO_DEADLINE_MIGRATE, undo_resume, VFO_DEADLINE_QUERY,
      VFO_STEP_COMMITS, memory_arrives},
     {"open", "the PF's filter, the bridge entry, the announcement", vfo_take_open,
      VFO_DEADLINE_QUERY, vfo_take_undo_lease, VFO_DEADLINE_QUERY, 0},
-    {"configure", "the VF's address and settings", vfo_take_configure, VFO_DEADLINE_QUERY,
-     vfo_take_undo_configure, VFO_DEADLINE_QUERY, 0},
-    {"plug", "QEMU to realize the VF", vfo_take_plug, VFO_DEADLINE_PLUG, vfo_take_undo_plug,
-     VFO_DEADLINE_UNPLUG, VFO_STEP_UNDO_OR_STOP},
-    {"use", "the guest to receive through the VF", vfo_take_use, VFO_DEADLINE_USE, NOTHING, 0},
-    {"shut", "the guest's address to leave the PF", vfo_take_shut, VFO_DEADLINE_QUERY,
-     vfo_take_open, VFO_DEADLINE_QUERY, VFO_STEP_UNDO_OR_STOP},
-    {"settle", "the lease to end", vfo_take_settle, VFO_DEADLINE_QUERY, NOTHING, 0},
+    VFO_TAKE_STEPS,
+    {"settle", "the lease to end", vfo_take_settle, VFO_DEADLINE_QUERY, VFO_NO_UNDO, 0},
 };
 
 VfoJob *vfo_destination_job(const char *host_name, const VfoDestinationArgs *args,

@@ -13,27 +13,15 @@ static void detach_free(gpointer data)
     g_free(parts);
 }
 
-#define NOTHING NULL, VFO_DEADLINE_QUERY
-
 /* As at the source of a migration. The PF side stays open: it is the guest's only way from now on.
  */
 static const VfoStep steps[] = {
     /* name, waits for, run, deadline, undo, its deadline, flags, veto */
-    {"inspect", "QEMU to describe the pair", vfo_give_inspect, VFO_DEADLINE_QUERY, NOTHING, 0},
+    {"inspect", "QEMU to describe the pair", vfo_give_inspect, VFO_DEADLINE_QUERY, VFO_NO_UNDO, 0},
     {"lease", "the host to describe the VF and its wire", vfo_give_lease, VFO_DEADLINE_QUERY,
      vfo_give_undo_lease, VFO_DEADLINE_QUERY, 0},
-    {"open", "the PF's filter and the bridge entry", vfo_give_open, VFO_DEADLINE_QUERY,
-     vfo_give_undo_open, VFO_DEADLINE_QUERY, 0},
-    {"hold", "frames for the guest to be held on the PF side", vfo_give_hold, VFO_DEADLINE_QUERY,
-     vfo_give_undo_hold, VFO_DEADLINE_QUERY, 0},
-    {"unplug", "the guest to release the VF", vfo_give_unplug, VFO_DEADLINE_UNPLUG,
-     vfo_give_undo_unplug, VFO_DEADLINE_PLUG, VFO_STEP_CANCEL_AFTER},
-    {"deliver", "the held frames to be delivered", vfo_give_deliver, VFO_DEADLINE_QUERY, NOTHING,
-     0},
-    {"close", "QEMU to close the VF", vfo_give_close, VFO_DEADLINE_CLOSE, NOTHING, 0},
-    {"park", "the VF's parking address", vfo_give_park, VFO_DEADLINE_QUERY, NOTHING, 0},
-    {"reset", "the VF to come back from its reset", vfo_give_reset, VFO_DEADLINE_RESET, NOTHING, 0},
-    {"return", "the VF to be back in its pool", vfo_give_return, VFO_DEADLINE_QUERY, NOTHING,
+    VFO_GIVE_STEPS,
+    {"return", "the VF to be back in its pool", vfo_give_return, VFO_DEADLINE_QUERY, VFO_NO_UNDO,
      VFO_STEP_NO_CANCEL | VFO_STEP_COMMITS},
 };
 

@@ -96,3 +96,39 @@ void vfo_take_undo_plug(VfoJob *job, GTask *task);
 void vfo_take_use(VfoJob *job, GTask *task);
 void vfo_take_shut(VfoJob *job, GTask *task);
 void vfo_take_settle(VfoJob *job, GTask *task);
+
+/* For steps that leave nothing behind, and their deadline. */
+#define VFO_NO_UNDO NULL, VFO_DEADLINE_QUERY
+
+/* clang-format off */
+/*
+ * The lines that all tables have in common which take a VF from its guest, and those that give a
+ * guest a VF: name, waits for, run, deadline, undo, its deadline, flags, veto.
+ *
+ * A guest that was asked for its VF cannot be asked to keep it: it lets go a moment later, and
+ * would be without if nobody waited for that.
+ */
+#define VFO_GIVE_STEPS \
+    {"open", "the PF's filter and the bridge entry", vfo_give_open, VFO_DEADLINE_QUERY, \
+     vfo_give_undo_open, VFO_DEADLINE_QUERY, 0}, \
+    {"hold", "frames for the guest to be held on the PF side", vfo_give_hold, VFO_DEADLINE_QUERY, \
+     vfo_give_undo_hold, VFO_DEADLINE_QUERY, 0}, \
+    {"unplug", "the guest to release the VF", vfo_give_unplug, VFO_DEADLINE_UNPLUG, \
+     vfo_give_undo_unplug, VFO_DEADLINE_PLUG, VFO_STEP_CANCEL_AFTER}, \
+    {"deliver", "the held frames to be delivered", vfo_give_deliver, VFO_DEADLINE_QUERY, \
+     VFO_NO_UNDO, 0}, \
+    {"close", "QEMU to close the VF", vfo_give_close, VFO_DEADLINE_CLOSE, VFO_NO_UNDO, 0}, \
+    {"park", "the VF's parking address", vfo_give_park, VFO_DEADLINE_QUERY, VFO_NO_UNDO, 0}, \
+    {"reset", "the VF to come back from its reset", vfo_give_reset, VFO_DEADLINE_RESET, \
+     VFO_NO_UNDO, 0}
+
+/* A VF that stays in the guest keeps the guest's address: a primary without it is deaf. */
+#define VFO_TAKE_STEPS \
+    {"configure", "the VF's address and settings", vfo_take_configure, VFO_DEADLINE_QUERY, \
+     vfo_take_undo_configure, VFO_DEADLINE_QUERY, 0}, \
+    {"plug", "QEMU to realize the VF", vfo_take_plug, VFO_DEADLINE_PLUG, vfo_take_undo_plug, \
+     VFO_DEADLINE_UNPLUG, VFO_STEP_UNDO_OR_STOP}, \
+    {"use", "the guest to receive through the VF", vfo_take_use, VFO_DEADLINE_USE, VFO_NO_UNDO, 0}, \
+    {"shut", "the guest's address to leave the PF", vfo_take_shut, VFO_DEADLINE_QUERY, \
+     vfo_take_open, VFO_DEADLINE_QUERY, VFO_STEP_UNDO_OR_STOP}
+/* clang-format on */

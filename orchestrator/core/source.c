@@ -120,43 +120,29 @@ static void arrive(VfoJob *job, GTask *task)
 
 /* ------------------------------------------------------------------ steps */
 
-#define NOTHING NULL, VFO_DEADLINE_QUERY
-
 /*
  * The lease is kept until the migration has completed, although the VF is clean
  * long before: a migration that fails gives the guest its own VF back.
- *
- * A guest that was asked for its VF cannot be asked to keep it: it lets go a
- * moment later, and would be without if nobody waited for that.
  */
 static const VfoStep steps[] = {
     /* name, waits for, run, deadline, undo, its deadline, flags, veto */
-    {"inspect", "QEMU to describe the pair", vfo_give_inspect, VFO_DEADLINE_QUERY, NOTHING, 0},
+    {"inspect", "QEMU to describe the pair", vfo_give_inspect, VFO_DEADLINE_QUERY, VFO_NO_UNDO, 0},
     {"lease", "the host to describe the VF and its wire", vfo_give_lease, VFO_DEADLINE_QUERY,
      vfo_give_undo_lease, VFO_DEADLINE_QUERY, 0},
     {"reserve", "the destination to be ready", reserve, VFO_DEADLINE_PEER, undo_reserve,
      VFO_DEADLINE_PEER, 0},
-    {"open", "the PF's filter and the bridge entry", vfo_give_open, VFO_DEADLINE_QUERY,
-     vfo_give_undo_open, VFO_DEADLINE_QUERY, 0},
-    {"hold", "frames for the guest to be held on the PF side", vfo_give_hold, VFO_DEADLINE_QUERY,
-     vfo_give_undo_hold, VFO_DEADLINE_QUERY, 0},
-    {"unplug", "the guest to release the VF", vfo_give_unplug, VFO_DEADLINE_UNPLUG,
-     vfo_give_undo_unplug, VFO_DEADLINE_PLUG, VFO_STEP_CANCEL_AFTER},
-    {"deliver", "the held frames to be delivered", vfo_give_deliver, VFO_DEADLINE_QUERY, NOTHING,
-     0},
-    {"close", "QEMU to close the VF", vfo_give_close, VFO_DEADLINE_CLOSE, NOTHING, 0},
-    {"park", "the VF's parking address", vfo_give_park, VFO_DEADLINE_QUERY, NOTHING, 0},
-    {"reset", "the VF to come back from its reset", vfo_give_reset, VFO_DEADLINE_RESET, NOTHING, 0},
+    VFO_GIVE_STEPS,
     {"migrate", "the VM to be stopped for the switch-over", migrate, VFO_DEADLINE_MIGRATE,
      undo_migrate, VFO_DEADLINE_SWITCH, VFO_STEP_UNDO_OR_STOP},
-    {"tell", "the destination to be told that the VM is stopped", tell, VFO_DEADLINE_QUERY, NOTHING,
+    {"tell", "the destination to be told that the VM is stopped", tell, VFO_DEADLINE_QUERY,
+     VFO_NO_UNDO, VFO_STEP_NO_CANCEL},
+    {"leave", "the guest's address to leave the PF", leave, VFO_DEADLINE_QUERY, VFO_NO_UNDO,
      VFO_STEP_NO_CANCEL},
-    {"leave", "the guest's address to leave the PF", leave, VFO_DEADLINE_QUERY, NOTHING,
-     VFO_STEP_NO_CANCEL},
-    {"complete", "the migration to complete", complete, VFO_DEADLINE_SWITCH, NOTHING,
+    {"complete", "the migration to complete", complete, VFO_DEADLINE_SWITCH, VFO_NO_UNDO,
      VFO_STEP_NO_CANCEL | VFO_STEP_COMMITS},
-    {"return", "the VF to be back in its pool", vfo_give_return, VFO_DEADLINE_QUERY, NOTHING, 0},
-    {"arrive", "the destination to finish", arrive, VFO_DEADLINE_ARRIVE, NOTHING, 0},
+    {"return", "the VF to be back in its pool", vfo_give_return, VFO_DEADLINE_QUERY, VFO_NO_UNDO,
+     0},
+    {"arrive", "the destination to finish", arrive, VFO_DEADLINE_ARRIVE, VFO_NO_UNDO, 0},
 };
 
 VfoJob *vfo_source_job(const char *host_name, const VfoSourceArgs *args, const VfoPolicy *policy)
