@@ -103,6 +103,7 @@ static VfoOffer *new_offer(const VfoPair *pair)
     offer->pair = vfo_pair_copy(pair);
     offer->pair->primary = g_strconcat("vf-", pair->standby, NULL);
     offer->settings.mac = pair->mac;
+    offer->settings.vlan = VFO_VLAN_ANY;
     offer->settings.spoofchk = TRUE;
     return offer;
 }
@@ -187,6 +188,7 @@ static void lease(VfoJob *job, GTask *task)
     }
     g_free(take->offer->network);
     take->offer->network = g_strdup(wire->network);
+    take->offer->settings.vlan = wire->vlan;
     vfo_take_lease(job, task);
 }
 
@@ -209,6 +211,7 @@ static gboolean match(VfoJob *job, GError **error)
     }
     g_free(take->offer->network);
     take->offer->network = g_strdup(take->wire->network);
+    take->offer->settings.vlan = take->wire->vlan;
     take->vf = vfo_vf_copy(give->vf);
     return TRUE;
 }

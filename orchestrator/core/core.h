@@ -78,6 +78,9 @@ gboolean vfo_pci_is_address(const char *text);
 
 typedef enum { VFO_LINK_AUTO, VFO_LINK_ENABLE, VFO_LINK_DISABLE } VfoLinkState;
 
+/** VFO_VLAN_ANY: for find_wire() alone, in place of a VF's VLAN: the one that the standby is in. */
+#define VFO_VLAN_ANY G_MAXUINT16
+
 /** VfoVfSettings: what the PF's driver enforces for one VF (IFLA_VFINFO_LIST). */
 typedef struct {
     VfoMac mac;
@@ -234,8 +237,8 @@ typedef struct {
     VfoVf *(*read_vf)(VfoHost *host, const char *pci, GError **error);
     /** Finds the wire of a pair from its @tap and, when it has been chosen, the @vf
      *  (NULL: the network's first PF that is usable). @settings are those of a VF that
-     *  is the guest's: MAC address and VLAN. Fails when the PF is down, the tap is not wired to
-     *  it, or its frames are in another VLAN than the VF's. */
+     *  is the guest's: MAC address and VLAN (or VFO_VLAN_ANY). Fails when the PF is down, the tap
+     * is not wired to it, or its frames are in another VLAN than the VF's. */
     VfoWire *(*find_wire)(VfoHost *host, const char *tap, const VfoVf *vf,
                           const VfoVfSettings *settings, GError **error);
     /** Lets frames for the guest in on the PF side: filter on the PF, bridge

@@ -15,7 +15,7 @@ static const struct {
     {"migration", {"address", "ports", "max-bandwidth", "downtime-limit", "no-vf"}},
     {"tls", {"ca", "server-cert", "server-key", "client-cert", "client-key"}},
     {"deadlines", {NULL}}, /* checked against vfo_deadline_name() */
-    {"network", {"pf", "bridge"}},
+    {"network", {"pf", "bridge", "datapath"}},
     {"peer", {"address", "port"}},
 };
 
@@ -245,6 +245,33 @@ static const char *network_of(const GPtrArray *networks, const char *pf)
     return NULL;
 }
 
+/* How the standbys of @network are wired, and the bridge that this needs or cannot have. */
+static gboolean read_datapath(const Reader *r, const char *group, VfoNetwork *network,
+                              GError **error)
+{
+    static const char *const names[] = {"auto", "bridge", "macvtap", "switchdev", NULL};
+    g_autofree char *name = read_string(r, group, "datapath", "auto");
+    gboolean macvtap = g_str_equal(name, "macvtap");
+
+    network->bridge = read_string(r, group, "bridge", NULL);
+    if (!g_strv_contains(names, name))
+        return fail(r, group, "datapath", error,
+                    "'%s' is neither 'auto', 'bridge', 'macvtap' nor 'switchdev'", name);
+    if (macvtap && network->bridge)
+        return fail(r, group, "bridge", error, "macvtaps are on the PF itself: leave it out");
+    if (macvtap && network->pfs[1])
+        return fail(r, group, "pf", error,
+                    "a macvtap is on one PF, of which its VF has to be: give each PF a network of "
+                    "its own");
+    if (!macvtap &&
+        (!network->bridge || !network->bridge[0] || strlen(network->bridge) >= IF_NAMESIZE))
+        return fail(r, group, "bridge", error,
+                    "name the bridge that the PF is a port of, or set 'datapath = macvtap'");
+    if (!g_str_equal(name, "auto"))
+        network->datapath = g_steal_pointer(&name);
+    return TRUE;
+}
+
 static gboolean read_network(const Reader *r, const char *group, VfoConfig *config, GError **error)
 {
     g_autoptr(VfoNetwork) network = g_new0(VfoNetwork, 1);
@@ -252,7 +279,6 @@ static gboolean read_network(const Reader *r, const char *group, VfoConfig *conf
 
     network->name = g_strdup(group + strlen("network "));
     network->pfs = g_key_file_get_string_list(r->file, group, "pf", NULL, NULL);
-    network->bridge = read_string(r, group, "bridge", NULL);
     if (!is_name(network->name))
         return fail(r, group, NULL, error, "'%s' is not a name", network->name);
     if (!network->pfs || !network->pfs[0])
@@ -266,8 +292,8 @@ static gboolean read_network(const Reader *r, const char *group, VfoConfig *conf
             return fail(r, group, "pf", error, "%s is in network '%s' already", network->pfs[i],
                         other);
     }
-    if (!network->bridge || !network->bridge[0] || strlen(network->bridge) >= IF_NAMESIZE)
-        return fail(r, group, "bridge", error, "name the bridge that the PF is a port of");
+    if (!read_datapath(r, group, network, error))
+        return FALSE;
     g_ptr_array_add(config->networks, g_steal_pointer(&network));
     return TRUE;
 }
@@ -323,8 +349,7 @@ static gboolean read_all(const Reader *r, VfoConfig *config, GError **error)
     }
     if (config->networks->len == 0) {
         g_set_error(error, VFO_ERROR, VFO_ERROR_INVALID,
-                    "%s: there is no [network NAME]: name at least one, with its pf and bridge",
-                    r->path);
+                    "%s: there is no [network NAME]: name at least one, with its pf", r->path);
         return FALSE;
     }
     return read_migration(r, config, error) && read_deadlines(r, config, error);

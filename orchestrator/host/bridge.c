@@ -46,18 +46,7 @@ static gboolean check_pf(VfoNetlink *netlink, const char *pf, const VfoLink *bri
     if (!vfo_link_read(netlink, pf, &link, error) ||
         !find_uplink(netlink, &link, bridge, uplink, error))
         return FALSE;
-    if (!link.up)
-        g_set_error(error, VFO_ERROR, VFO_ERROR_FAILED,
-                    "PF %s is down: bring it up with 'ip link set %s up'", pf, pf);
-    else if (!link.carrier)
-        g_set_error(error, VFO_ERROR, VFO_ERROR_FAILED,
-                    "PF %s has no carrier: check its cable and the switch at the other end", pf);
-    else if (!uplink->up)
-        g_set_error(error, VFO_ERROR, VFO_ERROR_FAILED,
-                    "%s is down: bring it up with 'ip link set %s up'", uplink->name, uplink->name);
-    else
-        return TRUE;
-    return FALSE;
+    return vfo_datapath_check_pf(&link, uplink, error);
 }
 
 /* The first PF of @network that can carry frames, or the reason why the first cannot. */
@@ -89,20 +78,12 @@ static gboolean claims(const VfoSearch *search, gboolean *claimed, GError **erro
     return TRUE;
 }
 
-static char *vlan_text(guint16 vlan)
+/* How to bring the standby to the VLAN of the VF. */
+static char *vlan_advice(const VfoSearch *search, const VfoWire *wire)
 {
-    return vlan ? g_strdup_printf("in VLAN %u", vlan) : g_strdup("in no VLAN");
-}
-
-/* How to bring both to the same VLAN: the VF, if it is the guest's already, or the standby. */
-static char *vlan_advice(const VfoSearch *search, const VfoWire *wire, guint16 wire_vlan)
-{
-    const VfoVf *vf = search->vf;
     const char *tap = search->standby.name;
     guint16 want = search->settings->vlan;
 
-    if (vf && vfo_mac_equal(&vf->settings.mac, &search->settings->mac))
-        return g_strdup_printf("'ip link set %s vf %u vlan %u'", vf->pf, vf->index, wire_vlan);
     if (want && search->bridge.filters_vlans)
         return g_strdup_printf("'bridge vlan add dev %s vid %u pvid untagged', and 'bridge vlan "
                                "add dev %s vid %u'",
@@ -117,38 +98,21 @@ static char *vlan_advice(const VfoSearch *search, const VfoWire *wire, guint16 w
 static gboolean match_vlans(const VfoSearch *search, const VfoLink *uplink, VfoWire *wire,
                             GError **error)
 {
-    const VfoVfSettings *settings = search->settings;
+    g_autofree char *advice = vlan_advice(search, wire);
     const char *tap = search->standby.name;
     guint16 wire_vlan;
 
     if (!vfo_vlan_match(search->netlink, &search->bridge, &search->standby, uplink, &wire->vlans,
-                        &wire_vlan, error))
+                        &wire_vlan, error) ||
+        !vfo_datapath_match_vlan(search, wire_vlan, advice, wire, error))
         return FALSE;
-    if (settings->vlan_outer) {
-        g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED,
-                    "the guest's VF is in VLAN %u of 802.1ad (QinQ), for which %s has no match in "
-                    "bridge %s",
-                    settings->vlan, tap, search->bridge.name);
-        return FALSE;
-    }
-    if (wire_vlan != settings->vlan) {
-        g_autofree char *has = vlan_text(wire_vlan);
-        g_autofree char *wants = vlan_text(settings->vlan);
-        g_autofree char *advice = vlan_advice(search, wire, wire_vlan);
-
-        g_set_error(error, VFO_ERROR, VFO_ERROR_MISMATCH,
-                    "the guest's VF is %s, but what %s sends is %s on the network: %s", wants, tap,
-                    has, advice);
-        return FALSE;
-    }
-    if (settings->vlan && wire->vlans->len > 1) {
-        g_set_error(error, VFO_ERROR, VFO_ERROR_MISMATCH,
-                    "%s carries %u VLANs, but the guest's VF is in VLAN %u alone: take the others "
-                    "away with 'bridge vlan del dev %s vid VLAN'",
-                    tap, wire->vlans->len, settings->vlan, tap);
-        return FALSE;
-    }
-    return TRUE;
+    if (!wire->vlan || wire->vlans->len == 1)
+        return TRUE;
+    g_set_error(error, VFO_ERROR, VFO_ERROR_MISMATCH,
+                "%s carries %u VLANs, but the guest's VF is in VLAN %u alone: take the others "
+                "away with 'bridge vlan del dev %s vid VLAN'",
+                tap, wire->vlans->len, wire->vlan, tap);
+    return FALSE;
 }
 
 gboolean vfo_bridge_find(const VfoSearch *search, VfoWire *wire, GError **error)

@@ -15,6 +15,8 @@ typedef struct {
     const VfoNetwork *network;     /* the one that the standby is in */
     VfoLink standby;               /* the standby's interface */
     VfoLink bridge;                /* that it is a port of; index 0: none */
+    VfoLink lower;                 /* what a macvtap is on; index 0: it is none */
+    VfoLink lower_pf;              /* that, or what it, a VLAN interface, is on */
     const VfoVf *vf;               /* NULL: none was chosen */
     const VfoVfSettings *settings; /* of a VF that is the guest's */
 } VfoSearch;
@@ -38,6 +40,18 @@ typedef struct {
 } VfoDatapath;
 
 extern const VfoDatapath vfo_datapath_bridge;
+extern const VfoDatapath vfo_datapath_macvtap;
+
+/** vfo_datapath_check_pf: @pf and its port @uplink, which may be the same, can carry frames. */
+gboolean vfo_datapath_check_pf(const VfoLink *pf, const VfoLink *uplink, GError **error);
+
+/**
+ * vfo_datapath_match_vlan: the guest's untagged frames, which leave the host in @wire_vlan through
+ * the standby, leave it in the same through the VF: @wire is in that one. VFO_ERROR_MISMATCH
+ * with a command that helps: one for the VF if it is the guest's already, else @advice.
+ */
+gboolean vfo_datapath_match_vlan(const VfoSearch *search, guint16 wire_vlan, const char *advice,
+                                 VfoWire *wire, GError **error);
 
 /** vfo_bridge_find: the bridge datapath's find(), for others whose PF is a port of a bridge: the
  *  VF's PF, or the network's first that can carry frames, the bridge and its VLANs. */

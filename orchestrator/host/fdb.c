@@ -51,6 +51,15 @@ static int filter_has(VfoNetlink *netlink, const VfoLink *pf, const VfoMac *mac,
     return code;
 }
 
+gboolean vfo_fdb_has_filter(VfoNetlink *netlink, const VfoLink *pf, const VfoMac *mac,
+                            gboolean *found, GError **error)
+{
+    int code = filter_has(netlink, pf, mac, found);
+
+    return code == 0 ||
+           vfo_netlink_fail(netlink, code, error, "cannot read the filter of PF %s", pf->name);
+}
+
 static VfoMessage *filter_message(int type, int flags, const VfoLink *pf, const VfoMac *mac)
 {
     /* NUD_PERMANENT: the kernel's own code for a NIC's filter takes nothing else

@@ -18,6 +18,10 @@ gboolean vfo_fdb_open_filter(VfoNetlink *netlink, const VfoLink *pf, const VfoMa
 gboolean vfo_fdb_close_filter(VfoNetlink *netlink, const VfoLink *pf, const VfoMac *mac,
                               GError **error);
 
+/** vfo_fdb_has_filter: whether @pf accepts frames for @mac (@found), whoever has seen to it. */
+gboolean vfo_fdb_has_filter(VfoNetlink *netlink, const VfoLink *pf, const VfoMac *mac,
+                            gboolean *found, GError **error);
+
 /**
  * vfo_fdb_point: has the bridge of which @port is a port send frames for @mac to it,
  * in each of @vlans (of guint16; 0: without one, which is where a bridge that does not filter

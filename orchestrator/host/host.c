@@ -37,6 +37,7 @@ void vfo_network_free(VfoNetwork *network)
     g_free(network->name);
     g_strfreev(network->pfs);
     g_free(network->bridge);
+    g_free(network->datapath);
     g_free(network);
 }
 
@@ -250,11 +251,11 @@ static GPtrArray *host_list_vfs(VfoHost *base, GError **error)
 
 /* ----------------------------------------------------------------- wire */
 
-static const VfoDatapath *const datapaths[] = {&vfo_datapath_bridge};
+static const VfoDatapath *const datapaths[] = {&vfo_datapath_macvtap, &vfo_datapath_bridge};
 
-/* The network that @search's standby is in. Bridges may be shared: with a VF, the network that
- * has its PF; else the first. */
-static const VfoNetwork *network_of(Host *host, const VfoSearch *search, GError **error)
+/* The network that the standby's bridge belongs to. Bridges may be shared: with a VF, the network
+ * that has its PF; else the first. */
+static const VfoNetwork *network_of_bridge(Host *host, const VfoSearch *search, GError **error)
 {
     const char *pf = search->vf ? search->vf->pf : NULL;
     gboolean configured = FALSE;
@@ -280,11 +281,49 @@ static const VfoNetwork *network_of(Host *host, const VfoSearch *search, GError 
     return NULL;
 }
 
-/* Reads the standby's interface @tap, and what it hangs on, into @search. */
+/* The network that the PF below the standby's macvtap belongs to. */
+static const VfoNetwork *network_of_lower(Host *host, const VfoSearch *search, GError **error)
+{
+    for (guint i = 0; i < host->networks->len; i++) {
+        const VfoNetwork *network = g_ptr_array_index(host->networks, i);
+
+        if (g_strv_contains((const char *const *)network->pfs, search->lower_pf.name))
+            return network;
+    }
+    g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_FOUND,
+                "macvtap %s is on %s, which is the PF of no [network] of the configuration",
+                search->standby.name, search->lower_pf.name);
+    return NULL;
+}
+
+/* Reads what macvtap @search's standby is on. */
+static gboolean search_lower(Host *host, VfoSearch *search, GError **error)
+{
+    if (search->standby.lower == 0) {
+        g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED,
+                    "macvtap %s is on an interface of another network namespace: this daemon "
+                    "cannot see it",
+                    search->standby.name);
+        return FALSE;
+    }
+    if (!vfo_link_read_index(host->netlink, search->standby.lower, &search->lower, error))
+        return FALSE;
+    search->lower_pf = search->lower;
+    return g_strcmp0(search->lower.kind, "vlan") != 0 ||
+           vfo_link_read_index(host->netlink, search->lower.lower, &search->lower_pf, error);
+}
+
+/* Reads the standby's interface @tap, and what it hangs on, into @search, and finds the network. */
 static gboolean search_standby(Host *host, const char *tap, VfoSearch *search, GError **error)
 {
     if (!vfo_link_read(host->netlink, tap, &search->standby, error))
         return FALSE;
+    if (g_str_equal(search->standby.kind, "macvtap")) {
+        if (!search_lower(host, search, error))
+            return FALSE;
+        search->network = network_of_lower(host, search, error);
+        return search->network != NULL;
+    }
     if (search->standby.master == 0) {
         g_set_error(error, VFO_ERROR, VFO_ERROR_FAILED,
                     "tap %s is in no bridge: put it in the one of its network with 'ip link set %s "
@@ -292,7 +331,34 @@ static gboolean search_standby(Host *host, const char *tap, VfoSearch *search, G
                     tap, tap);
         return FALSE;
     }
-    return vfo_link_read_index(host->netlink, search->standby.master, &search->bridge, error);
+    if (!vfo_link_read_index(host->netlink, search->standby.master, &search->bridge, error))
+        return FALSE;
+    search->network = network_of_bridge(host, search, error);
+    return search->network != NULL;
+}
+
+/* The way in which the standby is wired, which is one that its network may have. */
+static const VfoDatapath *detect(const VfoSearch *search, GError **error)
+{
+    const char *expected = search->network->datapath;
+    gboolean claimed = FALSE;
+
+    for (gsize i = 0; i < G_N_ELEMENTS(datapaths); i++) {
+        if (!datapaths[i]->claims(search, &claimed, error))
+            return NULL;
+        if (!claimed)
+            continue;
+        if (!expected || g_str_equal(expected, datapaths[i]->name))
+            return datapaths[i];
+        g_set_error(error, VFO_ERROR, VFO_ERROR_MISMATCH,
+                    "%s is wired as datapath '%s', but network %s has 'datapath = %s' in the "
+                    "configuration",
+                    search->standby.name, datapaths[i]->name, search->network->name, expected);
+        return NULL;
+    }
+    g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED,
+                "this daemon does not know the way in which %s is wired", search->standby.name);
+    return NULL;
 }
 
 static VfoWire *host_find_wire(VfoHost *base, const char *tap, const VfoVf *vf,
@@ -302,30 +368,19 @@ static VfoWire *host_find_wire(VfoHost *base, const char *tap, const VfoVf *vf,
     VfoSearch search = {
         .netlink = host->netlink, .sysfs = host->sysfs, .vf = vf, .settings = settings};
     g_autoptr(VfoWire) wire = NULL;
+    const VfoDatapath *datapath;
 
     if (!search_standby(host, tap, &search, error))
         return NULL;
-    search.network = network_of(host, &search, error);
-    if (!search.network)
+    datapath = detect(&search, error);
+    if (!datapath)
         return NULL;
     wire = g_new0(VfoWire, 1);
     wire->network = g_strdup(search.network->name);
+    wire->datapath = datapath->name;
     wire->tap = g_strdup(tap);
     wire->mac = settings->mac;
-    wire->vlan = settings->vlan;
-    for (gsize i = 0; i < G_N_ELEMENTS(datapaths); i++) {
-        gboolean claimed = FALSE;
-
-        if (!datapaths[i]->claims(&search, &claimed, error))
-            return NULL;
-        if (!claimed)
-            continue;
-        wire->datapath = datapaths[i]->name;
-        return datapaths[i]->find(&search, wire, error) ? g_steal_pointer(&wire) : NULL;
-    }
-    g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED,
-                "no datapath of this daemon knows the way in which %s is wired", tap);
-    return NULL;
+    return datapath->find(&search, wire, error) ? g_steal_pointer(&wire) : NULL;
 }
 
 /* The datapath that found @wire. */

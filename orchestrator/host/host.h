@@ -10,8 +10,9 @@
 /** VfoNetwork: a [network NAME] group of the configuration. */
 typedef struct {
     char *name;
-    char **pfs; /* interfaces, NULL-terminated, at least one */
-    char *bridge;
+    char **pfs;     /* interfaces, NULL-terminated, at least one */
+    char *bridge;   /* NULL: no datapath of this network has one */
+    char *datapath; /* NULL: whichever the standby is wired with */
 } VfoNetwork;
 
 void vfo_network_free(VfoNetwork *network);
@@ -36,9 +37,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VfoNetwork, vfo_network_free)
  * open_pf, close_pf: work on the bridge's entry in each VLAN of the tap, or on the one
  * without a VLAN when the bridge does not filter them.
  *
- * hold: needs sch_plug, and a tap without a configured root qdisc. Call it before open_pf:
- * to put the plug in loses what is just being sent to the tap. At most 64 MiB are kept. release
- * gives them to the tap at once, whose ring takes as many frames as its txqueuelen
+ * hold: only for the bridge. Needs sch_plug, and a tap without a configured root qdisc. Call it
+ * before open_pf: to put the plug in loses what is just being sent to the tap. At most 64 MiB are
+ * kept. release gives them to the tap at once, whose ring takes as many frames as its txqueuelen
  * (1000 unless it was changed) less those that QEMU has not read yet; what is more is dropped by
  * the tap and counted in its tx_dropped. sch_plug can only let everything go. At 1 Gbit/s of
  * full frames that is 12 ms of holding: for longer, 'ip link set TAP txqueuelen 10000'.

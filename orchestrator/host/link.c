@@ -194,6 +194,32 @@ gboolean vfo_link_read_if_there(VfoNetlink *netlink, const char *name, VfoLink *
     return FALSE;
 }
 
+gboolean vfo_link_set_up(VfoNetlink *netlink, const VfoLink *link, gboolean up, GError **error)
+{
+    struct ifinfomsg header = {.ifi_family = AF_UNSPEC,
+                               .ifi_index = link->index,
+                               .ifi_flags = up ? IFF_UP : 0,
+                               .ifi_change = IFF_UP};
+    g_autoptr(VfoMessage) request = vfo_netlink_message(RTM_SETLINK, 0, &header, sizeof(header));
+    const char *what = up ? "bring up" : "take down";
+    VfoLink after = *link;
+    int code = 0;
+
+    if (!link->up != !up) {
+        code = vfo_netlink_change(netlink, request);
+        if (code == 0)
+            code = read_link(netlink, NULL, link->index, &after);
+    }
+    if (code < 0)
+        return vfo_netlink_fail(netlink, code, error, "cannot %s interface %s", what, link->name);
+    if (!after.up == !up)
+        return TRUE;
+    g_set_error(error, VFO_ERROR, VFO_ERROR_MISMATCH,
+                "the kernel was told to %s interface %s but has not; see 'ip link show %s'", what,
+                link->name, link->name);
+    return FALSE;
+}
+
 typedef struct {
     int lower;
     int master;

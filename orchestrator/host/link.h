@@ -37,6 +37,9 @@ gboolean vfo_link_read_index(VfoNetlink *netlink, int index, VfoLink *link, GErr
 gboolean vfo_link_read_if_there(VfoNetlink *netlink, const char *name, VfoLink *link,
                                 GError **error);
 
+/** vfo_link_set_up: brings @link up or takes it down, and reads it back. Already so is success. */
+gboolean vfo_link_set_up(VfoNetlink *netlink, const VfoLink *link, gboolean up, GError **error);
+
 /** vfo_link_find_vlans: the VLAN interfaces on @lower that are ports of @master, of VfoLink. Free
  *  with g_array_unref(). */
 GArray *vfo_link_find_vlans(VfoNetlink *netlink, const VfoLink *lower, const VfoLink *master,

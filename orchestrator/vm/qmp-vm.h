@@ -143,10 +143,10 @@ GHashTable *vfo_qmp_vm_new_devices(void);
 
 /**
  * vfo_tap_find: the host interface of QEMU's network backend @netdev, NULL when
- * it is not a tap that the process @pid holds. @text is what HMP's "info
+ * it is neither a tap nor a macvtap that the process @pid holds. @text is what HMP's "info
  * network" prints; there is no QMP command for it in QEMU 10.0. Its lines are
  * made by net/net.c (print_net_client) and net/tap.c (net_init_tap_one).
- * What QEMU claims is believed only when /proc/PID/fdinfo bears it out: the
- * name decides whose frames go where.
+ * What QEMU claims is believed only when the descriptors of the process bear it out
+ * (/proc/PID/fdinfo, or the device that they are of): the name decides whose frames go where.
  */
 char *vfo_tap_find(const char *text, const char *netdev, pid_t pid);

@@ -4,6 +4,8 @@
 #include <glib/gstdio.h>
 #include <net/if.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 /* More than any QEMU of ours has open; a process that wants to keep us busy has more. */
 #define MAX_DESCRIPTORS 4096
@@ -22,8 +24,34 @@ static gboolean is_interface_name(const char *name)
     return TRUE;
 }
 
-/* The interface behind descriptor @fd of @pid: drivers/net/tun.c, tun_chr_show_fdinfo(). */
-static char *tap_of_descriptor(pid_t pid, guint fd)
+/* The macvtap behind descriptor @fd of @pid. Each has a character device of its own, a child of the
+ * interface (drivers/net/macvtap.c, macvtap_device_event()), and shows no fdinfo. */
+static char *macvtap_of_descriptor(pid_t pid, guint fd)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/fd/%u", (int)pid, fd);
+    g_autofree char *device = NULL;
+    g_autofree char *subsystem = NULL;
+    g_autofree char *class = NULL;
+    g_autofree char *parent = NULL;
+    g_autofree char *interface = NULL;
+    g_autofree char *name = NULL;
+    struct stat status;
+
+    if (stat(path, &status) < 0 || !S_ISCHR(status.st_mode))
+        return NULL;
+    device = g_strdup_printf("/sys/dev/char/%u:%u", major(status.st_rdev), minor(status.st_rdev));
+    subsystem = g_build_filename(device, "subsystem", NULL);
+    class = g_file_read_link(subsystem, NULL);
+    if (!class || !g_str_has_suffix(class, "/class/macvtap"))
+        return NULL;
+    parent = g_build_filename(device, "device", NULL);
+    interface = g_file_read_link(parent, NULL);
+    name = interface ? g_path_get_basename(interface) : NULL;
+    return name && is_interface_name(name) ? g_steal_pointer(&name) : NULL;
+}
+
+/* The tap behind descriptor @fd of @pid: drivers/net/tun.c, tun_chr_show_fdinfo(). */
+static char *tun_of_descriptor(pid_t pid, guint fd)
 {
     g_autofree char *path = g_strdup_printf("/proc/%d/fdinfo/%u", (int)pid, fd);
     FILE *file = g_fopen(path, "re");
@@ -44,6 +72,13 @@ static char *tap_of_descriptor(pid_t pid, guint fd)
     }
     fclose(file);
     return tap;
+}
+
+static char *tap_of_descriptor(pid_t pid, guint fd)
+{
+    char *tap = tun_of_descriptor(pid, fd);
+
+    return tap ? tap : macvtap_of_descriptor(pid, fd);
 }
 
 static gboolean holds_tap(pid_t pid, const char *tap)

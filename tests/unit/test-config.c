@@ -80,10 +80,12 @@ static void test_everything(void)
         "[tls]\nca = /1\nserver-cert = /2\nserver-key = /3\nclient-cert = /4\nclient-key = /5\n"
         "[deadlines]\nquery = 0.001\nunplug = 2.5\narrive = 86400\n"
         "[network lan]\npf = pf0; pf1 ;\nbridge = br0\n"
-        "[network storage]\npf = pf2\nbridge = br1\n"
+        "[network storage]\npf = pf2\nbridge = br1\ndatapath = bridge\n"
+        "[network tap]\npf = pf3\ndatapath = macvtap\n"
+        "[network switch]\npf = pf4\nbridge = br2\ndatapath = switchdev\n"
         "[peer hostb]\n"
         "[peer hostc]\naddress = fd00::3\nport = 65535\n");
-    const VfoNetwork *lan, *storage;
+    const VfoNetwork *lan, *storage, *tap;
     const VfoPeerAddress *hostb, *hostc;
 
     g_assert_cmpstr(config->name, ==, "hosta");
@@ -107,7 +109,7 @@ static void test_everything(void)
     g_assert_cmpuint(config->policy.deadline_ms[VFO_DEADLINE_UNPLUG], ==, 2500);
     g_assert_cmpuint(config->policy.deadline_ms[VFO_DEADLINE_ARRIVE], ==, 86400000);
 
-    g_assert_cmpuint(config->networks->len, ==, 2);
+    g_assert_cmpuint(config->networks->len, ==, 4);
     lan = g_ptr_array_index(config->networks, 0);
     storage = g_ptr_array_index(config->networks, 1);
     g_assert_cmpstr(lan->name, ==, "lan");
@@ -116,6 +118,13 @@ static void test_everything(void)
     g_assert_cmpstr(lan->pfs[1], ==, "pf1");
     g_assert_cmpstr(lan->bridge, ==, "br0");
     g_assert_cmpstr(storage->name, ==, "storage");
+    g_assert_null(lan->datapath);
+    g_assert_cmpstr(storage->datapath, ==, "bridge");
+    tap = g_ptr_array_index(config->networks, 2);
+    g_assert_cmpstr(tap->datapath, ==, "macvtap");
+    g_assert_null(tap->bridge);
+    g_assert_cmpstr(((VfoNetwork *)g_ptr_array_index(config->networks, 3))->datapath, ==,
+                    "switchdev");
 
     g_assert_cmpuint(config->peers->len, ==, 2);
     hostb = vfo_config_peer(config, "hostb", NULL);
@@ -215,6 +224,10 @@ static void test_mistakes(void)
         {ADDRESS "[network x]\npf=longer-than-15-b\nbridge=br0\n", "[network x] pf"},
         {ADDRESS "[network x]\npf=pf0\n", "[network x] bridge"},
         {ADDRESS "[network x]\npf=pf0\nbridge=longer-than-15-b\n", "[network x] bridge"},
+        {ADDRESS LAN "datapath=ovs\n", "[network lan] datapath: 'ovs'"},
+        {ADDRESS LAN "datapath=macvtap\n", "[network lan] bridge: macvtaps"},
+        {ADDRESS "[network x]\npf=pf0;pf1\ndatapath=macvtap\n", "[network x] pf: a macvtap"},
+        {ADDRESS "[network x]\npf=pf0\ndatapath=switchdev\n", "[network x] bridge"},
         {ADDRESS LAN "[network x]\npf=pf1;pf0\nbridge=br1\n", "[network x] pf: pf0 is in network"},
         /* [peer NAME] */
         {ADDRESS LAN "[peer a/b]\n", "[peer a/b]: 'a/b'"},

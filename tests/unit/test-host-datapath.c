@@ -56,6 +56,10 @@ typedef struct {
     FakeLink links[8]; /* the number of each is its place, from 1 */
     GArray *entries;   /* of FakeEntry, all for the guest */
     gboolean bad_vlans;
+    gboolean stubborn; /* no link goes up or down */
+    gboolean deaf;     /* a macvtap's address does not reach the PF's filter */
+    gboolean crowded;  /* or stays in it */
+    guint link_changes;
 } World;
 
 static int number_of(const World *world, const char *name)
@@ -225,12 +229,36 @@ static int get_entry(World *world, struct nlmsghdr *request, VfoNetlinkAnswer an
     return show_entry(entry, answer, data);
 }
 
+/* As macvlan_open() and macvlan_stop(): the address goes into the PF's filter, and out of it. */
+static int change_link(World *world, struct nlmsghdr *request)
+{
+    const struct ifinfomsg *header = nlmsg_data(request);
+    FakeLink *link = &world->links[header->ifi_index - 1];
+    gboolean up = (header->ifi_flags & IFF_UP) != 0;
+    FakeEntry *entry = find_entry(world, 1, 0, NTF_SELF);
+    FakeEntry added = {1, 0, NTF_SELF};
+
+    g_assert_cmpuint(header->ifi_change, ==, IFF_UP);
+    g_assert_cmpint(nlmsg_attrlen(request, sizeof(*header)), ==, 0);
+    world->link_changes++;
+    if (world->stubborn)
+        return 0;
+    link->down = !up;
+    if (up && !entry && !world->deaf)
+        g_array_append_val(world->entries, added);
+    else if (!up && entry && !world->crowded)
+        g_array_set_size(world->entries, 0);
+    return 0;
+}
+
 static int kernel(struct nlmsghdr *request, VfoNetlinkAnswer answer, gpointer answer_data,
                   gpointer data)
 {
     switch (request->nlmsg_type) {
     case RTM_GETLINK:
         return get_link(data, request, answer, answer_data);
+    case RTM_SETLINK:
+        return change_link(data, request);
     case RTM_GETVLAN:
         return get_vlans(data, request, answer, answer_data);
     case RTM_NEWNEIGH:
@@ -248,7 +276,7 @@ static int kernel(struct nlmsghdr *request, VfoNetlinkAnswer answer, gpointer an
 /* --------------------------------------------------------------- fixture */
 
 /* The places in World.links, and with that the numbers of the interfaces. */
-enum { PF = 1, BRIDGE, TAP, VLAN, VLAN2 };
+enum { PF = 1, BRIDGE, TAP, VLAN, VLAN2, MACVTAP };
 
 #define ACCESS (BRIDGE_VLAN_INFO_PVID | BRIDGE_VLAN_INFO_UNTAGGED)
 
@@ -547,6 +575,166 @@ static void test_outer(Fixture *f, gconstpointer data)
     g_assert_nonnull(strstr(error->message, "QinQ"));
 }
 
+/* --------------------------------------------------------------- macvtap */
+
+static void set_macvtap(Fixture *f, int lower)
+{
+    VfoNetwork *network = g_ptr_array_index(f->networks, 0);
+
+    link_of(f, PF)->master = 0;
+    *link_of(f, MACVTAP) = (FakeLink){.name = "macvtap0",
+                                      .kind = "macvtap",
+                                      .lower = lower,
+                                      .down = TRUE,
+                                      .mode = MACVLAN_MODE_BRIDGE,
+                                      .mac = GUEST};
+    g_clear_pointer(&network->bridge, g_free);
+}
+
+static void test_macvtap(Fixture *f, gconstpointer data)
+{
+    g_autoptr(VfoWire) wire = NULL;
+    g_autoptr(GError) error = NULL;
+
+    set_macvtap(f, PF);
+    for (guint32 mode = MACVLAN_MODE_PRIVATE; mode <= MACVLAN_MODE_BRIDGE; mode <<= 1) {
+        link_of(f, MACVTAP)->mode = mode;
+        vfo_wire_free(wire);
+        wire = find_well(f, "macvtap0", 0);
+    }
+    g_assert_cmpstr(wire->datapath, ==, "macvtap");
+    g_assert_cmpstr(wire->network, ==, "blue");
+    g_assert_cmpstr(wire->uplink, ==, "pf0");
+    g_assert_null(wire->bridge);
+    assert_opens(f, wire, "pf0 self0 ");
+    g_assert_false(link_of(f, MACVTAP)->down);
+    assert_opens(f, wire, "pf0 self0 ");
+    g_assert_cmpuint(f->world.link_changes, ==, 1);
+    /* The guest may send through it until its VF has a link. */
+    assert_closes(f, wire, TRUE, "pf0 self0 ");
+    g_assert_false(link_of(f, MACVTAP)->down);
+    assert_closes(f, wire, FALSE, "");
+    g_assert_true(link_of(f, MACVTAP)->down);
+
+    g_assert_false(f->host->ops->hold(f->host, wire, &error));
+    g_assert_error(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED);
+    g_clear_error(&error);
+    g_assert_true(f->host->ops->release(f->host, wire, &error));
+
+    /* QEMU has exited, and took its macvtap along. */
+    link_of(f, MACVTAP)->name = NULL;
+    assert_closes(f, wire, FALSE, "");
+    g_assert_false(f->host->ops->open_pf(f->host, wire, &error));
+    g_assert_error(error, VFO_ERROR, VFO_ERROR_NOT_FOUND);
+}
+
+static void test_macvtap_disobeys(Fixture *f, gconstpointer data)
+{
+    g_autoptr(VfoWire) wire = NULL;
+    g_autoptr(GError) error = NULL;
+
+    set_macvtap(f, PF);
+    wire = find_well(f, "macvtap0", 0);
+    f->world.stubborn = TRUE;
+    g_assert_false(f->host->ops->open_pf(f->host, wire, &error));
+    g_assert_error(error, VFO_ERROR, VFO_ERROR_MISMATCH);
+    g_clear_error(&error);
+    f->world.stubborn = FALSE;
+
+    f->world.deaf = TRUE;
+    g_assert_false(f->host->ops->open_pf(f->host, wire, &error));
+    g_assert_error(error, VFO_ERROR, VFO_ERROR_MISMATCH);
+    g_assert_nonnull(strstr(error->message, "does not let"));
+    g_clear_error(&error);
+    f->world.deaf = FALSE;
+
+    link_of(f, MACVTAP)->down = TRUE;
+    assert_opens(f, wire, "pf0 self0 ");
+    f->world.crowded = TRUE;
+    g_assert_false(f->host->ops->close_pf(f->host, wire, FALSE, &error));
+    g_assert_error(error, VFO_ERROR, VFO_ERROR_MISMATCH);
+    g_assert_nonnull(strstr(error->message, "still lets"));
+}
+
+static void test_macvtap_refused(Fixture *f, gconstpointer data)
+{
+    FakeLink *macvtap = link_of(f, MACVTAP);
+
+    set_macvtap(f, PF);
+    macvtap->mode = MACVLAN_MODE_PASSTHRU;
+    assert_refused_as(f, "macvtap0", 0, TRUE, VFO_ERROR_NOT_SUPPORTED, "passthru");
+    macvtap->mode = MACVLAN_MODE_SOURCE;
+    assert_refused_as(f, "macvtap0", 0, TRUE, VFO_ERROR_NOT_SUPPORTED, "mode 16");
+    macvtap->mode = MACVLAN_MODE_VEPA;
+    macvtap->mac.octet[5]++;
+    assert_refused_as(f, "macvtap0", 0, TRUE, VFO_ERROR_MISMATCH,
+                      "'ip link set macvtap0 address 52:54:00:aa:00:10'");
+    macvtap->mac.octet[5]--;
+    assert_refused_as(f, "macvtap0", 100, FALSE, VFO_ERROR_MISMATCH, "VLAN 100 on PF pf0");
+    link_of(f, PF)->no_carrier = TRUE;
+    assert_refused_as(f, "macvtap0", 0, TRUE, VFO_ERROR_FAILED, "carrier");
+    link_of(f, PF)->no_carrier = FALSE;
+
+    /* On another PF than the VF; of another network; of another namespace. */
+    link_of(f, PF)->name = "pf1";
+    assert_refused_as(f, "macvtap0", 0, TRUE, VFO_ERROR_NOT_FOUND, "pf1");
+    g_strfreev(((VfoNetwork *)g_ptr_array_index(f->networks, 0))->pfs);
+    ((VfoNetwork *)g_ptr_array_index(f->networks, 0))->pfs = g_strsplit("pf0,pf1", ",", 0);
+    assert_refused_as(f, "macvtap0", 0, TRUE, VFO_ERROR_MISMATCH, "VF on PF pf0");
+    link_of(f, PF)->name = "pf0";
+    macvtap->lower = 0;
+    assert_refused_as(f, "macvtap0", 0, TRUE, VFO_ERROR_NOT_SUPPORTED, "namespace");
+}
+
+static void test_macvtap_vlan(Fixture *f, gconstpointer data)
+{
+    g_autoptr(VfoWire) wire = NULL;
+
+    set_macvtap(f, VLAN);
+    *link_of(f, VLAN) = (FakeLink){.name = "pf0.100", .kind = "vlan", .lower = PF, .vlan = 100};
+    wire = find_well(f, "macvtap0", 100);
+    g_assert_cmpstr(wire->uplink, ==, "pf0.100");
+    assert_opens(f, wire, "pf0 self0 ");
+    assert_refused_as(f, "macvtap0", 0, TRUE, VFO_ERROR_MISMATCH,
+                      "'ip link set pf0 vf 2 vlan 100'");
+    assert_refused_as(f, "macvtap0", 0, FALSE, VFO_ERROR_MISMATCH, "PF pf0 itself");
+    link_of(f, VLAN)->protocol = ETH_P_8021AD;
+    assert_refused_as(f, "macvtap0", 100, TRUE, VFO_ERROR_NOT_SUPPORTED, "802.1ad");
+}
+
+/* ---------------------------------------------------------- configuration */
+
+static void test_configured(Fixture *f, gconstpointer data)
+{
+    VfoNetwork *network = g_ptr_array_index(f->networks, 0);
+
+    network->datapath = g_strdup("bridge");
+    vfo_wire_free(find_well(f, "tap0", 0));
+    g_free(network->datapath);
+    network->datapath = g_strdup("switchdev");
+    assert_mismatch(f, 0, "'datapath = switchdev'");
+    set_macvtap(f, PF);
+    assert_refused_as(f, "macvtap0", 0, TRUE, VFO_ERROR_MISMATCH, "wired as datapath 'macvtap'");
+}
+
+/* Attaching a VF: it gets the VLAN that the standby is in. */
+static void test_any_vlan(Fixture *f, gconstpointer data)
+{
+    const VfoVfSettings settings = {.mac = GUEST, .vlan = VFO_VLAN_ANY};
+    g_autoptr(VfoWire) wire = NULL;
+    g_autoptr(GError) error = NULL;
+
+    set_vlans(f, (FakeRange){100, 100, ACCESS}, (FakeRange){90, 110, 0});
+    wire = f->host->ops->find_wire(f->host, "tap0", NULL, &settings, &error);
+    g_assert_no_error(error);
+    g_assert_cmpuint(wire->vlan, ==, 100);
+    vfo_wire_free(g_steal_pointer(&wire));
+
+    link_of(f, TAP)->vlans[1] = (FakeRange){101, 101, 0};
+    g_assert_null(f->host->ops->find_wire(f->host, "tap0", NULL, &settings, &error));
+    g_assert_error(error, VFO_ERROR, VFO_ERROR_MISMATCH);
+}
+
 static void add(const char *path, void (*test)(Fixture *, gconstpointer))
 {
     g_test_add(path, Fixture, NULL, set_up, test, tear_down);
@@ -561,5 +749,11 @@ int main(int argc, char **argv)
     add("/host/datapath/bridge/crooked", test_crooked);
     add("/host/datapath/bridge/sub-interface", test_sub_interface);
     add("/host/datapath/bridge/outer", test_outer);
+    add("/host/datapath/macvtap/open-and-close", test_macvtap);
+    add("/host/datapath/macvtap/disobeys", test_macvtap_disobeys);
+    add("/host/datapath/macvtap/refused", test_macvtap_refused);
+    add("/host/datapath/macvtap/vlan", test_macvtap_vlan);
+    add("/host/datapath/configured", test_configured);
+    add("/host/datapath/any-vlan", test_any_vlan);
     return g_test_run();
 }

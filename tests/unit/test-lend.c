@@ -8,11 +8,12 @@
 
 #include <string.h>
 
-#define TAKER   "web1"
-#define GIVER   "web2"
-#define VF      "0000:01:10.0"
-#define OTHER   "0000:01:10.2"
-#define LONG_MS 60000
+#define STANDBY_VLAN 100
+#define TAKER        "web1"
+#define GIVER        "web2"
+#define VF           "0000:01:10.0"
+#define OTHER        "0000:01:10.2"
+#define LONG_MS      60000
 /* Long enough for everything that does not wait, on a loaded machine under valgrind. */
 #define SHORT_MS 400
 
@@ -278,7 +279,7 @@ static VfoWire *host_find_wire(VfoHost *host, const char *tap, const VfoVf *vf,
     wire->bridge = g_strdup("br0");
     wire->tap = g_strdup(tap);
     wire->mac = settings->mac;
-    wire->vlan = settings->vlan;
+    wire->vlan = settings->vlan == VFO_VLAN_ANY ? STANDBY_VLAN : settings->vlan;
     return wire;
 }
 
@@ -801,6 +802,7 @@ static void test_attach(void)
                         "\nused_vf " VF "\nclose_pf web1\n");
     assert_good(world);
     g_assert_cmpstr(world->guests[0].vf, ==, VF);
+    g_assert_cmpuint(settings->vlan, ==, STANDBY_VLAN);
     g_assert_true(settings->spoofchk);
     g_assert_false(settings->trust);
     g_assert_cmpuint(settings->max_tx_rate, ==, 0);

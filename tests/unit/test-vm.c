@@ -6,8 +6,12 @@
 #include <fcntl.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #define DEV          "/machine/peripheral"
@@ -404,6 +408,70 @@ static void test_inspect_tap(Fixture *f, gconstpointer data)
     expect_tap(f, "hn1: index=0,type=hubport,ifname=", name, "\\r\\n", NULL);
     expect_tap(f, "hn1: index=0,type=tap,fd=", "0", "\\r\\n", NULL);
     close(fd);
+}
+
+static gboolean succeeds(const char *command)
+{
+    int status = -1;
+
+    return g_spawn_command_line_sync(command, NULL, NULL, &status, NULL) && status == 0;
+}
+
+/* A macvtap, in this process's own network namespace and sysfs; its device open; -1: cannot be. */
+static int open_macvtap(char *node)
+{
+    static const char read_number[] = "sh -c 'cat /sys/class/net/standby0/macvtap/tap*/dev'";
+    g_autofree char *number = NULL;
+    unsigned int device_major, device_minor;
+    int fd;
+
+    if (geteuid() != 0 || unshare(CLONE_NEWNET | CLONE_NEWNS) != 0 ||
+        mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+        mount("sysfs", "/sys", "sysfs", 0, NULL) != 0)
+        return -1;
+    if (!succeeds("ip link add pf0 type veth peer name pf1") ||
+        !succeeds("ip link add link pf0 name standby0 type macvtap mode vepa"))
+        return -1;
+    g_assert_true(g_spawn_command_line_sync(read_number, &number, NULL, NULL, NULL));
+    g_assert_cmpint(sscanf(number, "%u:%u", &device_major, &device_minor), ==, 2);
+    g_assert_nonnull(mkdtemp(node));
+    strcat(node, "/tap");
+    g_assert_cmpint(mknod(node, S_IFCHR | 0600, makedev(device_major, device_minor)), ==, 0);
+    fd = open(node, O_RDWR | O_CLOEXEC);
+    g_assert_cmpint(fd, >=, 0);
+    return fd;
+}
+
+/* In a process of its own, for the namespaces. */
+static void test_inspect_macvtap(Fixture *f, gconstpointer data)
+{
+    char node[32] = "/tmp/vfo-macvtap-XXXXXX";
+    g_autofree char *number = NULL;
+    g_autofree char *directory = NULL;
+    int fd;
+
+    if (!g_test_subprocess()) {
+        g_test_trap_subprocess(NULL, 0, G_TEST_SUBPROCESS_INHERIT_STDERR);
+        g_test_trap_assert_passed();
+        return;
+    }
+    fd = open_macvtap(node);
+    if (fd < 0) {
+        g_test_skip("no macvtap can be made here (CONFIG_MACVTAP, CAP_NET_ADMIN)");
+        return;
+    }
+    number = g_strdup_printf("%d", fd);
+    expect_tap(f, "hn1: index=0,type=tap,fd=", number, "\\r\\n", "standby0");
+    g_assert_true(succeeds("ip link set standby0 name other0"));
+    expect_tap(f, "hn1: index=0,type=tap,fd=", number, "\\r\\n", "other0");
+    /* Another character device. */
+    close(fd);
+    g_assert_cmpint(open("/dev/null", O_RDWR | O_CLOEXEC), ==, fd);
+    expect_tap(f, "hn1: index=0,type=tap,fd=", number, "\\r\\n", NULL);
+    close(fd);
+    unlink(node);
+    directory = g_path_get_dirname(node);
+    rmdir(directory);
 }
 
 /* ----------------------------------------------------------- unplug and plug */
@@ -886,6 +954,7 @@ int main(int argc, char **argv)
     TEST("/vm/inspect/vanishing", test_inspect_vanishing);
     TEST("/vm/inspect/lost", test_inspect_lost);
     TEST("/vm/inspect/tap", test_inspect_tap);
+    TEST("/vm/inspect/macvtap", test_inspect_macvtap);
     TEST("/vm/unplug/deleted", test_unplug);
     TEST("/vm/unplug/answers", test_unplug_answers);
     TEST("/vm/unplug/ends", test_unplug_ends);
