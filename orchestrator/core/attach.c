@@ -142,6 +142,7 @@ static void describe(VfoJob *job, const VfoVmInfo *info, const VfoPair *pair)
     offer->machine = g_strdup(info->machine);
     take->offer = offer;
     take->pair = vfo_pair_copy(offer->pair);
+    take->numa_node = info->numa_node;
 }
 
 static void on_inspected(GObject *source, GAsyncResult *result, gpointer data)

@@ -102,8 +102,11 @@ typedef struct {
     guint index;   /* the VF's number on its PF */
     char *driver;  /* "vfio-pci"; NULL: none is bound */
     int iommu_group;
-    int numa_node;   /* -1: unknown */
-    gboolean opened; /* some process holds its vfio group open */
+    int numa_node;          /* -1: unknown */
+    guint16 vendor, device; /* what the guest's driver goes by; 0: unknown */
+    gboolean usable;        /* its PF is up and has a carrier */
+    guint mtu;              /* its PF's */
+    gboolean opened;        /* some process holds its vfio group open */
     guint64 generation;
     VfoMac parking; /* the address it has while no guest uses it */
     VfoVfSettings settings;
@@ -116,6 +119,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VfoVf, vfo_vf_free)
 /** vfo_vf_parked: the settings of @vf while no guest uses it: its parking address, no VLAN, no
  *  priority, spoof check on, not trusted, no rates, the PF's link state. */
 VfoVfSettings vfo_vf_parked(const VfoVf *vf);
+
+gboolean vfo_vf_settings_equal(const VfoVfSettings *a, const VfoVfSettings *b);
 
 /** VfoPair: a standby and its primary as QEMU describes them. Free with vfo_pair_free(). */
 typedef struct {
@@ -139,6 +144,7 @@ typedef struct {
     char *name;
     char *machine;         /* "pc-q35-10.0" */
     char *status;          /* QEMU's RunState: "running", "inmigrate", ... */
+    int numa_node;         /* the only one whose memory QEMU may use; -1: unknown, or several */
     GPtrArray *pairs;      /* of VfoPair */
     GPtrArray *free_buses; /* of char *: hot-pluggable PCIe buses with nothing on them */
 } VfoVmInfo;
@@ -218,6 +224,7 @@ typedef struct {
     char *bridge;         /* NULL: the datapath has none */
     char *uplink;         /* the PF, or the VLAN interface on it that carries the standby */
     char *tap;
+    guint mtu;     /* the PF's */
     VfoMac mac;    /* the guest's */
     guint16 vlan;  /* the guest's on the physical network, 0: none */
     GArray *vlans; /* of guint16: those in which the bridge carries the guest, 0: without one */
@@ -283,6 +290,8 @@ typedef struct {
     VfoPair *pair; /* with the primary's id and bus; its tap and VF are the source's */
     char *network;
     VfoVfSettings settings; /* of the source's VF; every attribute is carried over */
+    guint16 vendor, device; /* of the source's VF; 0: unknown */
+    guint mtu;              /* of the source's PF; 0: unknown */
 } VfoOffer;
 
 void vfo_offer_free(VfoOffer *offer);
@@ -346,6 +355,7 @@ typedef struct {
     guint64 max_bandwidth;   /* bytes/s, 0: leave QEMU's */
     guint downtime_limit_ms; /* 0: leave QEMU's */
     gboolean standby_only;   /* no VF free at the destination: go on without one */
+    gboolean any_vf;         /* the guest may get a VF of another vendor:device than it had */
 } VfoPolicy;
 
 /** vfo_policy_default: the policy of a configuration file that says nothing. */
@@ -366,8 +376,8 @@ VfoLeases *vfo_leases_new(void);
 void vfo_leases_free(VfoLeases *leases);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VfoLeases, vfo_leases_free)
 
-/** vfo_leases_take: gives @pci to @job for @seconds. VFO_ERROR_BUSY when another job's lease
- * stands. */
+/** vfo_leases_take: gives @pci, in its present generation, to @job for @seconds. VFO_ERROR_BUSY
+ *  when another job's lease stands. */
 gboolean vfo_leases_take(VfoLeases *leases, const char *pci, const char *job, guint seconds,
                          GError **error);
 /** vfo_leases_check: TRUE while @job may touch @pci. */
@@ -378,11 +388,42 @@ void vfo_leases_drop(VfoLeases *leases, const char *pci, const char *job);
 const char *vfo_leases_holder(VfoLeases *leases, const char *pci);
 /** vfo_leases_generation: how often @pci has gone back to the pool. */
 guint64 vfo_leases_generation(VfoLeases *leases, const char *pci);
+/** vfo_leases_gone: @pci is no longer there: its lease ends, and what comes back under its address
+ *  is another VF, of the next generation. */
+void vfo_leases_gone(VfoLeases *leases, const char *pci);
 /** vfo_leases_returned: @pci is back in the pool: its generation grows by one, its lease ends. */
 void vfo_leases_returned(VfoLeases *leases, const char *pci);
 
+/* ---------------------------------------------------------------- choice */
+
+/** VfoWant: what a guest needs of a VF. Nothing in it is owned. */
+typedef struct {
+    const char *network;
+    guint16 vendor, device; /* of the VF that its driver knows; 0: any */
+    gboolean any_vf;        /* ... if there is one; else any other */
+    guint mtu;              /* of the PF, at least; 0: any */
+    int numa_node;          /* its QEMU's; -1: unknown */
+    gboolean stays;         /* the VM is on this host already: for the words of an error */
+} VfoWant;
+
 /** vfo_vf_is_free: a guest may get @vf: bound to vfio-pci, open nowhere, leased to nobody. */
 gboolean vfo_vf_is_free(const VfoVf *vf, VfoLeases *leases);
+
+/** vfo_want_like: a VF like the one of @offer, as far as @policy wants that. QEMU's NUMA node is
+ *  left unknown. */
+VfoWant vfo_want_like(const VfoOffer *offer, const VfoPolicy *policy);
+
+/**
+ * vfo_choose_vf: of @vfs (of VfoVf) one that is free and in the network. Preferred in this order:
+ * its PF can carry frames; with the MTU; the same vendor:device; QEMU's NUMA node; the PF with the
+ * least share of its VFs in use; the first.
+ * Borrowed from @vfs. NULL and VFO_ERROR_BUSY: there is none.
+ *
+ * A VF whose PF is down, or has too small an MTU, is chosen when there is no better: what looks at
+ * the PF tells what is wrong with it.
+ */
+const VfoVf *vfo_choose_vf(const GPtrArray *vfs, VfoLeases *leases, const VfoWant *want,
+                           GError **error);
 
 /* ------------------------------------------------------------------ jobs */
 
@@ -402,6 +443,9 @@ typedef enum {
     /* What was asked for comes about whether or not somebody waits for it: a
      * cancellation takes effect when the step has ended. */
     VFO_STEP_CANCEL_AFTER = 1 << 3,
+    /* It waits for somebody else while the job needs its VF: without the VF it is
+     * pointless to wait on. */
+    VFO_STEP_NEEDS_VF = 1 << 4,
 } VfoStepFlags;
 
 /** VfoStep: one line of a hand-over. */
@@ -505,6 +549,10 @@ void vfo_job_run(VfoJob *job);
  * changing nothing, when the job has ended or the VM has already moved.
  */
 gboolean vfo_job_cancel(VfoJob *job, GError **error);
+
+/** vfo_job_lost_vf: the VF that @job has leased is gone, as @why says: a step that needs it fails
+ *  with a copy of that. FALSE: the job goes on, until it finds the VF missing or without it. */
+gboolean vfo_job_lost_vf(VfoJob *job, const GError *why);
 
 /** vfo_job_remark: puts @detail on the record of the running step, with @result as its
  *  outcome if it is OK otherwise (VFO_RESULT_OK or VFO_RESULT_SKIPPED). */

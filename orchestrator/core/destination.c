@@ -93,6 +93,7 @@ static void on_inspected(GObject *source, GAsyncResult *result, gpointer data)
         take->pair = vfo_pair_copy(take->offer->pair);
         g_free(take->pair->tap);
         take->pair->tap = g_strdup(ours->tap);
+        take->numa_node = info->numa_node;
     }
     vfo_task_return(task, error == NULL, error);
 }
@@ -210,11 +211,11 @@ static const VfoStep steps[] = {
     {"inspect", "QEMU to describe the standby", inspect, VFO_DEADLINE_QUERY, VFO_NO_UNDO, 0},
     {"lease", "a free VF and its wire", vfo_take_lease, VFO_DEADLINE_QUERY, vfo_take_undo_lease,
      VFO_DEADLINE_QUERY, 0},
-    {"listen", "QEMU to listen for memory", listen_for_memory, VFO_DEADLINE_QUERY, VFO_NO_UNDO, 0,
-     NULL},
+    {"listen", "QEMU to listen for memory", listen_for_memory, VFO_DEADLINE_QUERY, VFO_NO_UNDO,
+     VFO_STEP_NEEDS_VF, NULL},
     {"answer", "the source to be told", answer, VFO_DEADLINE_QUERY, VFO_NO_UNDO, 0},
     {"resume", "the VM to run here", resume, VFO_DEADLINE_MIGRATE, undo_resume, VFO_DEADLINE_QUERY,
-     VFO_STEP_COMMITS, memory_arrives},
+     VFO_STEP_COMMITS | VFO_STEP_NEEDS_VF, memory_arrives},
     {"open", "the PF's filter, the bridge entry, the announcement", vfo_take_open,
      VFO_DEADLINE_QUERY, vfo_take_undo_lease, VFO_DEADLINE_QUERY, 0},
     VFO_TAKE_STEPS,

@@ -44,6 +44,9 @@ void vfo_give_describe(VfoJob *job, VfoOffer *offer)
         .pair = (VfoPair *)give->pair,
         .network = give->wire->network,
         .settings = give->vf->settings,
+        .vendor = give->vf->vendor,
+        .device = give->vf->device,
+        .mtu = give->vf->mtu,
     };
 }
 
@@ -421,9 +424,13 @@ void vfo_give_reset(VfoJob *job, GTask *task)
 void vfo_give_return(VfoJob *job, GTask *task)
 {
     VfoGive *give = vfo_give_of(job);
+    g_autoptr(GError) not_ours = NULL;
 
     if (give->absences)
         vfo_give_note(job);
-    vfo_leases_returned(give->leases, give->vf->pci);
+    if (vfo_leases_check(give->leases, give->vf->pci, vfo_job_id(job), &not_ours))
+        vfo_leases_returned(give->leases, give->vf->pci);
+    else
+        vfo_job_remark(job, VFO_RESULT_SKIPPED, not_ours->message);
     vfo_task_done(task);
 }

@@ -26,6 +26,7 @@ struct _VfoJob {
     VfoJobState state;
     gboolean ended;
     gboolean cancel_wanted;
+    GError *lost; /* why its VF is gone; NULL: it is not */
     gboolean degraded;
     gboolean stop_undoing;
     GError *error;
@@ -141,6 +142,7 @@ void vfo_job_unref(VfoJob *job)
     g_free(job->host);
     g_free(job->from);
     g_clear_error(&job->error);
+    g_clear_error(&job->lost);
     g_ptr_array_unref(job->records);
     g_clear_object(&job->cancellable);
     g_free(job);
@@ -262,6 +264,11 @@ static void explain(VfoJob *job, VfoDeadline deadline, GError **error)
     double seconds;
 
     if (!job->expired) {
+        if (job->lost && g_error_matches(*error, G_IO_ERROR, G_IO_ERROR_CANCELLED)) {
+            g_clear_error(error);
+            *error = g_error_copy(job->lost);
+            return;
+        }
         /* GLib's own words name neither the job nor the VM. */
         if (job->cancel_wanted && g_error_matches(*error, G_IO_ERROR, G_IO_ERROR_CANCELLED)) {
             g_clear_error(error);
@@ -360,6 +367,10 @@ static void on_ran(GObject *source, GAsyncResult *result, gpointer data)
             give_up(job, cancelled_error(job));
             return;
         }
+        if (job->lost && job->undo_floor == 0) {
+            give_up(job, g_error_copy(job->lost));
+            return;
+        }
         job->present++;
         run_step(job);
         return;
@@ -427,6 +438,17 @@ gboolean vfo_job_cancel(VfoJob *job, GError **error)
     job->cancel_wanted = TRUE;
     if (!job->record || !(job->steps[job->present].flags & VFO_STEP_CANCEL_AFTER))
         g_cancellable_cancel(job->cancellable);
+    return TRUE;
+}
+
+gboolean vfo_job_lost_vf(VfoJob *job, const GError *why)
+{
+    if (!job->record || job->state != VFO_JOB_RUNNING || job->cancel_wanted || job->lost ||
+        job->undo_floor > 0 || !(job->steps[job->present].flags & VFO_STEP_NEEDS_VF) ||
+        is_vetoed(job))
+        return FALSE;
+    job->lost = g_error_copy(why);
+    g_cancellable_cancel(job->cancellable);
     return TRUE;
 }
 

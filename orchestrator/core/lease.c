@@ -2,8 +2,9 @@
 #include "core/core.h"
 
 typedef struct {
-    char *job; /* NULL: nobody's */
+    char *job; /* that has or had it; NULL: none since the VF was last returned */
     gint64 expires_us;
+    guint64 leased; /* the generation that it has */
     guint64 generation;
 } Lease;
 
@@ -37,15 +38,10 @@ void vfo_leases_free(VfoLeases *leases)
 
 static Lease *lease_of(VfoLeases *leases, const char *pci)
 {
-    Lease *lease = g_hash_table_lookup(leases->by_pci, pci);
-
-    if (lease && lease->job && lease->expires_us <= g_get_monotonic_time())
-        g_clear_pointer(&lease->job, g_free);
-    return lease;
+    return g_hash_table_lookup(leases->by_pci, pci);
 }
 
-gboolean vfo_leases_take(VfoLeases *leases, const char *pci, const char *job, guint seconds,
-                         GError **error)
+static Lease *make_lease(VfoLeases *leases, const char *pci)
 {
     Lease *lease = lease_of(leases, pci);
 
@@ -53,31 +49,59 @@ gboolean vfo_leases_take(VfoLeases *leases, const char *pci, const char *job, gu
         lease = g_new0(Lease, 1);
         g_hash_table_insert(leases->by_pci, g_strdup(pci), lease);
     }
-    if (lease->job && g_strcmp0(lease->job, job) != 0) {
+    return lease;
+}
+
+/* Whether somebody's lease stands. */
+static gboolean stands(const Lease *lease)
+{
+    return lease && lease->job && lease->leased == lease->generation &&
+           lease->expires_us > g_get_monotonic_time();
+}
+
+gboolean vfo_leases_take(VfoLeases *leases, const char *pci, const char *job, guint seconds,
+                         GError **error)
+{
+    Lease *lease = make_lease(leases, pci);
+
+    if (stands(lease) && g_strcmp0(lease->job, job) != 0) {
         g_set_error(error, VFO_ERROR, VFO_ERROR_BUSY,
                     "VF %s is leased to job %s; wait for it or cancel it", pci, lease->job);
         return FALSE;
     }
-    if (!lease->job)
+    if (g_strcmp0(lease->job, job) != 0) {
+        g_free(lease->job);
         lease->job = g_strdup(job);
+    }
+    lease->leased = lease->generation;
     lease->expires_us = g_get_monotonic_time() + (gint64)seconds * G_USEC_PER_SEC;
     return TRUE;
 }
 
 gboolean vfo_leases_check(VfoLeases *leases, const char *pci, const char *job, GError **error)
 {
-    Lease *lease = lease_of(leases, pci);
+    const Lease *lease = lease_of(leases, pci);
+    gboolean own = lease && g_strcmp0(lease->job, job) == 0;
 
-    if (lease && g_strcmp0(lease->job, job) == 0)
+    if (own && stands(lease))
         return TRUE;
-    if (lease && lease->job)
+    if (own && lease->leased != lease->generation)
+        g_set_error(
+            error, VFO_ERROR, VFO_ERROR_NOT_FOUND,
+            "VF %s went away while job %s had it (was its PF's sriov_numvfs changed?); what "
+            "is there now was left alone",
+            pci, job);
+    else if (own)
+        g_set_error(error, VFO_ERROR, VFO_ERROR_BUSY,
+                    "the lease of VF %s has expired while job %s went on; the VF was left alone",
+                    pci, job);
+    else if (stands(lease))
         g_set_error(error, VFO_ERROR, VFO_ERROR_BUSY,
                     "VF %s is leased to job %s, not to job %s; it was left alone", pci, lease->job,
                     job);
     else
         g_set_error(error, VFO_ERROR, VFO_ERROR_BUSY,
-                    "job %s holds no lease of VF %s, or it has expired; the VF was left alone", job,
-                    pci);
+                    "job %s holds no lease of VF %s; the VF was left alone", job, pci);
     return FALSE;
 }
 
@@ -91,32 +115,27 @@ void vfo_leases_drop(VfoLeases *leases, const char *pci, const char *job)
 
 const char *vfo_leases_holder(VfoLeases *leases, const char *pci)
 {
-    Lease *lease = lease_of(leases, pci);
+    const Lease *lease = lease_of(leases, pci);
 
-    return lease ? lease->job : NULL;
-}
-
-gboolean vfo_vf_is_free(const VfoVf *vf, VfoLeases *leases)
-{
-    return g_strcmp0(vf->driver, "vfio-pci") == 0 && !vf->opened &&
-           !vfo_leases_holder(leases, vf->pci);
+    return stands(lease) ? lease->job : NULL;
 }
 
 guint64 vfo_leases_generation(VfoLeases *leases, const char *pci)
 {
-    Lease *lease = lease_of(leases, pci);
+    const Lease *lease = lease_of(leases, pci);
 
     return lease ? lease->generation : 0;
 }
 
+void vfo_leases_gone(VfoLeases *leases, const char *pci)
+{
+    make_lease(leases, pci)->generation++;
+}
+
 void vfo_leases_returned(VfoLeases *leases, const char *pci)
 {
-    Lease *lease = lease_of(leases, pci);
+    Lease *lease = make_lease(leases, pci);
 
-    if (!lease) {
-        lease = g_new0(Lease, 1);
-        g_hash_table_insert(leases->by_pci, g_strdup(pci), lease);
-    }
     lease->generation++;
     g_clear_pointer(&lease->job, g_free);
 }

@@ -28,6 +28,14 @@ VfoVfSettings vfo_vf_parked(const VfoVf *vf)
     return (VfoVfSettings){.mac = vf->parking, .spoofchk = TRUE, .link = VFO_LINK_AUTO};
 }
 
+gboolean vfo_vf_settings_equal(const VfoVfSettings *a, const VfoVfSettings *b)
+{
+    return vfo_mac_equal(&a->mac, &b->mac) && a->vlan == b->vlan &&
+           !a->vlan_outer == !b->vlan_outer && a->qos == b->qos && !a->spoofchk == !b->spoofchk &&
+           !a->trust == !b->trust && a->min_tx_rate == b->min_tx_rate &&
+           a->max_tx_rate == b->max_tx_rate && a->link == b->link;
+}
+
 void vfo_pair_free(VfoPair *pair)
 {
     if (!pair)

@@ -38,6 +38,7 @@ typedef struct {
     VfoPair *pair;         /* this side's standby; primary and bus as the guest had them */
     VfoVf *vf;             /* NULL: standby only */
     VfoWire *wire;
+    int numa_node;    /* QEMU's; -1: unknown */
     gboolean stays;   /* the VM has been here before, and is on its standby */
     char *pci;        /* which VF; NULL: any that is free */
     gboolean exposed; /* the VF may have the guest's address */

@@ -130,7 +130,7 @@ static const VfoStep steps[] = {
     {"lease", "the host to describe the VF and its wire", vfo_give_lease, VFO_DEADLINE_QUERY,
      vfo_give_undo_lease, VFO_DEADLINE_QUERY, 0},
     {"reserve", "the destination to be ready", reserve, VFO_DEADLINE_PEER, undo_reserve,
-     VFO_DEADLINE_PEER, 0},
+     VFO_DEADLINE_PEER, VFO_STEP_NEEDS_VF},
     VFO_GIVE_STEPS,
     {"migrate", "the VM to be stopped for the switch-over", migrate, VFO_DEADLINE_MIGRATE,
      undo_migrate, VFO_DEADLINE_SWITCH, VFO_STEP_UNDO_OR_STOP},

@@ -12,6 +12,7 @@ void vfo_take_init(VfoTake *take, VfoVm *vm, VfoHost *host, VfoLeases *leases)
     take->vm = vm;
     take->host = host;
     take->leases = leases;
+    take->numa_node = -1;
     vm->ops->ref(vm);
 }
 
@@ -52,31 +53,16 @@ const VfoPair *vfo_take_find_standby(const VfoVmInfo *info, const char *standby)
 
 /* ------------------------------------------------------------------ lease */
 
-static gboolean is_free(const VfoTake *take, const VfoVf *vf)
-{
-    return vfo_vf_is_free(vf, take->leases) && g_str_equal(vf->network, take->offer->network);
-}
-
-static VfoVf *choose_vf(const VfoTake *take, GError **error)
+static VfoVf *choose_vf(const VfoTake *take, const VfoPolicy *policy, GError **error)
 {
     g_autoptr(GPtrArray) vfs = take->host->ops->list_vfs(take->host, error);
-    guint in_network = 0;
+    VfoWant want = vfo_want_like(take->offer, policy);
+    const VfoVf *vf;
 
-    if (!vfs)
-        return NULL;
-    for (guint i = 0; i < vfs->len; i++) {
-        const VfoVf *vf = g_ptr_array_index(vfs, i);
-
-        in_network += g_str_equal(vf->network, take->offer->network);
-        if (is_free(take, vf))
-            return vfo_vf_copy(vf);
-    }
-    g_set_error(error, VFO_ERROR, VFO_ERROR_BUSY,
-                "no VF of network '%s' is free%s (it has %u, all leased, open, or not bound to "
-                "vfio-pci): free one, or %s",
-                take->offer->network, take->stays ? "" : " at the destination", in_network,
-                take->stays ? "take another VM's with --from" : "set 'no-vf = standby-only' there");
-    return NULL;
+    want.numa_node = take->numa_node;
+    want.stays = take->stays;
+    vf = vfs ? vfo_choose_vf(vfs, take->leases, &want, error) : NULL;
+    return vf ? vfo_vf_copy(vf) : NULL;
 }
 
 static VfoVf *named_vf(const VfoTake *take, GError **error)
@@ -85,13 +71,13 @@ static VfoVf *named_vf(const VfoTake *take, GError **error)
 
     if (!vf)
         return NULL;
-    if (is_free(take, vf))
-        return g_steal_pointer(&vf);
     if (!g_str_equal(vf->network, take->offer->network))
         g_set_error(
             error, VFO_ERROR, VFO_ERROR_MISMATCH,
             "VF %s is in network '%s', standby %s of VM %s in '%s': choose a VF of that one",
             vf->pci, vf->network, take->pair->standby, take->offer->vm, take->offer->network);
+    else if (vfo_vf_is_free(vf, take->leases))
+        return g_steal_pointer(&vf);
     else
         g_set_error(error, VFO_ERROR, VFO_ERROR_BUSY,
                     "VF %s is not free: it is leased, open, or not bound to vfio-pci; 'vfailover "
@@ -100,14 +86,45 @@ static VfoVf *named_vf(const VfoTake *take, GError **error)
     return NULL;
 }
 
+static gboolean is_wide_enough(VfoJob *job, GError **error)
+{
+    const VfoTake *take = vfo_take_of(job);
+
+    if (take->wire->mtu >= take->offer->mtu)
+        return TRUE;
+    g_set_error(error, VFO_ERROR, VFO_ERROR_MISMATCH,
+                "VM %s: PF %s%s has an MTU of %u, but the PF of the guest's old VF one of %u: its "
+                "frames would not fit; set it with 'ip link set %s mtu %u'",
+                vfo_job_vm(job), take->wire->pf, take->stays ? "" : " at the destination",
+                take->wire->mtu, take->offer->mtu, take->wire->pf, take->offer->mtu);
+    return FALSE;
+}
+
+/*
+ * Parks the VF: with the guest's address on it, it would black-hole this host's neighbours now.
+ * Before, it gets all other settings for a moment: what this PF's driver cannot do is to show
+ * now, while the guest still has its VF.
+ */
+static gboolean try_and_park(VfoTake *take, GError **error)
+{
+    const VfoHostOps *ops = take->host->ops;
+    VfoVfSettings parked = vfo_vf_parked(take->vf);
+    VfoVfSettings trial = take->offer->settings;
+    gboolean tried = TRUE;
+
+    trial.mac = parked.mac;
+    if (!vfo_vf_settings_equal(&trial, &parked))
+        tried = ops->set_vf(take->host, take->vf->pci, &trial, error);
+    return ops->set_vf(take->host, take->vf->pci, &parked, tried ? error : NULL) && tried;
+}
+
 static gboolean lease_vf(VfoJob *job, GError **error)
 {
     VfoTake *take = vfo_take_of(job);
     const VfoPolicy *policy = vfo_job_policy(job);
     g_autoptr(GError) no_vf = NULL;
-    VfoVfSettings parked;
 
-    take->vf = take->pci ? named_vf(take, &no_vf) : choose_vf(take, &no_vf);
+    take->vf = take->pci ? named_vf(take, &no_vf) : choose_vf(take, policy, &no_vf);
     if (!take->vf) {
         if (!policy->standby_only || !g_error_matches(no_vf, VFO_ERROR, VFO_ERROR_BUSY)) {
             g_propagate_error(error, g_steal_pointer(&no_vf));
@@ -127,14 +144,13 @@ static gboolean lease_vf(VfoJob *job, GError **error)
                     vfo_job_vm(job), take->offer->network, take->wire->network, take->pair->tap);
         return FALSE;
     }
+    if (!is_wide_enough(job, error))
+        return FALSE;
     if (!take->vf)
         return TRUE;
-    if (!vfo_leases_take(take->leases, take->vf->pci, vfo_job_id(job),
-                         policy->deadline_ms[VFO_DEADLINE_MIGRATE] / 1000 + 3600, error))
-        return FALSE;
-    /* With the guest's address on it the VF would black-hole this host's neighbours now. */
-    parked = vfo_vf_parked(take->vf);
-    return take->host->ops->set_vf(take->host, take->vf->pci, &parked, error);
+    return vfo_leases_take(take->leases, take->vf->pci, vfo_job_id(job),
+                           policy->deadline_ms[VFO_DEADLINE_MIGRATE] / 1000 + 3600, error) &&
+           try_and_park(take, error);
 }
 
 void vfo_take_lease(VfoJob *job, GTask *task)
@@ -232,9 +248,14 @@ void vfo_take_undo_configure(VfoJob *job, GTask *task)
 void vfo_take_plug(VfoJob *job, GTask *task)
 {
     VfoTake *take = vfo_take_of(job);
+    GError *error = NULL;
 
-    if (!skips(job, task))
+    if (skips(job, task))
+        return;
+    if (vfo_leases_check(take->leases, take->vf->pci, vfo_job_id(job), &error))
         take->vm->ops->plug(take->vm, take->pair, take->vf->pci, task);
+    else
+        vfo_task_fail(task, error);
 }
 
 static void on_inspected_for_unplug(GObject *source, GAsyncResult *result, gpointer data)

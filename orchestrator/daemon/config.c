@@ -12,7 +12,7 @@ static const struct {
     const char *keys[8];
 } known[] = {
     {"daemon", {"name", "socket", "admin-group", "listen", "port", "qmp-dir"}},
-    {"migration", {"address", "ports", "max-bandwidth", "downtime-limit", "no-vf"}},
+    {"migration", {"address", "ports", "max-bandwidth", "downtime-limit", "no-vf", "vf-match"}},
     {"tls", {"ca", "server-cert", "server-key", "client-cert", "client-key"}},
     {"deadlines", {NULL}}, /* checked against vfo_deadline_name() */
     {"network", {"pf", "bridge", "datapath"}},
@@ -188,6 +188,7 @@ static gboolean read_daemon(const Reader *r, VfoConfig *config, GError **error)
 static gboolean read_migration(const Reader *r, VfoConfig *config, GError **error)
 {
     g_autofree char *no_vf = read_string(r, "migration", "no-vf", "refuse");
+    g_autofree char *match = read_string(r, "migration", "vf-match", "exact");
     guint64 downtime = 0;
 
     config->migration_address = read_string(r, "migration", "address", config->listen);
@@ -211,6 +212,9 @@ static gboolean read_migration(const Reader *r, VfoConfig *config, GError **erro
     if (!config->policy.standby_only && !g_str_equal(no_vf, "refuse"))
         return fail(r, "migration", "no-vf", error, "'%s' is neither 'refuse' nor 'standby-only'",
                     no_vf);
+    config->policy.any_vf = g_str_equal(match, "any");
+    if (!config->policy.any_vf && !g_str_equal(match, "exact"))
+        return fail(r, "migration", "vf-match", error, "'%s' is neither 'exact' nor 'any'", match);
     return TRUE;
 }
 

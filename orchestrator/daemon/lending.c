@@ -95,21 +95,23 @@ VfoJob *vfo_lending_attach(VfoLending *lending, json_object *arguments, GError *
 
 /* ------------------------------------------------------------------ supply */
 
-static gboolean has_free_vf(VfoLending *lending, const char *network)
+static GPtrArray *list_vfs(VfoLending *lending)
 {
     VfoHost *host = lending->args.host;
     g_autoptr(GError) error = NULL;
-    g_autoptr(GPtrArray) vfs = host->ops->list_vfs(host, &error);
+    GPtrArray *vfs = host->ops->list_vfs(host, &error);
 
     if (!vfs)
-        g_warning("whether network '%s' has a free VF cannot be told: %s", network, error->message);
-    for (guint i = 0; vfs && i < vfs->len; i++) {
-        const VfoVf *vf = g_ptr_array_index(vfs, i);
+        g_warning("whether a VF is free for a VM that came without one cannot be told: %s",
+                  error->message);
+    return vfs;
+}
 
-        if (g_str_equal(vf->network, network) && vfo_vf_is_free(vf, lending->args.leases))
-            return TRUE;
-    }
-    return FALSE;
+static gboolean has_vf_for(VfoLending *lending, const GPtrArray *vfs, const VfoOffer *wanted)
+{
+    VfoWant want = vfo_want_like(wanted, &lending->args.config->policy);
+
+    return vfs && vfo_choose_vf(vfs, lending->args.leases, &want, NULL);
 }
 
 static void start_supply(VfoLending *lending, VfoVm *vm, const VfoOffer *wanted)
@@ -140,14 +142,14 @@ static void start_supply(VfoLending *lending, VfoVm *vm, const VfoOffer *wanted)
 static void supply_network(VfoLending *lending, const char *network)
 {
     g_autoptr(GPtrArray) wanted = vfo_absences_wanted(lending->args.absences, network);
+    g_autoptr(GPtrArray) vfs = wanted->len > 0 ? list_vfs(lending) : NULL;
 
-    if (wanted->len == 0 || !has_free_vf(lending, network))
-        return;
     for (guint i = 0; i < wanted->len; i++) {
         const VfoOffer *offer = g_ptr_array_index(wanted, i);
         VfoVm *vm = vfo_vms_get(lending->args.vms, offer->vm, NULL);
 
-        if (!vm || vfo_jobs_of_vm(lending->args.jobs, offer->vm))
+        if (!vm || vfo_jobs_of_vm(lending->args.jobs, offer->vm) ||
+            !has_vf_for(lending, vfs, offer))
             continue;
         start_supply(lending, vm, offer);
         return;

@@ -67,6 +67,10 @@ json_object *vfo_view_vf(const VfoVf *vf, const char *owner, const char *lease)
     add_string(view, "driver", vf->driver);
     add_int(view, "iommu-group", vf->iommu_group);
     add_int(view, "numa-node", vf->numa_node);
+    add_int(view, "vendor", vf->vendor);
+    add_int(view, "device", vf->device);
+    add_bool(view, "usable", vf->usable);
+    add_int(view, "mtu", vf->mtu);
     add_string(view, "owner", owner);
     add_string(view, "lease", lease);
     add_bool(view, "opened", vf->opened);

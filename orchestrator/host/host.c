@@ -150,10 +150,13 @@ static VfoVf *describe_vf(Host *host, const Place *place, const VfoLink *pf, con
     vf->generation = vfo_leases_generation(host->leases, pci);
     vfo_mac_parking(&pf->mac, place->index, &vf->parking);
     vf->settings = state->settings;
+    vf->usable = pf->up && pf->carrier;
+    vf->mtu = pf->mtu;
     vfo_stopwatch_begin_outside();
     vf->driver = vfo_pci_driver(host->sysfs, pci);
     vf->iommu_group = vfo_pci_iommu_group(host->sysfs, pci);
     vf->numa_node = vfo_pci_numa_node(host->sysfs, pci);
+    vfo_pci_ids(host->sysfs, pci, &vf->vendor, &vf->device);
     if (g_strcmp0(vf->driver, "vfio-pci") == 0) {
         /* QEMU may be about to open it for the job: a probe could get in its way. */
         if (!probe_leased && vfo_leases_holder(host->leases, pci))
@@ -361,6 +364,16 @@ static const VfoDatapath *detect(const VfoSearch *search, GError **error)
     return NULL;
 }
 
+static gboolean read_mtu(Host *host, const VfoVf *vf, VfoWire *wire, GError **error)
+{
+    VfoLink pf;
+
+    if (!vf && !vfo_link_read(host->netlink, wire->pf, &pf, error))
+        return FALSE;
+    wire->mtu = vf ? vf->mtu : pf.mtu;
+    return TRUE;
+}
+
 static VfoWire *host_find_wire(VfoHost *base, const char *tap, const VfoVf *vf,
                                const VfoVfSettings *settings, GError **error)
 {
@@ -380,7 +393,9 @@ static VfoWire *host_find_wire(VfoHost *base, const char *tap, const VfoVf *vf,
     wire->datapath = datapath->name;
     wire->tap = g_strdup(tap);
     wire->mac = settings->mac;
-    return datapath->find(&search, wire, error) ? g_steal_pointer(&wire) : NULL;
+    return datapath->find(&search, wire, error) && read_mtu(host, vf, wire, error)
+               ? g_steal_pointer(&wire)
+               : NULL;
 }
 
 /* The datapath that found @wire. */

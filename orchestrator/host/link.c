@@ -102,6 +102,7 @@ int vfo_link_parse(struct nlmsghdr *message, VfoLink *link)
         [IFLA_MASTER] = {.type = NLA_U32},
         [IFLA_LINK] = {.type = NLA_U32},
         [IFLA_LINKINFO] = {.type = NLA_NESTED},
+        [IFLA_MTU] = {.type = NLA_U32},
     };
     struct nlattr *attributes[IFLA_MAX + 1];
     const struct ifinfomsg *info;
@@ -124,6 +125,7 @@ int vfo_link_parse(struct nlmsghdr *message, VfoLink *link)
     link->index = info->ifi_index;
     link->up = (info->ifi_flags & IFF_UP) != 0;
     link->carrier = (info->ifi_flags & IFF_RUNNING) != 0;
+    link->mtu = attributes[IFLA_MTU] ? nla_get_u32(attributes[IFLA_MTU]) : 0;
     link->master = attributes[IFLA_MASTER] ? (int)nla_get_u32(attributes[IFLA_MASTER]) : 0;
     nla_strlcpy(link->name, attributes[IFLA_IFNAME], sizeof(link->name));
     if (attributes[IFLA_ADDRESS] &&

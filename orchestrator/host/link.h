@@ -13,6 +13,7 @@ typedef struct {
     char name[IF_NAMESIZE];
     gboolean up;
     gboolean carrier;
+    guint mtu;
     int master; /* index of the bridge (or bond) it is in; 0: none */
     int lower;  /* index of what it is on, in this network namespace; 0: nothing */
     VfoMac mac;

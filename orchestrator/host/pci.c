@@ -122,6 +122,24 @@ int vfo_pci_numa_node(const char *sysfs, const char *pci)
     return (int)device_number(sysfs, pci, "numa_node", -1);
 }
 
+static guint16 device_id(const char *sysfs, const char *pci, const char *leaf)
+{
+    g_autofree char *path = device_path(sysfs, pci, leaf);
+    char text[MAX_TEXT];
+    guint64 id = 0;
+
+    if (read_text(path, text) <= 0 || !g_str_has_prefix(g_strstrip(text), "0x") ||
+        !g_ascii_string_to_unsigned(text + 2, 16, 0, G_MAXUINT16, &id, NULL))
+        return 0;
+    return (guint16)id;
+}
+
+void vfo_pci_ids(const char *sysfs, const char *pci, guint16 *vendor, guint16 *device)
+{
+    *vendor = device_id(sysfs, pci, "vendor");
+    *device = device_id(sysfs, pci, "device");
+}
+
 static guint64 vector_interrupts(const char *sysfs, const char *vector)
 {
     g_autofree char *path = g_build_filename(sysfs, "kernel", "irq", vector, "per_cpu_count", NULL);

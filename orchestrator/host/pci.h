@@ -29,6 +29,10 @@ int vfo_pci_iommu_group(const char *sysfs, const char *pci);
 /** vfo_pci_numa_node: -1: unknown. */
 int vfo_pci_numa_node(const char *sysfs, const char *pci);
 
+/** vfo_pci_ids: vendor and device id of @pci, 0 where unknown. The kernel knows those of a VF,
+ *  which itself has none (SR-IOV 1.1, 3.4.1). */
+void vfo_pci_ids(const char *sysfs, const char *pci, guint16 *vendor, guint16 *device);
+
 /** vfo_pci_interrupts: how many interrupts the vectors that @pci has at present have
  *  delivered, on all CPUs; at most 64 vectors are looked at. 0: no vectors. */
 guint64 vfo_pci_interrupts(const char *sysfs, const char *pci);

@@ -130,6 +130,12 @@ json_object *vfo_wire_from_offer(const VfoOffer *offer)
     add_string(object, "network", offer->network);
     json_object_object_add(object, "pair", from_pair(offer->pair));
     json_object_object_add(object, "settings", from_settings(&offer->settings));
+    if (offer->vendor || offer->device) {
+        json_object_object_add(object, "vendor", json_object_new_int(offer->vendor));
+        json_object_object_add(object, "device", json_object_new_int(offer->device));
+    }
+    if (offer->mtu)
+        json_object_object_add(object, "mtu", json_object_new_int64(offer->mtu));
     return object;
 }
 
@@ -224,11 +230,32 @@ static gboolean to_settings(json_object *object, VfoVfSettings *settings, GError
     return TRUE;
 }
 
+/* What an older daemon does not know, and leaves out. */
+static gboolean to_device(json_object *object, VfoOffer *offer, GError **error)
+{
+    static const char where[] = "reserve";
+    gint64 vendor = 0;
+    gint64 device = 0;
+    gint64 mtu = 0;
+
+    if ((vfo_json_has(object, "vendor") &&
+         !vfo_json_int(object, "vendor", where, 0, G_MAXUINT16, &vendor, error)) ||
+        (vfo_json_has(object, "device") &&
+         !vfo_json_int(object, "device", where, 0, G_MAXUINT16, &device, error)) ||
+        (vfo_json_has(object, "mtu") &&
+         !vfo_json_int(object, "mtu", where, 0, G_MAXINT32, &mtu, error)))
+        return FALSE;
+    offer->vendor = (guint16)vendor;
+    offer->device = (guint16)device;
+    offer->mtu = (guint)mtu;
+    return TRUE;
+}
+
 VfoOffer *vfo_wire_to_offer(json_object *object, GError **error)
 {
     static const char where[] = "reserve";
-    static const char *const members[] = {"job",  "vm",       "machine", "network",
-                                          "pair", "settings", NULL};
+    static const char *const members[] = {"job",      "vm",     "machine", "network", "pair",
+                                          "settings", "vendor", "device",  "mtu",     NULL};
     g_autoptr(VfoOffer) offer = g_new0(VfoOffer, 1);
     const char *job = NULL;
     const char *vm = NULL;
@@ -250,7 +277,8 @@ VfoOffer *vfo_wire_to_offer(json_object *object, GError **error)
         return NULL;
     }
     offer->pair = to_pair(pair, error);
-    if (!offer->pair || !to_settings(settings, &offer->settings, error))
+    if (!offer->pair || !to_settings(settings, &offer->settings, error) ||
+        !to_device(object, offer, error))
         return NULL;
     offer->settings.mac = offer->pair->mac;
     offer->job = g_strdup(job);

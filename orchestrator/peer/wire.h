@@ -2,7 +2,7 @@
 /*
  * Inside peer/: what the two daemons say to each other, to and from JSON.
  *
- * Commands:  reserve {job, vm, machine, network, pair, settings} -> {uri}
+ * Commands:  reserve {job, vm, machine, network, pair, settings, vendor?, device?, mtu?} -> {uri}
  *            release {job} -> {}, once the destination's half has been undone
  *            ping -> {}: this connection is still wanted
  * Events:    STEP {job, step, host, start-us, duration-us, own-us, result, detail?}

@@ -538,6 +538,7 @@ static VfoVmInfo *info_copy(const VfoVmInfo *info)
     copy->name = g_strdup(info->name);
     copy->machine = g_strdup(info->machine);
     copy->status = g_strdup(info->status);
+    copy->numa_node = info->numa_node;
     copy->pairs = g_ptr_array_copy(info->pairs, copy_pair, NULL);
     copy->free_buses = g_ptr_array_copy(info->free_buses, copy_text, NULL);
     return copy;
@@ -579,6 +580,7 @@ static void finish(VfoOp *op)
     info->name = g_strdup(vm->base.name);
     info->machine = g_strdup(vm->machine);
     info->status = g_strdup(inspection->status);
+    info->numa_node = vfo_numa_of_process(vfo_qmp_client_peer_pid(vm->client));
     info->pairs = g_ptr_array_new_with_free_func((GDestroyNotify)vfo_pair_free);
     info->free_buses = g_ptr_array_copy(inspection->free_buses, copy_text, NULL);
     for (guint i = 0; i < inspection->devices->len; i++) {

@@ -150,3 +150,12 @@ GHashTable *vfo_qmp_vm_new_devices(void);
  * (/proc/PID/fdinfo, or the device that they are of): the name decides whose frames go where.
  */
 char *vfo_tap_find(const char *text, const char *netdev, pid_t pid);
+
+/* ------------------------------------------------------------------- NUMA */
+
+/** vfo_numa_of_process: the only NUMA node whose memory @pid may use; -1: there are several, or it
+ *  is not known. */
+int vfo_numa_of_process(pid_t pid);
+
+/** vfo_numa_parse: the only node of a list as in /proc/PID/status, likewise. */
+int vfo_numa_parse(const char *list);

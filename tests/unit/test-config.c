@@ -77,6 +77,7 @@ static void test_everything(void)
         "port = 1\nqmp-dir = /run/qmp\n"
         "[migration]\nports = 1-65535\nmax-bandwidth = 1250000000\ndowntime-limit = 300\n"
         "no-vf = standby-only\n"
+        "vf-match = any\n"
         "[tls]\nca = /1\nserver-cert = /2\nserver-key = /3\nclient-cert = /4\nclient-key = /5\n"
         "[deadlines]\nquery = 0.001\nunplug = 2.5\narrive = 86400\n"
         "[network lan]\npf = pf0; pf1 ;\nbridge = br0\n"
@@ -100,6 +101,7 @@ static void test_everything(void)
     g_assert_cmpuint(config->policy.max_bandwidth, ==, 1250000000);
     g_assert_cmpuint(config->policy.downtime_limit_ms, ==, 300);
     g_assert_true(config->policy.standby_only);
+    g_assert_true(config->policy.any_vf);
     g_assert_cmpstr(config->tls.ca, ==, "/1");
     g_assert_cmpstr(config->tls.server_cert, ==, "/2");
     g_assert_cmpstr(config->tls.server_key, ==, "/3");
@@ -200,6 +202,7 @@ static void test_mistakes(void)
         {ADDRESS "max-bandwidth=10G\n" LAN, "[migration] max-bandwidth: '10G'"},
         {ADDRESS "downtime-limit=2000001\n" LAN, "[migration] downtime-limit: '2000001'"},
         {ADDRESS "no-vf=maybe\n" LAN, "[migration] no-vf: 'maybe'"},
+        {ADDRESS "vf-match=some\n" LAN, "[migration] vf-match: 'some'"},
         /* [tls] */
         {ADDRESS LAN "[tls]\nca=ca.pem\n", "[tls] ca: 'ca.pem'"},
         {ADDRESS LAN "[tls]\nserver-cert=x\n", "[tls] server-cert"},

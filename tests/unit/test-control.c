@@ -364,7 +364,8 @@ static void test_queries(Fixture *f, gconstpointer data)
     assert_answer(
         f, "query-vfs", NULL,
         "[{\"pci\":\"0000:01:10.0\",\"network\":\"lan\",\"pf\":\"pf0\",\"index\":0,"
-        "\"driver\":\"vfio-pci\",\"iommu-group\":17,\"numa-node\":-1,\"owner\":null,"
+        "\"driver\":\"vfio-pci\",\"iommu-group\":17,\"numa-node\":-1,\"vendor\":0,\"device\":0,"
+        "\"usable\":false,\"mtu\":0,\"owner\":null,"
         "\"lease\":null,\"opened\":false,\"generation\":3,"
         "\"mac\":\"02:00:00:00:00:01\",\"parked\":true,\"vlan\":0,\"vlan-outer\":false,\"qos\":0,"
         "\"spoofchk\":true,\"trust\":false,\"min-tx-rate\":0,\"max-tx-rate\":0,"

@@ -83,6 +83,7 @@ struct World {
     GPtrArray *vfs; /* of VfoVf; the first is the guest's */
     char *wire_network;
     guint16 wire_vlan;
+    guint mtu; /* the PF's */
     gboolean pf_open;
     gboolean held;
     gboolean was_held;
@@ -392,6 +393,7 @@ static VfoWire *host_find_wire(VfoHost *host, const char *tap, const VfoVf *vf,
     wire->tap = g_strdup(tap);
     wire->mac = settings->mac;
     wire->vlan = settings->vlan;
+    wire->mtu = world->mtu;
     world->wire_vlan = settings->vlan;
     return wire;
 }
@@ -452,7 +454,11 @@ static gboolean host_set_vf(VfoHost *host, const char *pci, const VfoVfSettings 
 {
     World *world = world_of_host(host);
     gboolean to_guest = vfo_mac_equal(&settings->mac, &guest_mac);
-    Fault fault = enter(world, "set_vf %s %s", pci, to_guest ? "guest" : "parked");
+    VfoVfSettings parked = vfo_vf_parked(vf_of(world, pci));
+    const char *what = to_guest                                   ? "guest"
+                       : vfo_vf_settings_equal(settings, &parked) ? "parked"
+                                                                  : "tried";
+    Fault fault = enter(world, "set_vf %s %s", pci, what);
 
     g_assert_true(vfo_leases_check(world->leases, pci, vfo_job_id(world->job), NULL));
     g_assert_true(to_guest || vfo_mac_equal(&settings->mac, &vf_of(world, pci)->parking));
@@ -627,6 +633,7 @@ static World *world_new(gboolean at_source)
     world->machine = g_strdup("pc-q35-10.0");
     world->status = g_strdup(at_source ? "running" : "inmigrate");
     world->wire_network = g_strdup("blue");
+    world->mtu = 1500;
     world->free_buses = g_ptr_array_new_with_free_func(g_free);
     g_ptr_array_add(world->free_buses, g_strdup("rp0"));
     g_ptr_array_add(world->free_buses, g_strdup("rp1"));
@@ -695,6 +702,7 @@ static void start(World *world)
                           .machine = (char *)"pc-q35-10.0",
                           .pair = pair,
                           .network = (char *)"blue",
+                          .mtu = 1500,
                           .settings = {.mac = guest_mac, .spoofchk = TRUE, .max_tx_rate = 500}};
         VfoDestinationArgs args = {.vm = &world->vm.vm,
                                    .host = &world->host.host,
@@ -1412,6 +1420,7 @@ static void test_destination(void)
         "inspect",
         "list_vfs",
         "find_wire tap0 eth0",
+        "set_vf " VF " tried",
         "set_vf " VF " parked",
         "listen 10.8.0.2 49152-49215",
         "reserved",
@@ -1634,6 +1643,54 @@ static void test_destination_mismatch(void)
     }
 }
 
+/* What the driver cannot do is found out before the source hears that all is ready. */
+static void test_destination_cannot_configure(void)
+{
+    for (Fault fault = FAULT_REFUSED; fault <= FAULT_BROKEN; fault++) {
+        g_autoptr(World) world = world_new(FALSE);
+        VfoVfSettings parked = vfo_vf_parked(vf_of(world, VF));
+
+        world->faults[0] = fault;
+        world->fault_at[0] = number_of(FALSE, "set_vf " VF " tried");
+        run(world);
+        assert_state(world, VFO_JOB_FAILED);
+        g_assert_nonnull(strstr(vfo_job_error(world->job)->message, "tried"));
+        g_assert_false(called(world, "reserved"));
+        /* All of it, not the address alone. */
+        g_assert_true(vfo_vf_settings_equal(&vf_of(world, VF)->settings, &parked));
+        assert_destination(world, fault);
+    }
+}
+
+static void test_destination_mtu(void)
+{
+    g_autoptr(World) world = world_new(FALSE);
+    g_autoptr(World) without_vf = world_new(FALSE);
+    g_autoptr(World) wider = world_new(FALSE);
+
+    world->mtu = 1499;
+    run(world);
+    assert_state(world, VFO_JOB_FAILED);
+    g_assert_error(vfo_job_error(world->job), VFO_ERROR, VFO_ERROR_MISMATCH);
+    g_assert_nonnull(strstr(vfo_job_error(world->job)->message, "1499"));
+    g_assert_nonnull(strstr(vfo_job_error(world->job)->message, "ip link set eth0 mtu 1500"));
+    g_assert_false(called(world, "set_vf " VF " tried"));
+    g_assert_false(called(world, "reserved"));
+    assert_no_lease(world);
+
+    /* The standby's frames go through the PF as well. */
+    no_vf(without_vf);
+    without_vf->policy.standby_only = TRUE;
+    without_vf->mtu = 1499;
+    run(without_vf);
+    assert_state(without_vf, VFO_JOB_FAILED);
+    g_assert_error(vfo_job_error(without_vf->job), VFO_ERROR, VFO_ERROR_MISMATCH);
+
+    wider->mtu = 9000;
+    run(wider);
+    assert_state(wider, VFO_JOB_COMPLETED);
+}
+
 /* A VF that the guest does not give back stays as it is: without the guest's address it would
  * still be the guest's primary, and the guest would hear nothing. */
 static void test_destination_stuck(void)
@@ -1729,6 +1786,106 @@ static void test_orphaned_after_memory(void)
         g_main_context_iteration(NULL, TRUE);
 }
 
+/* -------------------------------------------------------------- a VF is gone */
+
+static void lose(World *world, gboolean ends)
+{
+    g_autoptr(GError) why = g_error_new(VFO_ERROR, VFO_ERROR_NOT_FOUND, "VF %s is gone", VF);
+
+    vfo_leases_gone(world->leases, VF);
+    g_assert_cmpint(vfo_job_lost_vf(world->job, why), ==, ends);
+    /* To be told twice does no harm. */
+    g_assert_false(vfo_job_lost_vf(world->job, why));
+    while (!vfo_job_ended(world->job))
+        g_main_context_iteration(NULL, TRUE);
+    g_assert_false(vfo_job_lost_vf(world->job, why));
+    assert_no_lease(world);
+}
+
+static void test_lost_before_memory(void)
+{
+    g_autoptr(World) world = waiting_for_memory();
+
+    lose(world, TRUE);
+    assert_state(world, VFO_JOB_FAILED);
+    g_assert_error(vfo_job_error(world->job), VFO_ERROR, VFO_ERROR_NOT_FOUND);
+    g_assert_nonnull(strstr(vfo_job_error(world->job)->message, "VF " VF " is gone"));
+    g_assert_false(world->pf_open);
+}
+
+/* The VM comes all the same, and lives on its standby. */
+static void test_lost_while_memory_arrives(void)
+{
+    guint resumed = number_of(FALSE, "resumed");
+    g_autoptr(World) world = world_new(FALSE);
+
+    world->faults[0] = FAULT_LATE;
+    world->fault_at[0] = resumed;
+    for (int i = 0; i < VFO_N_DEADLINES; i++)
+        world->policy.deadline_ms[i] = 20;
+    world->began = TRUE;
+    start_until(world, "resume");
+    lose(world, FALSE);
+    assert_state(world, VFO_JOB_DEGRADED);
+    assert_record(world, "configure", VFO_RESULT_FAILED);
+    g_assert_error(vfo_job_error(world->job), VFO_ERROR, VFO_ERROR_NOT_FOUND);
+    g_assert_nonnull(strstr(vfo_job_error(world->job)->message, VF));
+    g_assert_false(called(world, "set_vf " VF " guest"));
+    g_assert_false(called(world, "plug vf0 " VF));
+    g_assert_true(world->pf_open);
+    g_assert_true(reachable(world));
+}
+
+static void test_lost_at_source(void)
+{
+    guint reserve = number_of(TRUE, "reserve");
+    g_autoptr(World) world = world_new(TRUE);
+
+    world->faults[0] = FAULT_SILENT;
+    world->fault_at[0] = reserve;
+    start_until(world, "reserve");
+    lose(world, TRUE);
+    assert_state(world, VFO_JOB_FAILED);
+    g_assert_false(called(world, "unplug vf0"));
+}
+
+/* The guest has left, and with it the need for its old VF. */
+static void test_lost_after_the_guest(void)
+{
+    guint finished = number_of(TRUE, "migrate " URI);
+    g_autoptr(World) world = world_new(TRUE);
+
+    world->faults[0] = FAULT_LATE;
+    world->fault_at[0] = finished;
+    world->policy.deadline_ms[VFO_DEADLINE_MIGRATE] = 20;
+    start_until(world, "migrate");
+    vfo_leases_gone(world->leases, VF);
+    while (!vfo_job_ended(world->job))
+        g_main_context_iteration(NULL, TRUE);
+    g_assert_cmpuint(vfo_leases_generation(world->leases, VF), ==, 1);
+}
+
+/* An expired lease is as good as none, also when nobody else has the VF. */
+static void test_lease_expires(void)
+{
+    guint resumed = number_of(FALSE, "resumed");
+    g_autoptr(World) world = world_new(FALSE);
+
+    world->faults[0] = FAULT_LATE;
+    world->fault_at[0] = resumed;
+    for (int i = 0; i < VFO_N_DEADLINES; i++)
+        world->policy.deadline_ms[i] = 20;
+    start_until(world, "resume");
+    g_assert_true(vfo_leases_take(world->leases, VF, JOB, 0, NULL));
+    while (!vfo_job_ended(world->job))
+        g_main_context_iteration(NULL, TRUE);
+    assert_state(world, VFO_JOB_DEGRADED);
+    assert_record(world, "configure", VFO_RESULT_FAILED);
+    g_assert_nonnull(strstr(vfo_job_error(world->job)->message, "expired"));
+    g_assert_false(called(world, "set_vf " VF " guest"));
+    g_assert_true(reachable(world));
+}
+
 /* An orphan does not tell a source that is gone where to migrate to. */
 static void test_orphaned_unanswered(void)
 {
@@ -1810,6 +1967,13 @@ int main(int argc, char **argv)
     g_test_add_func("/handover/destination/stopped-in-vain", test_destination_stopped_in_vain);
     g_test_add_func("/handover/destination/stopped-early", test_destination_stopped_early);
     g_test_add_func("/handover/destination/chooses", test_destination_chooses);
+    g_test_add_func("/handover/destination/cannot-configure", test_destination_cannot_configure);
+    g_test_add_func("/handover/destination/mtu", test_destination_mtu);
+    g_test_add_func("/handover/lost/before-memory", test_lost_before_memory);
+    g_test_add_func("/handover/lost/while-memory-arrives", test_lost_while_memory_arrives);
+    g_test_add_func("/handover/lost/at-source", test_lost_at_source);
+    g_test_add_func("/handover/lost/after-the-guest", test_lost_after_the_guest);
+    g_test_add_func("/handover/lost/lease-expires", test_lease_expires);
     g_test_add_func("/handover/destination/no-vf", test_destination_no_vf);
     g_test_add_func("/handover/destination/standby-only", test_destination_standby_only);
     g_test_add_func("/handover/destination/cannot-list", test_destination_cannot_list);

@@ -122,6 +122,7 @@ static int show_pf(FakePf *pf, struct nlmsghdr *request, VfoNetlinkAnswer answer
     nla_put(message, IFLA_ADDRESS, sizeof(pf_mac), &pf_mac);
     if (mask && (nla_get_u32(mask) & RTEXT_FILTER_VF))
         pf->readings++;
+    nla_put_u32(message, IFLA_MTU, 9000);
     if (pf->spoil) {
         pf->spoil(message);
     } else if (mask && (nla_get_u32(mask) & RTEXT_FILTER_VF)) {
@@ -315,9 +316,9 @@ static void add_vf(Fixture *f, const char *pci, const char *pf, guint index, gui
 {
     /* As hardware has it: no vendor id, status and command alive. */
     static const char config[64] = {-1, -1, -1, -1, 0x06, 0x00, 0x10, 0x00};
-    g_autofree char *device =
-        umockdev_testbed_add_device(f->testbed, "pci", pci, NULL, "numa_node", "1", "reset_method",
-                                    "flr bus", "reset", "", NULL, NULL, NULL);
+    g_autofree char *device = umockdev_testbed_add_device(
+        f->testbed, "pci", pci, NULL, "numa_node", "1", "reset_method", "flr bus", "reset", "",
+        "vendor", "0x8086\n", "device", "0x10ca\n", NULL, NULL, NULL);
     g_autofree char *pf_device = g_strdup_printf("/sys/devices/%s", pf);
     g_autofree char *virtfn = g_strdup_printf("virtfn%u", index);
     g_autofree char *to_pf = g_strdup_printf("../%s", pf);
@@ -432,6 +433,10 @@ static void test_read_vf(Fixture *f, gconstpointer data)
     g_assert_cmpstr(vf->driver, ==, "vfio-pci");
     g_assert_cmpint(vf->iommu_group, ==, 18);
     g_assert_cmpint(vf->numa_node, ==, 1);
+    g_assert_cmphex(vf->vendor, ==, 0x8086);
+    g_assert_cmphex(vf->device, ==, 0x10ca);
+    g_assert_cmpuint(vf->mtu, ==, 9000);
+    g_assert_true(vf->usable);
     g_assert_true(vf->opened);
     g_assert_cmpuint(vf->generation, ==, 1);
     vfo_mac_parking(&pf_mac, 1, &parking);

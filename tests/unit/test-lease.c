@@ -100,6 +100,31 @@ static void test_generation(void)
     g_assert_cmpuint(vfo_leases_generation(leases, VF), ==, 1);
 }
 
+static void test_gone(void)
+{
+    g_autoptr(VfoLeases) leases = vfo_leases_new();
+    g_autoptr(GError) error = NULL;
+
+    vfo_leases_gone(leases, OTHER);
+    g_assert_cmpuint(vfo_leases_generation(leases, OTHER), ==, 1);
+
+    g_assert_true(vfo_leases_take(leases, VF, MINE, SECONDS, NULL));
+    vfo_leases_gone(leases, VF);
+    g_assert_null(vfo_leases_holder(leases, VF));
+    g_assert_cmpuint(vfo_leases_generation(leases, VF), ==, 1);
+    /* What is there now is another VF, under the same address. */
+    g_assert_false(vfo_leases_check(leases, VF, MINE, &error));
+    g_assert_error(error, VFO_ERROR, VFO_ERROR_NOT_FOUND);
+    g_assert_nonnull(strstr(error->message, VF));
+    g_assert_nonnull(strstr(error->message, "went away"));
+
+    g_assert_true(vfo_leases_take(leases, VF, THEIRS, SECONDS, NULL));
+    g_assert_true(vfo_leases_check(leases, VF, THEIRS, NULL));
+    g_assert_false(vfo_leases_check(leases, VF, MINE, NULL));
+    vfo_leases_drop(leases, VF, MINE);
+    g_assert_cmpstr(vfo_leases_holder(leases, VF), ==, THEIRS);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -107,5 +132,6 @@ int main(int argc, char **argv)
     g_test_add_func("/lease/another-job", test_another_job);
     g_test_add_func("/lease/expiry", test_expiry);
     g_test_add_func("/lease/generation", test_generation);
+    g_test_add_func("/lease/gone", test_gone);
     return g_test_run();
 }

@@ -335,7 +335,12 @@ static gboolean host_set_vf(VfoHost *host, const char *pci, const VfoVfSettings 
 {
     World *world = world_of(host);
     const Guest *guest = guest_of(world, &settings->mac);
-    Fault fault = enter(world, "set_vf %s %s", pci, guest ? guest->vm.name : "parked");
+    VfoVfSettings parked = vfo_vf_parked(vf_of(world, pci));
+    gboolean parks = vfo_vf_settings_equal(settings, &parked);
+    Fault fault = enter(world, "set_vf %s %s", pci,
+                        guest   ? guest->vm.name
+                        : parks ? "parked"
+                                : "tried");
 
     g_assert_true(vfo_leases_check(world->leases, pci, vfo_job_id(world->job), NULL));
     g_assert_true(guest || vfo_mac_equal(&settings->mac, &vf_of(world, pci)->parking));
@@ -797,7 +802,8 @@ static void test_attach(void)
 
     run(world);
     assert_calls(world, "inspect web1\nfind_wire tap0 -\nlist_vfs\nfind_wire tap0 eth0\n"
-                        "set_vf " VF " parked\nopen_pf web1\nannounce web1\nset_vf " VF " web1\n"
+                        "set_vf " VF " tried\nset_vf " VF " parked\n"
+                        "open_pf web1\nannounce web1\nset_vf " VF " web1\n"
                         "plug web1 vf-net0 rp1 " VF "\nannounce web1\nactivity_vf " VF
                         "\nused_vf " VF "\nclose_pf web1\n");
     assert_good(world);
@@ -935,12 +941,12 @@ static void test_attach_not_parked(void)
     g_autoptr(World) world = world_new(ATTACH);
 
     world->faults[0] = FAULT_BROKEN;
-    world->fault_at[0] = 7;
+    world->fault_at[0] = 8;
     world->faults[1] = FAULT_REFUSED;
-    world->fault_at[1] = 8;
+    world->fault_at[1] = 9;
     run(world);
-    g_assert_cmpstr(call_at(world, 7), ==, "set_vf " VF " web1");
-    g_assert_cmpstr(call_at(world, 8), ==, "set_vf " VF " parked");
+    g_assert_cmpstr(call_at(world, 8), ==, "set_vf " VF " web1");
+    g_assert_cmpstr(call_at(world, 9), ==, "set_vf " VF " parked");
     assert_state(world, VFO_JOB_FAILED);
     g_assert_cmpstr(vfo_leases_holder(world->leases, VF), ==, vfo_job_id(world->job));
     g_assert_true(reachable(world, &world->guests[0]));

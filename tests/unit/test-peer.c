@@ -290,6 +290,9 @@ static VfoOffer *make_offer(void)
                       .machine = (char *)"pc-q35-10.0",
                       .pair = &pair,
                       .network = (char *)"net-a",
+                      .vendor = 0x8086,
+                      .device = 0x10ca,
+                      .mtu = 9000,
                       .settings = {.vlan = 7,
                                    .vlan_outer = TRUE,
                                    .qos = 3,
@@ -409,6 +412,9 @@ static void test_good(Fixture *f, gconstpointer data)
     g_assert_cmpstr(f->offer->pair->primary, ==, offer->pair->primary);
     g_assert_cmpstr(f->offer->pair->bus, ==, offer->pair->bus);
     g_assert_null(f->offer->pair->tap);
+    g_assert_cmpuint(f->offer->vendor, ==, 0x8086);
+    g_assert_cmpuint(f->offer->device, ==, 0x10ca);
+    g_assert_cmpuint(f->offer->mtu, ==, 9000);
     g_assert_true(vfo_mac_equal(&f->offer->pair->mac, &offer->pair->mac));
     g_assert_true(vfo_mac_equal(&f->offer->settings.mac, &offer->pair->mac));
     g_assert_cmpuint(f->offer->settings.vlan, ==, 7);
@@ -798,6 +804,10 @@ static void test_bad_offers(Fixture *f, gconstpointer data)
         {"machine", "\"pc;\""},
         {"network", "[]"},
         {"odd", "1"},
+        {"vendor", "65536"},
+        {"device", "-1"},
+        {"mtu", "\"1500\""},
+        {"mtu", "2147483648"},
         {"pair", "[]"},
         {"pair.standby", "\"/net0\""},
         {"pair.mac", "\"ff:ff:ff:ff:ff:ff\""},

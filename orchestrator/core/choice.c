@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Which VF a guest gets.
+ */
+#include "core/core.h"
+
+gboolean vfo_vf_is_free(const VfoVf *vf, VfoLeases *leases)
+{
+    return g_strcmp0(vf->driver, "vfio-pci") == 0 && !vf->opened &&
+           !vfo_leases_holder(leases, vf->pci);
+}
+
+static gboolean is_same_device(const VfoVf *vf, const VfoWant *want)
+{
+    return (!want->vendor && !want->device) ||
+           (vf->vendor == want->vendor && vf->device == want->device);
+}
+
+VfoWant vfo_want_like(const VfoOffer *offer, const VfoPolicy *policy)
+{
+    return (VfoWant){
+        .network = offer->network,
+        .vendor = offer->vendor,
+        .device = offer->device,
+        .any_vf = policy->any_vf,
+        .mtu = offer->mtu,
+        .numa_node = -1,
+    };
+}
+
+/* How many VFs the PF of @one has in all, and in use. */
+static void count_pf(const GPtrArray *vfs, VfoLeases *leases, const VfoVf *one, guint *all,
+                     guint *used)
+{
+    *all = *used = 0;
+    for (guint i = 0; i < vfs->len; i++) {
+        const VfoVf *vf = g_ptr_array_index(vfs, i);
+
+        if (!g_str_equal(vf->pf, one->pf))
+            continue;
+        ++*all;
+        *used += !vfo_vf_is_free(vf, leases);
+    }
+}
+
+/* What is better about one VF than another, the most important first. */
+typedef struct {
+    const VfoVf *vf;
+    gboolean merits[4];
+    guint all, used; /* VFs of its PF */
+} Candidate;
+
+static Candidate weigh(const VfoVf *vf, const GPtrArray *vfs, VfoLeases *leases,
+                       const VfoWant *want)
+{
+    Candidate candidate = {
+        .vf = vf,
+        .merits = {vf->usable, vf->mtu >= want->mtu, is_same_device(vf, want),
+                   want->numa_node >= 0 && vf->numa_node == want->numa_node},
+    };
+
+    count_pf(vfs, leases, vf, &candidate.all, &candidate.used);
+    return candidate;
+}
+
+static gboolean is_better(const Candidate *a, const Candidate *b)
+{
+    for (gsize i = 0; i < G_N_ELEMENTS(a->merits); i++)
+        if (!a->merits[i] != !b->merits[i])
+            return a->merits[i];
+    return (guint64)a->used * b->all < (guint64)b->used * a->all;
+}
+
+const VfoVf *vfo_choose_vf(const GPtrArray *vfs, VfoLeases *leases, const VfoWant *want,
+                           GError **error)
+{
+    const char *where = want->stays ? "" : " at the destination";
+    const VfoVf *other = NULL; /* free, but of another vendor:device */
+    Candidate best = {0};
+    guint in_network = 0;
+
+    for (guint i = 0; i < vfs->len; i++) {
+        const VfoVf *vf = g_ptr_array_index(vfs, i);
+        Candidate candidate;
+
+        if (!g_str_equal(vf->network, want->network))
+            continue;
+        in_network++;
+        if (!vfo_vf_is_free(vf, leases))
+            continue;
+        if (!want->any_vf && !is_same_device(vf, want)) {
+            other = vf;
+            continue;
+        }
+        candidate = weigh(vf, vfs, leases, want);
+        if (!best.vf || is_better(&candidate, &best))
+            best = candidate;
+    }
+    if (!best.vf && other)
+        g_set_error(error, VFO_ERROR, VFO_ERROR_BUSY,
+                    "no VF of network '%s' that is free%s is a %04x:%04x, for which the guest has "
+                    "the driver (VF %s is a %04x:%04x): free one, or set 'vf-match = any'%s",
+                    want->network, where, want->vendor, want->device, other->pci, other->vendor,
+                    other->device, want->stays ? "" : " or 'no-vf = standby-only' there");
+    else if (!best.vf)
+        g_set_error(error, VFO_ERROR, VFO_ERROR_BUSY,
+                    "no VF of network '%s' is free%s (it has %u, all leased, open, or not bound to "
+                    "vfio-pci): free one, or %s",
+                    want->network, where, in_network,
+                    want->stays ? "take another VM's with --from"
+                                : "set 'no-vf = standby-only' there");
+    return best.vf;
+}
