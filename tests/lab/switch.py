@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One migration under traffic, measured on its own."""
+
+from typing import Any
+
+from .contenders import Contender
+from .guest import Guest
+from .lab import Lab
+from .run import Run
+
+SCENARIO = "switch"
+
+
+def start_guest(lab: Lab, contender: Contender, host_name: str) -> Guest:
+    """The guest that is to be migrated, once it uses what it is to have."""
+    return Run(SCENARIO, lab, contender).start_guest(host_name)
+
+
+def measure(
+    lab: Lab, contender: Contender, guest: Guest, host_name: str, spacing_us: int
+) -> tuple[Guest, dict[str, Any]]:
+    """Migrate the guest to that host; the guest there, and the report, with a timeline."""
+    test = Run(SCENARIO, lab, contender)
+    try:
+        test.start_traffic(guest, spacing_us)
+        there = test.migrate(guest, host_name)
+        test.finish(with_figures=False)
+    finally:
+        test.abandon()
+    report = {**test.report(), "spacing_us": spacing_us}
+    return there, {**report, "timeline": test.timeline()}
