@@ -9,21 +9,21 @@
 static const struct {
     const char *name;
     guint n_arguments;
+    guint options; /* those it has, as bits 1 << CliOption */
     int (*run)(Cli *cli, char **arguments);
     const char *usage;
     const char *what;
-    guint options; /* those it has, as bits 1 << CliOption */
 } commands[] = {
-    {"list", 0, cli_list, "list", "VMs, their pairs, which side carries the traffic", 0},
-    {"vfs", 0, cli_vfs, "vfs", "VFs: PF, driver, owner, lease, MAC, VLAN", 0},
-    {"migrate", 2, cli_migrate, "migrate VM HOST", "Move VM to HOST; Ctrl-C cancels", 0},
-    {"detach", 1, cli_detach, "detach VM", "Take the VF from VM, which goes on on its standby",
-     1 << CLI_STANDBY},
-    {"attach", 1, cli_attach, "attach VM", "Give VM a free VF, or that of another VM (--from)",
-     1 << CLI_FROM | 1 << CLI_VF | 1 << CLI_STANDBY},
-    {"jobs", 0, cli_jobs, "jobs", "Jobs, those under way and the latest", 0},
-    {"job", 1, cli_job, "job JOB", "A job's timeline; JOB is an id, its beginning, or a VM", 0},
-    {"cancel", 1, cli_cancel, "cancel JOB", "Cancel a job and undo what it did", 0},
+    {"list", 0, 0, cli_list, "list", "VMs, their pairs, which side carries the traffic"},
+    {"vfs", 0, 0, cli_vfs, "vfs", "VFs: PF, driver, owner, lease, MAC, VLAN"},
+    {"migrate", 2, 0, cli_migrate, "migrate VM HOST", "Move VM to HOST; Ctrl-C cancels"},
+    {"detach", 1, 1 << CLI_STANDBY, cli_detach, "detach VM",
+     "Take the VF from VM, which goes on on its standby"},
+    {"attach", 1, 1 << CLI_FROM | 1 << CLI_VF | 1 << CLI_STANDBY, cli_attach, "attach VM",
+     "Give VM a free VF, or that of another VM (--from)"},
+    {"jobs", 0, 0, cli_jobs, "jobs", "Jobs, those under way and the latest"},
+    {"job", 1, 0, cli_job, "job JOB", "A job's timeline; JOB is an id, its beginning, or a VM"},
+    {"cancel", 1, 0, cli_cancel, "cancel JOB", "Cancel a job and undo what it did"},
 };
 
 static char *describe_commands(void)

@@ -56,6 +56,7 @@ struct World {
     FakeHost host;
     FakePeer peer;
     VfoLeases *leases;
+    VfoAbsences *absences;
     VfoJob *job;
     VfoPolicy policy;
     gboolean at_source;
@@ -629,6 +630,7 @@ static World *world_new(gboolean at_source)
     world->host = (FakeHost){.host = {.ops = &host_ops}, .world = world};
     world->peer = (FakePeer){.peer = {.ops = &peer_ops, .name = (char *)"hostb"}, .world = world};
     world->leases = vfo_leases_new();
+    world->absences = vfo_absences_new();
     world->calls = g_ptr_array_new_with_free_func(g_free);
     world->machine = g_strdup("pc-q35-10.0");
     world->status = g_strdup(at_source ? "running" : "inmigrate");
@@ -664,6 +666,7 @@ static void world_free(World *world)
     vfo_job_unref(world->job);
     g_assert_cmpuint(world->vm_references, ==, 0);
     vfo_leases_free(world->leases);
+    vfo_absences_free(world->absences);
     g_ptr_array_unref(world->calls);
     g_ptr_array_unref(world->pairs);
     g_ptr_array_unref(world->free_buses);
@@ -707,6 +710,7 @@ static void start(World *world)
         VfoDestinationArgs args = {.vm = &world->vm.vm,
                                    .host = &world->host.host,
                                    .leases = world->leases,
+                                   .absences = world->absences,
                                    .offer = &offer,
                                    .address = "10.8.0.2",
                                    .ports = "49152-49215",
@@ -1442,6 +1446,7 @@ static void test_destination(void)
     assert_state(world, VFO_JOB_COMPLETED);
     g_assert_null(vfo_job_error(world->job));
     g_assert_cmpstr(world->reserved_uri, ==, URI);
+    g_assert_null(vfo_absences_find(world->absences, VM, NULL));
     g_assert_true(world->in_guest);
     g_assert_false(world->pf_open);
     g_assert_true(reachable(world));
@@ -1532,6 +1537,13 @@ static void test_destination_no_vf(void)
     assert_destination(world, FAULT_REFUSED);
 }
 
+static guint count_wanted(World *world)
+{
+    g_autoptr(GPtrArray) wanted = vfo_absences_wanted(world->absences, "blue");
+
+    return wanted->len;
+}
+
 static void test_destination_standby_only(void)
 {
     static const char *const calls[] = {
@@ -1555,6 +1567,8 @@ static void test_destination_standby_only(void)
     assert_record(world, "use", VFO_RESULT_SKIPPED);
     assert_record(world, "shut", VFO_RESULT_SKIPPED);
     assert_no_lease(world);
+    g_assert_cmpuint(count_wanted(world), ==, 1);
+    g_assert_cmpuint(vfo_absences_find(world->absences, VM, "net0")->settings.max_tx_rate, ==, 500);
 }
 
 /* Standby-only is for a host without a free VF, not for one that cannot tell. */
@@ -1726,6 +1740,9 @@ static void test_destination_not_parked(void)
     assert_state(world, VFO_JOB_DEGRADED);
     g_assert_cmpstr(vfo_leases_holder(world->leases, VF), ==, JOB);
     g_assert_true(reachable(world));
+    /* It is known what the guest has lost, but a VF has been tried. */
+    g_assert_nonnull(vfo_absences_find(world->absences, VM, "net0"));
+    g_assert_cmpuint(count_wanted(world), ==, 0);
 }
 
 /* The VM resumes here in the moment in which the deadline passes. */

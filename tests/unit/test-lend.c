@@ -57,8 +57,8 @@ struct World {
     const char *standby;
     const char *pci;
     GPtrArray *calls; /* of char * */
-    Fault faults[2];
-    guint fault_at[2];
+    Fault faults[3];
+    guint fault_at[3];
     gboolean cancel_refused;
     const char *networks[2]; /* of the guests' standbys */
 };
@@ -499,7 +499,7 @@ static void world_free(World *world)
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(World, world_free)
 
-static void start(World *world)
+static void make_job(World *world)
 {
     VfoDetachArgs detach = {.vm = &world->guests[0].vm,
                             .host = &world->host,
@@ -521,6 +521,11 @@ static void start(World *world)
     g_assert_cmpstr(vfo_job_kind(world->job), ==, world->kind == DETACH ? "detach" : "attach");
     g_assert_true(vfo_job_concerns(world->job, TAKER));
     g_assert_cmpint(vfo_job_concerns(world->job, GIVER), ==, world->kind == LEND);
+}
+
+static void start(World *world)
+{
+    make_job(world);
     vfo_job_run(world->job);
 }
 
@@ -690,6 +695,32 @@ static void test_each(gconstpointer data)
     }
     /* All that is called can be cancelled: the last step calls nobody. */
     g_assert_cmpuint(refused, ==, 0);
+}
+
+static void on_last_step(VfoJob *job, const VfoRecord *record, gpointer data)
+{
+    World *world = data;
+    gboolean last =
+        record && (g_str_equal(record->step, "return") || g_str_equal(record->step, "settle"));
+
+    if (last && record->result == VFO_RESULT_RUNNING) {
+        g_assert_false(vfo_job_cancel(job, NULL));
+        world->cancel_refused = TRUE;
+    }
+}
+
+/* In the last step the VF becomes somebody else's: there is no way back from there. */
+static void test_too_late(gconstpointer data)
+{
+    g_autoptr(World) world = world_new((Kind)GPOINTER_TO_INT(data));
+
+    make_job(world);
+    vfo_job_on_change(world->job, on_last_step, world);
+    vfo_job_run(world->job);
+    while (!vfo_job_ended(world->job))
+        g_main_context_iteration(NULL, TRUE);
+    g_assert_true(world->cancel_refused);
+    assert_good(world);
 }
 
 /* Two calls go wrong: the second while the first is being undone. What cannot be known is which
@@ -1009,6 +1040,27 @@ static void test_lend_not_used(void)
     g_assert_true(has_record(world, "undo open", VFO_RESULT_UNDONE));
 }
 
+/* Neither of the two can have the VF, and it may have an address of theirs: nobody gets it. */
+static void test_lend_lost(void)
+{
+    g_autoptr(World) world = world_new(LEND);
+
+    world->faults[0] = FAULT_BROKEN;
+    world->fault_at[0] = count_calls(LEND) - 2;
+    world->faults[1] = world->faults[2] = FAULT_REFUSED;
+    world->fault_at[1] = world->fault_at[0] + 3;
+    world->fault_at[2] = world->fault_at[0] + 5;
+    run(world);
+    g_assert_cmpstr(call_at(world, world->fault_at[0]), ==, "used_vf " VF);
+    g_assert_cmpstr(call_at(world, world->fault_at[1]), ==, "set_vf " VF " parked");
+    g_assert_cmpstr(call_at(world, world->fault_at[2]), ==, "set_vf " VF " web2");
+    assert_state(world, VFO_JOB_FAILED);
+    g_assert_true(has_record(world, "undo unplug", VFO_RESULT_UNDO_FAILED));
+    g_assert_cmpstr(vfo_leases_holder(world->leases, VF), ==, vfo_job_id(world->job));
+    for (int i = 0; i < 2; i++)
+        g_assert_true(reachable(world, &world->guests[i]));
+}
+
 /* ---------------------------------------------------------------- absences */
 
 static VfoOffer offer_of(const char *vm, const char *network, VfoPair *pair)
@@ -1081,6 +1133,7 @@ int main(int argc, char **argv)
     g_test_add_func("/lend/detach/several", test_detach_several);
     g_test_add_data_func("/lend/detach/each", GINT_TO_POINTER(DETACH), test_each);
     g_test_add_data_func("/lend/detach/two", GINT_TO_POINTER(DETACH), test_two);
+    g_test_add_data_func("/lend/detach/too-late", GINT_TO_POINTER(DETACH), test_too_late);
     g_test_add_func("/lend/attach/good", test_attach);
     g_test_add_func("/lend/attach/again", test_attach_again);
     g_test_add_func("/lend/attach/other-vm", test_attach_other_vm);
@@ -1091,11 +1144,14 @@ int main(int argc, char **argv)
     g_test_add_func("/lend/attach/not-parked", test_attach_not_parked);
     g_test_add_data_func("/lend/attach/each", GINT_TO_POINTER(ATTACH), test_each);
     g_test_add_data_func("/lend/attach/two", GINT_TO_POINTER(ATTACH), test_two);
+    g_test_add_data_func("/lend/attach/too-late", GINT_TO_POINTER(ATTACH), test_too_late);
     g_test_add_func("/lend/from/good", test_lend);
     g_test_add_func("/lend/from/refused", test_lend_refused);
     g_test_add_func("/lend/from/not-used", test_lend_not_used);
+    g_test_add_func("/lend/from/lost", test_lend_lost);
     g_test_add_data_func("/lend/from/each", GINT_TO_POINTER(LEND), test_each);
     g_test_add_data_func("/lend/from/two", GINT_TO_POINTER(LEND), test_two);
+    g_test_add_data_func("/lend/from/too-late", GINT_TO_POINTER(LEND), test_too_late);
     g_test_add_func("/lend/absences/known", test_absences);
     g_test_add_func("/lend/absences/bounded", test_absences_are_bounded);
     return g_test_run();
