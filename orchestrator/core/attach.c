@@ -210,9 +210,10 @@ static gboolean match(VfoJob *job, GError **error)
                     vfo_job_vm(job), take->wire->network, give->info->name, give->wire->network);
         return FALSE;
     }
+    if (!vfo_take_is_wide_enough(job, error))
+        return FALSE;
     g_free(take->offer->network);
     take->offer->network = g_strdup(take->wire->network);
-    take->offer->settings.vlan = take->wire->vlan;
     take->vf = vfo_vf_copy(give->vf);
     return TRUE;
 }

@@ -87,6 +87,9 @@ gboolean vfo_take_has_room(const VfoVmInfo *info, const char *bus);
 /** vfo_take_find_standby: the pair of @standby, NULL: there is none. */
 const VfoPair *vfo_take_find_standby(const VfoVmInfo *info, const char *standby);
 
+/** vfo_take_is_wide_enough: the frames of @job's guest fit through the PF. */
+gboolean vfo_take_is_wide_enough(VfoJob *job, GError **error);
+
 void vfo_take_lease(VfoJob *job, GTask *task);
 void vfo_take_undo_lease(VfoJob *job, GTask *task);
 void vfo_take_open(VfoJob *job, GTask *task);

@@ -86,7 +86,7 @@ static VfoVf *named_vf(const VfoTake *take, GError **error)
     return NULL;
 }
 
-static gboolean is_wide_enough(VfoJob *job, GError **error)
+gboolean vfo_take_is_wide_enough(VfoJob *job, GError **error)
 {
     const VfoTake *take = vfo_take_of(job);
 
@@ -144,7 +144,7 @@ static gboolean lease_vf(VfoJob *job, GError **error)
                     vfo_job_vm(job), take->offer->network, take->wire->network, take->pair->tap);
         return FALSE;
     }
-    if (!is_wide_enough(job, error))
+    if (!vfo_take_is_wide_enough(job, error))
         return FALSE;
     if (!take->vf)
         return TRUE;

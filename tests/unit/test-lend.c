@@ -1022,6 +1022,23 @@ static void test_lend_refused(void)
     assert_refused(taken, VFO_ERROR_BUSY, "a VF already");
 }
 
+/* The taker's frames do not fit through the giver's PF: the giver is not asked for its VF. */
+static void test_lend_too_narrow(void)
+{
+    g_autoptr(World) world = world_new(LEND);
+    VfoPair *pair = g_ptr_array_index(world->guests[0].pairs, 0);
+    VfoOffer offer = {.vm = (char *)TAKER,
+                      .pair = pair,
+                      .network = (char *)"blue",
+                      .settings = {.mac = pair->mac},
+                      .mtu = 9000};
+
+    pair->primary = g_strdup("vf0");
+    vfo_absences_note(world->absences, &offer, FALSE);
+    g_clear_pointer(&pair->primary, g_free);
+    assert_refused(world, VFO_ERROR_MISMATCH, "9000");
+}
+
 /* The taker's guest does not use the VF: the giver has it back, and a record says so. */
 static void test_lend_not_used(void)
 {
@@ -1147,6 +1164,7 @@ int main(int argc, char **argv)
     g_test_add_data_func("/lend/attach/too-late", GINT_TO_POINTER(ATTACH), test_too_late);
     g_test_add_func("/lend/from/good", test_lend);
     g_test_add_func("/lend/from/refused", test_lend_refused);
+    g_test_add_func("/lend/from/too-narrow", test_lend_too_narrow);
     g_test_add_func("/lend/from/not-used", test_lend_not_used);
     g_test_add_func("/lend/from/lost", test_lend_lost);
     g_test_add_data_func("/lend/from/each", GINT_TO_POINTER(LEND), test_each);
