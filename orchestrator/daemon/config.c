@@ -6,7 +6,7 @@
 #define DEFAULT_PORT  16516
 #define DEFAULT_PORTS "49152-49215" /* libvirt's, so that firewalls already let them in */
 
-/* Every group and key there is; [network NAME] and [peer NAME] are matched by their first word. */
+/* Every group and key there is; those with a NAME are matched by their first word. */
 static const struct {
     const char *group;
     const char *keys[8];
@@ -17,6 +17,7 @@ static const struct {
     {"deadlines", {NULL}}, /* checked against vfo_deadline_name() */
     {"network", {"pf", "bridge", "datapath"}},
     {"peer", {"address", "port"}},
+    {"driver", {"cannot-set", "vf-counters", "receive-vector"}},
 };
 
 typedef struct {
@@ -41,6 +42,7 @@ void vfo_config_free(VfoConfig *config)
     g_free(config->tls.client_cert);
     g_free(config->tls.client_key);
     g_clear_pointer(&config->networks, g_ptr_array_unref);
+    g_clear_pointer(&config->quirks, g_ptr_array_unref);
     g_clear_pointer(&config->peers, g_ptr_array_unref);
     g_free(config);
 }
@@ -97,6 +99,7 @@ static gboolean check_keys(const Reader *r, const char *group, guint row, GError
 
 static gboolean check_names(const Reader *r, GError **error)
 {
+    static const char *const with_name[] = {"network", "peer", "driver", NULL};
     g_auto(GStrv) groups = g_key_file_get_groups(r->file, NULL);
 
     for (guint i = 0; groups[i]; i++) {
@@ -104,8 +107,7 @@ static gboolean check_names(const Reader *r, GError **error)
         gboolean found = FALSE;
 
         for (guint k = 0; k < G_N_ELEMENTS(known) && !found; k++) {
-            gboolean named =
-                g_str_equal(known[k].group, "network") || g_str_equal(known[k].group, "peer");
+            gboolean named = g_strv_contains(with_name, known[k].group);
 
             found = g_str_equal(words[0], known[k].group) && named == (words[1] != NULL);
             if (found && !check_keys(r, groups[i], k, error))
@@ -302,6 +304,62 @@ static gboolean read_network(const Reader *r, const char *group, VfoConfig *conf
     return TRUE;
 }
 
+static gboolean read_cannot_set(const Reader *r, const char *group, guint *cannot_set,
+                                GError **error)
+{
+    static const struct {
+        const char *name;
+        VfoQuirkSet bit;
+    } names[] = {{"link-state", VFO_QUIRK_LINK_STATE},
+                 {"min-rate", VFO_QUIRK_MIN_RATE},
+                 {"outer-vlan", VFO_QUIRK_OUTER_VLAN}};
+    g_auto(GStrv) words = g_key_file_get_string_list(r->file, group, "cannot-set", NULL, NULL);
+
+    if (!words)
+        return TRUE;
+    *cannot_set = 0;
+    for (guint i = 0; words[i]; i++) {
+        gsize n = 0;
+
+        g_strstrip(words[i]);
+        while (n < G_N_ELEMENTS(names) && !g_str_equal(names[n].name, words[i]))
+            n++;
+        if (n == G_N_ELEMENTS(names))
+            return fail(r, group, "cannot-set", error,
+                        "'%s' is neither 'link-state', 'min-rate' nor 'outer-vlan'", words[i]);
+        *cannot_set |= names[n].bit;
+    }
+    return TRUE;
+}
+
+/* What is not set here is as in vfailoverd's own table. */
+static gboolean read_driver(const Reader *r, const char *group, VfoConfig *config, GError **error)
+{
+    const char *name = group + strlen("driver ");
+    VfoQuirks *quirks = g_new0(VfoQuirks, 1);
+    g_autofree char *counters = read_string(r, group, "vf-counters", NULL);
+    g_autofree char *vector = read_string(r, group, "receive-vector", NULL);
+    guint64 number = 0;
+
+    g_ptr_array_add(config->quirks, quirks);
+    *quirks = *vfo_quirks_of(NULL, name);
+    quirks->driver = g_strdup(name);
+    /* A kernel module's name. */
+    if (!g_regex_match_simple("^[A-Za-z0-9_-]{1,63}$", name, G_REGEX_DOLLAR_ENDONLY, 0))
+        return fail(r, group, NULL, error, "'%s' is not a driver's name", name);
+    if (counters && !g_str_equal(counters, "yes") && !g_str_equal(counters, "no"))
+        return fail(r, group, "vf-counters", error, "'%s' is neither 'yes' nor 'no'", counters);
+    if (counters)
+        quirks->no_vf_counters = g_str_equal(counters, "no");
+    if (vector && g_str_equal(vector, "none"))
+        quirks->receive_vector = -1;
+    else if (vector && !read_number(r, group, "receive-vector", 0, 2047, &number, error))
+        return FALSE;
+    else if (vector)
+        quirks->receive_vector = (int)number;
+    return read_cannot_set(r, group, &quirks->cannot_set, error);
+}
+
 static gboolean read_peer(const Reader *r, const char *group, VfoConfig *config, GError **error)
 {
     VfoPeerAddress *peer = g_new0(VfoPeerAddress, 1);
@@ -348,6 +406,8 @@ static gboolean read_all(const Reader *r, VfoConfig *config, GError **error)
     for (guint i = 0; groups[i]; i++) {
         if (g_str_has_prefix(groups[i], "network ") && !read_network(r, groups[i], config, error))
             return FALSE;
+        if (g_str_has_prefix(groups[i], "driver ") && !read_driver(r, groups[i], config, error))
+            return FALSE;
         if (g_str_has_prefix(groups[i], "peer ") && !read_peer(r, groups[i], config, error))
             return FALSE;
     }
@@ -367,6 +427,7 @@ VfoConfig *vfo_config_load(const char *path, GError **error)
     Reader r = {file, path};
 
     config->networks = g_ptr_array_new_with_free_func((GDestroyNotify)vfo_network_free);
+    config->quirks = g_ptr_array_new_with_free_func((GDestroyNotify)vfo_quirks_free);
     config->peers = g_ptr_array_new_with_free_func((GDestroyNotify)vfo_peer_address_free);
     vfo_policy_default(&config->policy);
     if (!g_key_file_load_from_file(file, path, G_KEY_FILE_NONE, &why)) {

@@ -28,6 +28,7 @@ typedef struct {
     VfoTlsFiles tls;
     VfoPolicy policy;
     GPtrArray *networks; /* of VfoNetwork */
+    GPtrArray *quirks;   /* of VfoQuirks */
     GPtrArray *peers;    /* of VfoPeerAddress */
 } VfoConfig;
 

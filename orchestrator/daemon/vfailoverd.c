@@ -77,6 +77,7 @@ static gboolean start(Daemon *daemon, GError **error)
     daemon->host = vfo_host_new(config->networks, daemon->leases, "/sys", error);
     if (!daemon->host)
         return FALSE;
+    vfo_host_set_quirks(daemon->host, config->quirks);
     daemon->vms = vfo_vms_new(config->qmp_dir, error);
     if (!daemon->vms)
         return FALSE;

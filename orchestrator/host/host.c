@@ -12,6 +12,7 @@
 #include "host/netlink.h"
 #include "host/pci.h"
 #include "host/poll.h"
+#include "host/quirks.h"
 #include "host/vf.h"
 
 #define CLOSED_EVERY_MS 5
@@ -23,6 +24,7 @@
 typedef struct {
     VfoHost host; /* first: a VfoHost * is a Host * */
     GPtrArray *networks;
+    GPtrArray *quirks; /* of VfoQuirks, configured; NULL: none */
     VfoLeases *leases;
     char *sysfs;
     char *dev;
@@ -252,6 +254,19 @@ static GPtrArray *host_list_vfs(VfoHost *base, GError **error)
     return g_steal_pointer(&vfs);
 }
 
+/* Of the driver of the PF at @pf_pci, which may be NULL. */
+static const VfoQuirks *quirks_of(Host *host, const char *pf_pci)
+{
+    g_autofree char *driver = NULL;
+
+    if (!pf_pci)
+        return vfo_quirks_of(NULL, NULL);
+    vfo_stopwatch_begin_outside();
+    driver = vfo_pci_driver(host->sysfs, pf_pci);
+    vfo_stopwatch_end_outside();
+    return vfo_quirks_of(host->quirks, driver);
+}
+
 /* ----------------------------------------------------------------- wire */
 
 static const VfoDatapath *const datapaths[] = {&vfo_datapath_macvtap, &vfo_datapath_bridge};
@@ -374,6 +389,19 @@ static gboolean read_mtu(Host *host, const VfoVf *vf, VfoWire *wire, GError **er
     return TRUE;
 }
 
+static gboolean driver_can(Host *host, const VfoVf *vf, const VfoVfSettings *settings,
+                           GError **error)
+{
+    g_autofree char *pci = NULL;
+
+    if (!vf)
+        return TRUE;
+    vfo_stopwatch_begin_outside();
+    pci = vfo_pci_of_interface(host->sysfs, vf->pf, NULL);
+    vfo_stopwatch_end_outside();
+    return vfo_quirks_check(quirks_of(host, pci), settings, vf->pf, error);
+}
+
 static VfoWire *host_find_wire(VfoHost *base, const char *tap, const VfoVf *vf,
                                const VfoVfSettings *settings, GError **error)
 {
@@ -383,7 +411,7 @@ static VfoWire *host_find_wire(VfoHost *base, const char *tap, const VfoVf *vf,
     g_autoptr(VfoWire) wire = NULL;
     const VfoDatapath *datapath;
 
-    if (!search_standby(host, tap, &search, error))
+    if (!search_standby(host, tap, &search, error) || !driver_can(host, vf, settings, error))
         return NULL;
     datapath = detect(&search, error);
     if (!datapath)
@@ -580,7 +608,7 @@ typedef struct {
     char *pci;
     Place place;
     int group;
-    int vector; /* by which the guest's driver shows that it receives; -1: none does */
+    const VfoQuirks *quirks;
     guint ticks;
     guint64 since;
 } Watch;
@@ -641,6 +669,21 @@ static void host_closed_vf(VfoHost *base, const char *pci, GTask *task)
     vfo_poll(task, CLOSED_EVERY_MS, is_closed, watch, watch_free);
 }
 
+static gboolean is_there(Host *host, const Place *place, const char *pci, GError **error)
+{
+    g_autofree char *now = NULL;
+
+    vfo_stopwatch_begin_outside();
+    now = vfo_pci_vf(host->sysfs, place->pf_pci, place->index);
+    vfo_stopwatch_end_outside();
+    if (g_strcmp0(now, pci) == 0)
+        return TRUE;
+    g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_FOUND,
+                "VF %s is gone: its PF %s no longer lists it as number %u", pci, place->pf,
+                place->index);
+    return FALSE;
+}
+
 /*
  * What the PF counts for the VF, and the interrupts that the VF has delivered. vfio
  * asks for a vector when the guest's driver enables it, so that an
@@ -652,13 +695,20 @@ static gboolean read_activity(Host *host, const Place *place, const char *pci, g
 {
     VfoLink ignored;
     const VfoVfState *state;
-    g_autoptr(GArray) states =
-        vfo_vf_read(host->netlink, place->pf, place->index, TRUE, &ignored, &state, error);
+    g_autoptr(GArray) states = NULL;
 
-    if (!states)
-        return FALSE;
+    *activity = 0;
+    if (quirks_of(host, place->pf_pci)->no_vf_counters) {
+        if (!is_there(host, place, pci, error))
+            return FALSE;
+    } else {
+        states = vfo_vf_read(host->netlink, place->pf, place->index, TRUE, &ignored, &state, error);
+        if (!states)
+            return FALSE;
+        *activity = state->packets;
+    }
     vfo_stopwatch_begin_outside();
-    *activity = state->packets + vfo_pci_interrupts(host->sysfs, pci);
+    *activity += vfo_pci_interrupts(host->sysfs, pci);
     vfo_stopwatch_end_outside();
     return TRUE;
 }
@@ -684,24 +734,15 @@ static gboolean is_active(Watch *watch, GError **error)
     return FALSE;
 }
 
-/*
- * The number of the vector that a driver asks for when its VF receives already, by the driver of
- * the PF; -1: not known. igbvf_open() in drivers/net/ethernet/intel/igbvf/netdev.c (Linux 6.1)
- * fills the receive ring, then asks for its vectors: 0 sends, 1 receives, 2 is the mailbox.
- */
-static int receive_vector(const char *driver)
-{
-    return g_strcmp0(driver, "igb") == 0 ? 1 : -1;
-}
-
 static gboolean is_used(gpointer data, GError **error)
 {
     Watch *watch = data;
     gboolean receives = FALSE;
 
-    if (watch->vector >= 0) {
+    if (watch->quirks->receive_vector >= 0) {
         vfo_stopwatch_begin_outside();
-        receives = vfo_pci_has_vector(watch->host->sysfs, watch->pci, (guint)watch->vector);
+        receives = vfo_pci_has_vector(watch->host->sysfs, watch->pci,
+                                      (guint)watch->quirks->receive_vector);
         vfo_stopwatch_end_outside();
     }
     return receives || (watch->ticks++ % ACTIVE_EVERY == 0 && is_active(watch, error));
@@ -712,14 +753,10 @@ static void host_used_vf(VfoHost *base, const char *pci, guint64 since, GTask *t
 {
     Host *host = (Host *)base;
     Watch *watch = watch_new(host, pci, task);
-    g_autofree char *driver = NULL;
 
     if (!watch)
         return;
-    vfo_stopwatch_begin_outside();
-    driver = vfo_pci_driver(host->sysfs, watch->place.pf_pci);
-    vfo_stopwatch_end_outside();
-    watch->vector = receive_vector(driver);
+    watch->quirks = quirks_of(host, watch->place.pf_pci);
     watch->since = since;
     vfo_poll(task, USED_EVERY_MS, is_used, watch, watch_free);
 }
@@ -765,6 +802,14 @@ VfoHost *vfo_host_new(GPtrArray *networks, VfoLeases *leases, const char *sysfs,
     return netlink ? vfo_host_new_with(networks, leases, sysfs, netlink) : NULL;
 }
 
+void vfo_host_set_quirks(VfoHost *base, GPtrArray *quirks)
+{
+    Host *host = (Host *)base;
+
+    g_clear_pointer(&host->quirks, g_ptr_array_unref);
+    host->quirks = g_ptr_array_ref(quirks);
+}
+
 void vfo_host_free(VfoHost *base)
 {
     Host *host = (Host *)base;
@@ -774,6 +819,7 @@ void vfo_host_free(VfoHost *base)
     vfo_netlink_free(host->netlink);
     g_hash_table_unref(host->known);
     g_ptr_array_unref(host->networks);
+    g_clear_pointer(&host->quirks, g_ptr_array_unref);
     g_free(host->sysfs);
     g_free(host->dev);
     g_free(host);

@@ -18,6 +18,30 @@ typedef struct {
 void vfo_network_free(VfoNetwork *network);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VfoNetwork, vfo_network_free)
 
+/** What a driver may be unable to set for a VF. */
+typedef enum {
+    VFO_QUIRK_LINK_STATE = 1 << 0,
+    VFO_QUIRK_MIN_RATE = 1 << 1,
+    VFO_QUIRK_OUTER_VLAN = 1 << 2,
+} VfoQuirkSet;
+
+/** VfoQuirks: what a PF's driver does otherwise: a row of the table in quirks.c, or a [driver NAME]
+ *  group of the configuration. */
+typedef struct {
+    char *driver;
+    guint cannot_set;        /* VFO_QUIRK_* */
+    gboolean no_vf_counters; /* the PF does not count what its VFs receive */
+    int receive_vector;      /* the interrupt vector that a guest's driver asks for when
+                                its VF receives already; -1: not known */
+} VfoQuirks;
+
+void vfo_quirks_free(VfoQuirks *quirks);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VfoQuirks, vfo_quirks_free)
+
+/** vfo_quirks_of: those of PF driver @driver: of @configured (of VfoQuirks; may be NULL), else of
+ *  the table, else none. Never NULL; borrowed. */
+const VfoQuirks *vfo_quirks_of(const GPtrArray *configured, const char *driver);
+
 /**
  * vfo_host_new: the host with @networks (of VfoNetwork; reference taken). Opens
  * its netlink sockets; asks nothing yet. @leases tells generations (not owned).
@@ -31,8 +55,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VfoNetwork, vfo_network_free)
  * have it at a time: a QEMU that opens it in the same microseconds fails. A VF
  * that a job has leased is therefore not probed here but shown as opened; read_vf does probe it.
  *
- * find_wire: that frames stay in their VLAN is looked at here, once. Bridges with VLAN
- * filtering need Linux 5.6.
+ * find_wire: that frames stay in their VLAN is looked at here, once, and that the VF's driver can
+ * do what @settings ask for, as far as is known. Bridges with VLAN filtering need Linux 5.6.
  *
  * open_pf, close_pf: work on the bridge's entry in each VLAN of the tap, or on the one
  * without a VLAN when the bridge does not filter them.
@@ -54,4 +78,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VfoNetwork, vfo_network_free)
  */
 VfoHost *vfo_host_new(GPtrArray *networks, VfoLeases *leases, const char *sysfs, GError **error);
 void vfo_host_free(VfoHost *host);
+
+/** vfo_host_set_quirks: what the configuration has to say of drivers (of VfoQuirks; reference
+ *  taken). */
+void vfo_host_set_quirks(VfoHost *host, GPtrArray *quirks);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VfoHost, vfo_host_free)

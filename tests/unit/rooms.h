@@ -7,6 +7,23 @@
 
 #include "daemon/daemon.h"
 
+void vfo_quirks_free(VfoQuirks *quirks)
+{
+    g_free(quirks->driver);
+    g_free(quirks);
+}
+
+const VfoQuirks *vfo_quirks_of(const GPtrArray *configured, const char *driver)
+{
+    static const VfoQuirks igb = {.driver = (char *)"igb",
+                                  .cannot_set = VFO_QUIRK_OUTER_VLAN,
+                                  .no_vf_counters = TRUE,
+                                  .receive_vector = 1};
+    static const VfoQuirks none = {.driver = (char *)"(none)", .receive_vector = -1};
+
+    return g_str_equal(driver, "igb") ? &igb : &none;
+}
+
 void vfo_network_free(VfoNetwork *network)
 {
     if (!network)
@@ -14,6 +31,7 @@ void vfo_network_free(VfoNetwork *network)
     g_free(network->name);
     g_strfreev(network->pfs);
     g_free(network->bridge);
+    g_free(network->datapath);
     g_free(network);
 }
 

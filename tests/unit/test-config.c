@@ -84,9 +84,12 @@ static void test_everything(void)
         "[network storage]\npf = pf2\nbridge = br1\ndatapath = bridge\n"
         "[network tap]\npf = pf3\ndatapath = macvtap\n"
         "[network switch]\npf = pf4\nbridge = br2\ndatapath = switchdev\n"
+        "[driver igb]\ncannot-set = link-state; min-rate\n"
+        "[driver new-nic]\nreceive-vector = 5\nvf-counters = no\ncannot-set =\n"
         "[peer hostb]\n"
         "[peer hostc]\naddress = fd00::3\nport = 65535\n");
     const VfoNetwork *lan, *storage, *tap;
+    const VfoQuirks *quirks;
     const VfoPeerAddress *hostb, *hostc;
 
     g_assert_cmpstr(config->name, ==, "hosta");
@@ -127,6 +130,18 @@ static void test_everything(void)
     g_assert_null(tap->bridge);
     g_assert_cmpstr(((VfoNetwork *)g_ptr_array_index(config->networks, 3))->datapath, ==,
                     "switchdev");
+
+    /* What is not set is as in the table. */
+    g_assert_cmpuint(config->quirks->len, ==, 2);
+    quirks = g_ptr_array_index(config->quirks, 0);
+    g_assert_cmpstr(quirks->driver, ==, "igb");
+    g_assert_cmpuint(quirks->cannot_set, ==, VFO_QUIRK_LINK_STATE | VFO_QUIRK_MIN_RATE);
+    g_assert_true(quirks->no_vf_counters);
+    g_assert_cmpint(quirks->receive_vector, ==, 1);
+    quirks = g_ptr_array_index(config->quirks, 1);
+    g_assert_cmpuint(quirks->cannot_set, ==, 0);
+    g_assert_true(quirks->no_vf_counters);
+    g_assert_cmpint(quirks->receive_vector, ==, 5);
 
     g_assert_cmpuint(config->peers->len, ==, 2);
     hostb = vfo_config_peer(config, "hostb", NULL);
@@ -227,6 +242,12 @@ static void test_mistakes(void)
         {ADDRESS "[network x]\npf=longer-than-15-b\nbridge=br0\n", "[network x] pf"},
         {ADDRESS "[network x]\npf=pf0\n", "[network x] bridge"},
         {ADDRESS "[network x]\npf=pf0\nbridge=longer-than-15-b\n", "[network x] bridge"},
+        {ADDRESS LAN "[driver a b]\n", "[driver a b]: 'a b'"},
+        {ADDRESS LAN "[driver]\n", "[driver]: there is no such group"},
+        {ADDRESS LAN "[driver igb]\ncannot-set = mac\n", "[driver igb] cannot-set: 'mac'"},
+        {ADDRESS LAN "[driver igb]\nvf-counters = 1\n", "[driver igb] vf-counters: '1'"},
+        {ADDRESS LAN "[driver igb]\nreceive-vector = -1\n", "[driver igb] receive-vector"},
+        {ADDRESS LAN "[driver igb]\nzero-mac = no\n", "[driver igb] zero-mac"},
         {ADDRESS LAN "datapath=ovs\n", "[network lan] datapath: 'ovs'"},
         {ADDRESS LAN "datapath=macvtap\n", "[network lan] bridge: macvtaps"},
         {ADDRESS "[network x]\npf=pf0;pf1\ndatapath=macvtap\n", "[network x] pf: a macvtap"},

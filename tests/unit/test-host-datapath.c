@@ -13,8 +13,10 @@
 #include <net/if.h>
 #include <netlink/msg.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "host/host-private.h"
+#include "host/quirks.h"
 
 #define GUEST                                                                                      \
     {                                                                                              \
@@ -717,6 +719,72 @@ static void test_configured(Fixture *f, gconstpointer data)
     assert_refused_as(f, "macvtap0", 0, TRUE, VFO_ERROR_MISMATCH, "wired as datapath 'macvtap'");
 }
 
+static void make_link(const char *root, const char *path, const char *target)
+{
+    g_autofree char *full = g_build_filename(root, path, NULL);
+    g_autofree char *directory = g_path_get_dirname(full);
+
+    g_assert_cmpint(g_mkdir_with_parents(directory, 0755), ==, 0);
+    g_assert_cmpint(symlink(target, full), ==, 0);
+}
+
+/* A PF of igb in a sysfs of its own. */
+static void test_driver(Fixture *f, gconstpointer data)
+{
+    static const struct {
+        VfoVfSettings settings;
+        const char *words;
+    } refused[] = {
+        {{.mac = GUEST, .link = VFO_LINK_ENABLE},
+         "a link state other than 'auto', which driver igb"},
+        {{.mac = GUEST, .min_tx_rate = 1}, "a minimum transmit rate"},
+        {{.mac = GUEST, .vlan = 5, .vlan_outer = TRUE}, "QinQ"},
+    };
+    const VfoVfSettings good = {.mac = GUEST, .max_tx_rate = 1000, .trust = TRUE};
+    g_autofree char *sysfs = g_dir_make_tmp("vfo-sysfs-XXXXXX", NULL);
+    g_autofree char *remove = g_strdup_printf("rm -r %s", sysfs);
+    VfoVf vf = {.pf = (char *)"pf0"};
+    g_autoptr(VfoWire) wire = NULL;
+    g_autoptr(GError) error = NULL;
+
+    make_link(sysfs, "class/net/pf0/device", "../../../0000:01:00.0");
+    make_link(sysfs, "bus/pci/devices/0000:01:00.0/driver", "../../drivers/igb");
+    vfo_host_free(f->host);
+    f->host = vfo_host_new_with(f->networks, f->leases, sysfs,
+                                vfo_netlink_new_stand_in(kernel, &f->world));
+    wire = f->host->ops->find_wire(f->host, "tap0", &vf, &good, &error);
+    g_assert_no_error(error);
+    for (gsize i = 0; i < G_N_ELEMENTS(refused); i++) {
+        g_assert_null(f->host->ops->find_wire(f->host, "tap0", &vf, &refused[i].settings, &error));
+        g_assert_error(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED);
+        g_assert_nonnull(strstr(error->message, refused[i].words));
+        g_clear_error(&error);
+    }
+    /* Without a VF nothing is set. */
+    vfo_wire_free(wire);
+    wire = f->host->ops->find_wire(f->host, "tap0", NULL, &refused[0].settings, &error);
+    g_assert_no_error(error);
+    g_assert_true(g_spawn_command_line_sync(remove, NULL, NULL, NULL, NULL));
+}
+
+static void test_quirks(void)
+{
+    const VfoVfSettings link = {.link = VFO_LINK_DISABLE};
+    g_autoptr(GPtrArray) configured =
+        g_ptr_array_new_with_free_func((GDestroyNotify)vfo_quirks_free);
+    VfoQuirks *own = g_new0(VfoQuirks, 1);
+
+    own->driver = g_strdup("ice");
+    own->cannot_set = VFO_QUIRK_LINK_STATE;
+    g_ptr_array_add(configured, own);
+    g_assert_true(vfo_quirks_of(configured, "ice") == own);
+    g_assert_cmpint(vfo_quirks_of(configured, "igb")->receive_vector, ==, 1);
+    g_assert_cmpint(vfo_quirks_of(configured, "unheard-of")->receive_vector, ==, -1);
+    g_assert_cmpint(vfo_quirks_of(NULL, NULL)->cannot_set, ==, 0);
+    g_assert_false(vfo_quirks_check(own, &link, "pf0", NULL));
+    g_assert_true(vfo_quirks_check(vfo_quirks_of(NULL, "ice"), &link, "pf0", NULL));
+}
+
 /* Attaching a VF: it gets the VLAN that the standby is in. */
 static void test_any_vlan(Fixture *f, gconstpointer data)
 {
@@ -755,5 +823,7 @@ int main(int argc, char **argv)
     add("/host/datapath/macvtap/vlan", test_macvtap_vlan);
     add("/host/datapath/configured", test_configured);
     add("/host/datapath/any-vlan", test_any_vlan);
+    add("/host/datapath/driver", test_driver);
+    g_test_add_func("/host/quirks", test_quirks);
     return g_test_run();
 }

@@ -1020,8 +1020,50 @@ static guint64 activity_of(Fixture *f)
     return activity;
 }
 
+static void set_pf_driver(Fixture *f, const char *driver)
+{
+    g_autofree char *link = g_strdup_printf("../../bus/pci/drivers/%s", driver);
+    g_autofree char *path = g_build_filename(f->root, "sys/devices/0000:01:00.0/driver", NULL);
+
+    unlink(path);
+    umockdev_testbed_set_attribute_link(f->testbed, "/sys/devices/0000:01:00.0", "driver", link);
+}
+
+/* igb counts nothing for its VFs: it is not asked. */
+static void test_activity_uncounted(Fixture *f, gconstpointer data)
+{
+    g_autofree char *virtfn = g_build_filename(f->root, "sys/devices/0000:01:00.0/virtfn1", NULL);
+    g_autoptr(GPtrArray) configured =
+        g_ptr_array_new_with_free_func((GDestroyNotify)vfo_quirks_free);
+    VfoQuirks *own = g_new0(VfoQuirks, 1);
+    Outcome outcome = {0};
+
+    f->pf.vfs[1].received = 5;
+    g_assert_cmpuint(activity_of(f), ==, 0);
+    write_file(f, "sys/devices/" VF1 "/msi_irqs/40", "msix\n", -1);
+    write_file(f, "sys/kernel/irq/40/per_cpu_count", "3\n", -1);
+    g_assert_cmpuint(activity_of(f), ==, 3);
+
+    /* The VF goes while it is waited for. */
+    f->host->ops->used_vf(f->host, VF1, 3, g_task_new(NULL, NULL, on_done, &outcome));
+    unlink(virtfn);
+    assert_waits_ill(&outcome, VFO_ERROR, VFO_ERROR_NOT_FOUND, "number 1");
+    g_assert_cmpint(symlink("../" VF1, virtfn), ==, 0);
+
+    /* The configuration knows better. */
+    own->driver = g_strdup("igb");
+    own->receive_vector = 0;
+    g_ptr_array_add(configured, own);
+    vfo_host_set_quirks(f->host, configured);
+    g_assert_cmpuint(activity_of(f), ==, 8);
+    write_file(f, "sys/kernel/irq/40/actions", "vfio-msix[0](" VF1 ")\n", -1);
+    f->host->ops->used_vf(f->host, VF1, 100, g_task_new(NULL, NULL, on_done, &outcome));
+    assert_waits_well(&outcome);
+}
+
 static void test_activity(Fixture *f, gconstpointer data)
 {
+    set_pf_driver(f, "ixgbe");
     g_assert_cmpuint(activity_of(f), ==, 0);
     f->pf.vfs[1].received = 5;
     g_assert_cmpuint(activity_of(f), ==, 5);
@@ -1039,6 +1081,7 @@ static void test_used(Fixture *f, gconstpointer data)
     g_autoptr(GCancellable) cancellable = g_cancellable_new();
     Outcome outcome = {0};
 
+    set_pf_driver(f, "ixgbe");
     write_file(f, "sys/devices/" VF1 "/msi_irqs/40", "msix\n", -1);
     write_file(f, "sys/kernel/irq/40/per_cpu_count", "100,0\n", -1);
     f->host->ops->used_vf(f->host, VF1, 100, g_task_new(NULL, NULL, on_done, &outcome));
@@ -1091,6 +1134,7 @@ int main(int argc, char **argv)
     add("/host/sysfs/reset-cancelled", test_reset_cancelled);
     add("/host/sysfs/closed", test_closed);
     add("/host/sysfs/activity", test_activity);
+    add("/host/sysfs/activity-uncounted", test_activity_uncounted);
     add("/host/sysfs/used", test_used);
     return g_test_run();
 }
