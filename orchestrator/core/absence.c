@@ -6,6 +6,7 @@
 
 typedef struct {
     VfoOffer *offer;
+    VfoWire *wire; /* NULL: not known */
     gboolean wanted;
 } Absence;
 
@@ -18,6 +19,7 @@ static void absence_free(gpointer data)
     Absence *absence = data;
 
     vfo_offer_free(absence->offer);
+    vfo_wire_free(absence->wire);
     g_free(absence);
 }
 
@@ -43,16 +45,54 @@ static gboolean is_of(const Absence *absence, const char *vm, const char *standb
            (!standby || g_str_equal(absence->offer->pair->standby, standby));
 }
 
+static Absence *find(VfoAbsences *absences, const char *vm, const char *standby)
+{
+    for (guint i = 0; i < absences->list->len; i++) {
+        Absence *absence = g_ptr_array_index(absences->list, i);
+
+        if (is_of(absence, vm, standby))
+            return absence;
+    }
+    return NULL;
+}
+
 void vfo_absences_note(VfoAbsences *absences, const VfoOffer *offer, gboolean wanted)
 {
     Absence *absence = g_new0(Absence, 1);
+    Absence *old = find(absences, offer->vm, offer->pair->standby);
 
+    absence->wire = old ? g_steal_pointer(&old->wire) : NULL;
     absence->offer = vfo_offer_copy(offer);
     absence->wanted = wanted;
     vfo_absences_forget(absences, offer->vm, offer->pair->standby);
     if (absences->list->len >= MAX_ABSENCES)
         g_ptr_array_remove_index(absences->list, 0);
     g_ptr_array_add(absences->list, absence);
+}
+
+void vfo_absences_keep(VfoAbsences *absences, const char *vm, const char *standby, VfoWire *wire)
+{
+    Absence *absence = find(absences, vm, standby);
+
+    if (!absence) {
+        vfo_wire_free(wire);
+        return;
+    }
+    vfo_wire_free(absence->wire);
+    absence->wire = wire;
+}
+
+GPtrArray *vfo_absences_wires(VfoAbsences *absences, const char *vm)
+{
+    GPtrArray *wires = g_ptr_array_new();
+
+    for (guint i = 0; i < absences->list->len; i++) {
+        Absence *absence = g_ptr_array_index(absences->list, i);
+
+        if (absence->wire && is_of(absence, vm, NULL))
+            g_ptr_array_add(wires, absence->wire);
+    }
+    return wires;
 }
 
 void vfo_absences_forget(VfoAbsences *absences, const char *vm, const char *standby)
@@ -65,13 +105,9 @@ void vfo_absences_forget(VfoAbsences *absences, const char *vm, const char *stan
 
 const VfoOffer *vfo_absences_find(VfoAbsences *absences, const char *vm, const char *standby)
 {
-    for (guint i = 0; i < absences->list->len; i++) {
-        const Absence *absence = g_ptr_array_index(absences->list, i);
+    const Absence *absence = find(absences, vm, standby);
 
-        if (is_of(absence, vm, standby))
-            return absence->offer;
-    }
-    return NULL;
+    return absence ? absence->offer : NULL;
 }
 
 GPtrArray *vfo_absences_wanted(VfoAbsences *absences, const char *network)

@@ -612,6 +612,12 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VfoAbsences, vfo_absences_free)
  *  offer->pair. @wanted: it came standby-only and gets one when there is one. Replaces what was
  *  known of that standby. */
 void vfo_absences_note(VfoAbsences *absences, const VfoOffer *offer, gboolean wanted);
+/** vfo_absences_keep: the PF side at @wire (transfer full) is open for what is known of that VM's
+ *  standby, and to be closed when the VM goes. */
+void vfo_absences_keep(VfoAbsences *absences, const char *vm, const char *standby, VfoWire *wire);
+/** vfo_absences_wires: of VfoWire (transfer container): those kept for @vm. Valid until the next
+ *  call. */
+GPtrArray *vfo_absences_wires(VfoAbsences *absences, const char *vm);
 /** vfo_absences_forget: the VM has a VF at @standby (NULL: at all of them), or has gone. */
 void vfo_absences_forget(VfoAbsences *absences, const char *vm, const char *standby);
 /** vfo_absences_find: NULL: nothing is known. Valid until the next call. */

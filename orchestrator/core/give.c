@@ -52,10 +52,13 @@ void vfo_give_describe(VfoJob *job, VfoOffer *offer)
 
 void vfo_give_note(VfoJob *job)
 {
+    VfoGive *give = vfo_give_of(job);
     VfoOffer offer;
 
     vfo_give_describe(job, &offer);
-    vfo_absences_note(vfo_give_of(job)->absences, &offer, FALSE);
+    vfo_absences_note(give->absences, &offer, FALSE);
+    vfo_absences_keep(give->absences, give->info->name, give->pair->standby,
+                      g_steal_pointer(&give->wire));
 }
 
 /* ---------------------------------------------------------------- inspect */

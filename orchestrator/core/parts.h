@@ -54,7 +54,8 @@ typedef struct {
 void vfo_give_init(VfoGive *give, VfoVm *vm, VfoHost *host, VfoLeases *leases);
 /** vfo_give_describe: @job's VF for somebody else; nothing in @offer is copied. */
 void vfo_give_describe(VfoJob *job, VfoOffer *offer);
-/** vfo_give_note: remembers what the VF was like, which the VM is without now. */
+/** vfo_give_note: remembers what the VF was like, which the VM is without now, and takes the wire:
+ *  for the last step. */
 void vfo_give_note(VfoJob *job);
 void vfo_give_clear(VfoGive *give);
 /** vfo_give_of: @job's, which has VfoParts. */

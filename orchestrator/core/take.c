@@ -320,5 +320,8 @@ void vfo_take_settle(VfoJob *job, GTask *task)
         vfo_leases_drop(take->leases, take->vf->pci, vfo_job_id(job));
     if (take->vf && take->absences)
         vfo_absences_forget(take->absences, take->offer->vm, take->offer->pair->standby);
+    else if (take->absences)
+        vfo_absences_keep(take->absences, take->offer->vm, take->offer->pair->standby,
+                          g_steal_pointer(&take->wire));
     vfo_task_done(task);
 }

@@ -97,8 +97,9 @@ typedef struct {
 } VfoLendingArgs; /* none of it owned; all outlives the lending */
 
 /** vfo_lending_new: VFs that leave VMs and come to them without a migration. What is remembered of
- *  a VM's VF is forgotten when the VM has gone. A VM that came standby-only gets a VF when a job
- *  has ended and one is free; once, unless another was faster. */
+ *  a VM's VF is forgotten when the VM has gone, and the PF side of its standby closed. A VM that
+ * came standby-only gets a VF when a job has ended and one is free; once, unless another was
+ * faster. */
 VfoLending *vfo_lending_new(const VfoLendingArgs *args);
 void vfo_lending_free(VfoLending *lending);
 /** vfo_lending_freed: a VF may have become free: a VM that came standby-only may get it, soon. */

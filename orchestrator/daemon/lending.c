@@ -207,7 +207,16 @@ static void on_job_changed(VfoJobs *jobs, VfoJob *job, const VfoRecord *record, 
 static void on_vm_removed(VfoVms *vms, VfoVm *vm, gpointer data)
 {
     VfoLending *lending = data;
+    VfoHost *host = lending->args.host;
+    g_autoptr(GPtrArray) wires = vfo_absences_wires(lending->args.absences, vm->name);
 
+    /* The VM may run on another host by now, where nobody behind this PF would reach it. */
+    for (guint i = 0; i < wires->len; i++) {
+        g_autoptr(GError) error = NULL;
+
+        if (!host->ops->close_pf(host, g_ptr_array_index(wires, i), FALSE, &error))
+            g_warning("VM %s, which was on its standby, has gone: %s", vm->name, error->message);
+    }
     vfo_absences_forget(lending->args.absences, vm->name, NULL);
 }
 

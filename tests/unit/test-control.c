@@ -74,7 +74,17 @@ static GPtrArray *list_vfs(VfoHost *host, GError **error)
     return vfs;
 }
 
-static const VfoHostOps host_ops = {.list_vfs = list_vfs};
+static guint pfs_closed;
+
+static gboolean close_pf(VfoHost *host, const VfoWire *wire, gboolean to_vf, GError **error)
+{
+    g_assert_false(to_vf);
+    g_assert_cmpstr(wire->tap, ==, "tap0");
+    pfs_closed++;
+    return TRUE;
+}
+
+static const VfoHostOps host_ops = {.list_vfs = list_vfs, .close_pf = close_pf};
 static VfoHost host = {&host_ops};
 
 /* --------------------------------------------------- a QEMU that is silent */
@@ -655,19 +665,24 @@ static void test_supply(Fixture *f, gconstpointer data)
     qemu_free(qemu);
 }
 
-/* Another VM of the same name is not to get the old one's settings. */
+/* Another VM of the same name is not to get the old one's settings; and if the VM runs elsewhere
+ * now, its frames are not to come here. */
 static void test_vm_is_forgotten(Fixture *f, gconstpointer data)
 {
+    VfoWire *wire = g_new0(VfoWire, 1);
     Qemu *qemu = qemu_new(f->vm_socket);
     VfoPair pair = {.standby = (char *)"net0"};
     VfoOffer offer = {.vm = (char *)"web1", .pair = &pair};
 
     WAIT(is_ready(f));
+    wire->tap = g_strdup("tap0");
     vfo_absences_note(f->absences, &offer, FALSE);
+    vfo_absences_keep(f->absences, "web1", "net0", wire);
     qemu_free(qemu);
     g_assert_nonnull(vfo_absences_find(f->absences, "web1", NULL));
     g_unlink(f->vm_socket);
     WAIT(!vfo_absences_find(f->absences, "web1", NULL));
+    g_assert_cmpuint(pfs_closed, ==, 1);
 }
 
 /* The daemon stops while a job is under way. */

@@ -1568,6 +1568,11 @@ static void test_destination_standby_only(void)
     assert_record(world, "shut", VFO_RESULT_SKIPPED);
     assert_no_lease(world);
     g_assert_cmpuint(count_wanted(world), ==, 1);
+    {
+        g_autoptr(GPtrArray) wires = vfo_absences_wires(world->absences, VM);
+
+        g_assert_cmpuint(wires->len, ==, 1);
+    }
     g_assert_cmpuint(vfo_absences_find(world->absences, VM, "net0")->settings.max_tx_rate, ==, 500);
 }
 

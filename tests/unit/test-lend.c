@@ -775,6 +775,12 @@ static void test_detach(void)
     assert_good(world);
     g_assert_null(world->guests[0].vf);
     g_assert_cmpuint(vfo_leases_generation(world->leases, VF), ==, 1);
+    {
+        g_autoptr(GPtrArray) wires = vfo_absences_wires(world->absences, TAKER);
+
+        g_assert_cmpuint(wires->len, ==, 1);
+        g_assert_cmpstr(((VfoWire *)wires->pdata[0])->tap, ==, "tap0");
+    }
     known = vfo_absences_find(world->absences, TAKER, "net0");
     g_assert_cmpstr(known->pair->primary, ==, "vf0");
     g_assert_cmpuint(known->settings.max_tx_rate, ==, 500);
@@ -1109,8 +1115,15 @@ static void test_absences(void)
     }
     g_assert_null(vfo_absences_find(absences, "web1", "net1"));
     g_assert_nonnull(vfo_absences_find(absences, "web1", "net0"));
-    /* What is noted last is what is known. */
+    /* What is noted last is what is known; the wire stays. */
+    vfo_absences_keep(absences, "web1", "net0", g_new0(VfoWire, 1));
+    vfo_absences_keep(absences, "web1", "net1", g_new0(VfoWire, 1));
     vfo_absences_note(absences, &web1, FALSE);
+    {
+        g_autoptr(GPtrArray) wires = vfo_absences_wires(absences, "web1");
+
+        g_assert_cmpuint(wires->len, ==, 1);
+    }
     {
         g_autoptr(GPtrArray) wanted = vfo_absences_wanted(absences, "blue");
 

@@ -4,7 +4,7 @@
 import subprocess
 from typing import Any
 
-from .. import clock, paths, phases, state
+from .. import clock, paths, phases, state, wait
 from ..analysis import Phase
 from ..contenders import Vfailover
 from ..guest import Guest
@@ -56,6 +56,7 @@ def run(test: Run) -> None:
     test.expect(f"{guest.name} on the VF it had", after.vf(lent)["owner"] == guest.name)
     _expect_on_vf(test, guest, after)
     _expect_on_standby(test, other, after, OTHER_TAP)
+    _expect_gone(test, other)
     kinds = [(job["kind"], job["vm"], job["from"]) for job in vfailover.command(host, "jobs")]
     test.expect(
         f"jobs that say what they were: {kinds}",
@@ -145,6 +146,16 @@ def _expect_on_standby(
 def _expect_on_vf(test: Run, guest: Guest, after: state.State) -> None:
     wrong = state.arrived(after, guest.name, guest.mac)
     test.expect(f"{guest.name} on its VF: {'; '.join(wrong)}", not wrong)
+
+
+def _expect_gone(test: Run, guest: Guest) -> None:
+    """A guest that ends on its standby leaves nothing behind that draws its frames."""
+    guest.quit()
+
+    def shut() -> bool:
+        return not state.read(guest.host).lets_in(guest.mac)
+
+    wait.until(f"{guest.mac} to leave the PF's filter", shut, 10)
 
 
 def _expect_answers(test: Run, guest: Guest) -> None:
