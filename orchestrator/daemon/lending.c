@@ -95,23 +95,11 @@ VfoJob *vfo_lending_attach(VfoLending *lending, json_object *arguments, GError *
 
 /* ------------------------------------------------------------------ supply */
 
-static GPtrArray *list_vfs(VfoLending *lending)
-{
-    VfoHost *host = lending->args.host;
-    g_autoptr(GError) error = NULL;
-    GPtrArray *vfs = host->ops->list_vfs(host, &error);
-
-    if (!vfs)
-        g_warning("whether a VF is free for a VM that came without one cannot be told: %s",
-                  error->message);
-    return vfs;
-}
-
 static gboolean has_vf_for(VfoLending *lending, const GPtrArray *vfs, const VfoOffer *wanted)
 {
     VfoWant want = vfo_want_like(wanted, &lending->args.config->policy);
 
-    return vfs && vfo_choose_vf(vfs, lending->args.leases, &want, NULL);
+    return vfo_choose_vf(vfs, lending->args.leases, &want, NULL) != NULL;
 }
 
 static void start_supply(VfoLending *lending, VfoVm *vm, const VfoOffer *wanted)
@@ -142,8 +130,18 @@ static void start_supply(VfoLending *lending, VfoVm *vm, const VfoOffer *wanted)
 static void supply_network(VfoLending *lending, const char *network)
 {
     g_autoptr(GPtrArray) wanted = vfo_absences_wanted(lending->args.absences, network);
-    g_autoptr(GPtrArray) vfs = wanted->len > 0 ? list_vfs(lending) : NULL;
+    VfoHost *host = lending->args.host;
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GPtrArray) vfs = NULL;
 
+    if (wanted->len == 0)
+        return;
+    vfs = host->ops->list_vfs(host, &error);
+    if (!vfs) {
+        g_warning("whether a VF is free for a VM that came without one cannot be told: %s",
+                  error->message);
+        return;
+    }
     for (guint i = 0; i < wanted->len; i++) {
         const VfoOffer *offer = g_ptr_array_index(wanted, i);
         VfoVm *vm = vfo_vms_get(lending->args.vms, offer->vm, NULL);
