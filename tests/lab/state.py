@@ -2,7 +2,7 @@
 """What of a host a hand-over may change, read in the host, and what there must be after one."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from . import paths
@@ -31,6 +31,9 @@ class State:
     """A host at one time."""
 
     host: str
+    uplink: str | None = field(default="pf0", kw_only=True)
+    """The bridge's port that leads to the network; None: the standby is a macvtap, which is in no
+    bridge and has the guest's address in the PF's filter while the guest is there."""
     parts: dict[str, Any]
 
     @property
@@ -96,7 +99,7 @@ def read(host: Host) -> State:
         (entry for entry in parts["fdb"] if entry.get("state") in ("permanent", "static")),
         key=lambda entry: (entry["ifname"], entry["mac"], str(entry)),
     )
-    return State(host.name, parts)
+    return State(host.name, parts, uplink=host.uplink)
 
 
 def _without_timers(value: Any) -> Any:
@@ -155,8 +158,10 @@ def arrived(after: State, vm: str, mac: str) -> list[str]:
             f"{vf['pci']} open, without lease": vf["opened"] and not vf["lease"],
             "no other VF with that address": [v["mac"] for v in after.vfs].count(mac) == 1,
             "side vf": after.side_of(vm) == "vf",
-            f"no {mac} in the PF's filter": not after.lets_in(mac),
-            f"the bridge's entry for {mac} at pf0": after.bridge_port(mac) == "pf0",
+            f"{mac} in the PF's filter only with a macvtap": after.lets_in(mac)
+            == (after.uplink is None),
+            f"the bridge's entry for {mac} at {after.uplink}": after.bridge_port(mac)
+            == after.uplink,
             "no frames held": not after.holds,
         },
         after,

@@ -16,6 +16,13 @@ READY_SECONDS = 120
 QMP_DIRECTORY = "/run/vfailover/qmp"
 """Where the daemon looks for QEMU's sockets."""
 
+_MACVTAP_FD = 10
+# QEMU cannot open a macvtap itself: it gets the open device.
+_OPEN_MACVTAP = (
+    f'exec {_MACVTAP_FD}<>"/dev/tap$(cat "/sys/class/net/$1/ifindex")"; shift; exec "$@"'
+)
+_WITH_MACVTAP = ["/bin/bash", "-euc", _OPEN_MACVTAP, "bash"]
+
 
 def without_pair(argv: list[str]) -> list[str]:
     """QEMU's arguments for a guest whose virtio-net device is half of no pair."""
@@ -67,7 +74,8 @@ class Guest:
         self.console = host.directory / f"{stem}-console.log"
         self.log = host.directory / f"{stem}-qemu.log"
         console = f"{LOGS}/{stem}-console.log"
-        self._argv = [*qemu, *alter(self._arguments(image, primary, memory_mb, console))]
+        argv = [*qemu, *alter(self._arguments(image, primary, memory_mb, console))]
+        self._argv = [*_WITH_MACVTAP, host.standby, *argv] if host.has_macvtap else argv
         self._stem = stem
         self._process: Background | None = None
         self.qmp: Qmp
@@ -97,7 +105,7 @@ class Guest:
         argv += ["-qmp", f"tcp:{self.host.mgmt}:{self.lab_qmp_port},server=on,wait=off"]
         argv += ["-device", "pcie-root-port,id=root1,bus=pcie.0,chassis=1,slot=1,addr=3"]
         argv += ["-device", "pcie-root-port,id=root2,bus=pcie.0,chassis=2,slot=2,addr=4"]
-        argv += ["-netdev", "tap,id=hn1,ifname=tap0,script=no,downscript=no,vhost=on"]
+        argv += ["-netdev", f"tap,id=hn1,{self._tap()},vhost=on"]
         argv += ["-device", f"virtio-net-pci,netdev=hn1,id={self.standby_id},mac={self.mac},"
                  "bus=root1,failover=on,romfile="]  # fmt: skip
         if primary is not None:
@@ -107,6 +115,11 @@ class Guest:
         if self.incoming:
             argv += ["-incoming", "defer"]
         return argv
+
+    def _tap(self) -> str:
+        if self.host.has_macvtap:
+            return f"fd={_MACVTAP_FD}"
+        return f"ifname={self.host.standby},script=no,downscript=no"
 
     def start(self) -> None:
         """Start QEMU and connect to it."""

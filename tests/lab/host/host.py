@@ -68,6 +68,10 @@ class Host:
         self.mgmt = f"10.8.0.{number}"
         self.address = f"10.9.0.{number}"
         self.vfs: list[str] = []
+        self.standby = "tap0"
+        """What the guest's standby is on."""
+        self.uplink: str | None = "pf0"
+        """The port of the bridge that leads to the network; None: the standby is in no bridge."""
         self.directory = directory
         self.console = directory / "console.log"
         self._memory_mb = memory_mb
@@ -117,6 +121,11 @@ class Host:
     def fabric_tap(self) -> str:
         """Where its cable is plugged in: a port of the tor bridge."""
         return f"{self.name}-tor"
+
+    @property
+    def has_macvtap(self) -> bool:
+        """Whether the guest's standby is a macvtap."""
+        return self.uplink is None
 
     @property
     def mac(self) -> str:

@@ -10,6 +10,7 @@ static int usage(void)
 {
     fputs("usage: vflab-probe guest\n"
           "       vflab-probe clock\n"
+          "       vflab-probe marks FILE\n"
           "       vflab-probe pingpong ADDRESS SECONDS\n"
           "       vflab-probe client GUEST-ADDRESS SPACING-US DIRECTORY\n",
           stderr);
@@ -23,6 +24,9 @@ int main(int argc, char **argv)
     }
     if (argc == 2 && strcmp(argv[1], "clock") == 0) {
         return clock_main();
+    }
+    if (argc == 3 && strcmp(argv[1], "marks") == 0) {
+        return marks_main(argv[2]);
     }
     if (argc == 4 && strcmp(argv[1], "pingpong") == 0) {
         struct in_addr address;

@@ -103,6 +103,7 @@ void raise_priority(void);
 int guest_main(void);
 int client_main(struct in_addr guest, uint32_t spacing_us, const char *directory);
 int clock_main(void);
+int marks_main(const char *path);
 int pingpong_main(struct in_addr address, unsigned seconds);
 
 #endif
