@@ -303,8 +303,13 @@ static void test_access(Fixture *f, gconstpointer data)
     g_assert_no_error(error);
     assert_entry("tap0", GUEST " vlan 100 sticky master br0 static");
     assert_entry("pf0", GUEST " self permanent");
-    /* The port leaves the VLAN: its entries go, or are found gone. */
+    /* Out of the VLAN, the port keeps the entry, and the kernel does not let it be taken away. */
     run("bridge vlan del dev tap0 vid 100");
+    g_assert_false(close_pf(f, FALSE, &error));
+    g_assert_error(error, VFO_ERROR, VFO_ERROR_MISMATCH);
+    g_assert_nonnull(strstr(error->message, GUEST " in VLAN 100 at its port tap0"));
+    g_clear_error(&error);
+    run("bridge vlan add dev tap0 vid 100 pvid untagged");
     g_assert_true(close_pf(f, FALSE, &error));
     g_assert_no_error(error);
     assert_no_guest("tap0");

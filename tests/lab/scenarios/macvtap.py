@@ -34,7 +34,9 @@ def _create(host: Host, mode: str) -> None:
     """A macvtap on the PF, which cannot be in a bridge then; down."""
     host.sh(
         "modprobe macvtap; ip link set pf0 nomaster; "
-        f"ip link add link pf0 name {STANDBY} address {Guest.mac} type macvtap mode {mode}"
+        f"ip link add link pf0 name {STANDBY} address {Guest.mac} type macvtap mode {mode}; "
+        # As tap0: what the guest does not take at once must not be dropped.
+        f"ip link set {STANDBY} txqueuelen 10000"
     )
     host.standby = STANDBY
     host.uplink = None
