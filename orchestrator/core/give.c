@@ -213,8 +213,7 @@ static gboolean set_vf(VfoJob *job, const VfoVfSettings *settings, GError **erro
  * From here on what the PF side has for the guest waits. net_failover drops what
  * comes in on the standby while a primary is registered (Linux 6.1,
  * net_failover_handle_frame()), and the VF stops receiving some time before it is
- * unregistered: the frames of that time are among those that wait. So are some that
- * the VF delivers as well; the guest gets those twice.
+ * unregistered: the frames of that time are among those that wait.
  *
  * The VF keeps the guest's address until it is out: igbvf reads its address anew when
  * it is closed, and the guest's failover module finds the pair of a VF that goes by
@@ -226,8 +225,9 @@ static gboolean hold_frames(VfoJob *job, GError **error)
     g_autoptr(GError) not_held = NULL;
 
     /* One that fails may have been half done. */
-    give->held = give->host->ops->hold(give->host, give->wire, &not_held) ||
-                 !g_error_matches(not_held, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED);
+    give->held =
+        give->host->ops->hold(give->host, give->wire, give->vf->pci, VFO_HOLD_LEAVING, &not_held) ||
+        !g_error_matches(not_held, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED);
     if (!not_held)
         return TRUE;
     if (!give->held) {

@@ -351,6 +351,8 @@ static gboolean read_driver(const Reader *r, const char *group, VfoConfig *confi
         return fail(r, group, "vf-counters", error, "'%s' is neither 'yes' nor 'no'", counters);
     if (counters)
         quirks->no_vf_counters = g_str_equal(counters, "no");
+    if (vector)
+        quirks->receives_alone = FALSE;
     if (vector && g_str_equal(vector, "none"))
         quirks->receive_vector = -1;
     else if (vector && !read_number(r, group, "receive-vector", 0, 2047, &number, error))

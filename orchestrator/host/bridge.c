@@ -5,7 +5,6 @@
 #include "host/datapath.h"
 
 #include "host/fdb.h"
-#include "host/plug.h"
 #include "host/vlan.h"
 
 /* The port of the bridge that leads to @pf: itself, or the one VLAN interface on it. */
@@ -185,22 +184,7 @@ static gboolean close_pf(VfoNetlink *netlink, const VfoWire *wire, gboolean to_v
     if (!to_vf && uplink.master &&
         !vfo_fdb_forget(netlink, &uplink, &wire->mac, wire->vlans, error))
         return FALSE;
-    return !tap.index || vfo_plug_remove(netlink, &tap, error);
-}
-
-static gboolean hold(VfoNetlink *netlink, const VfoWire *wire, GError **error)
-{
-    VfoLink tap;
-
-    return vfo_link_read(netlink, wire->tap, &tap, error) && vfo_plug_insert(netlink, &tap, error);
-}
-
-static gboolean release(VfoNetlink *netlink, const VfoWire *wire, GError **error)
-{
-    VfoLink tap;
-
-    return vfo_link_read_if_there(netlink, wire->tap, &tap, error) &&
-           (!tap.index || vfo_plug_pull(netlink, &tap, error));
+    return TRUE;
 }
 
 const VfoDatapath vfo_datapath_bridge = {
@@ -209,6 +193,5 @@ const VfoDatapath vfo_datapath_bridge = {
     .find = vfo_bridge_find,
     .open_pf = open_pf,
     .close_pf = close_pf,
-    .hold = hold,
-    .release = release,
+    .bridged = TRUE,
 };

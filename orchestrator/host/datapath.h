@@ -35,8 +35,7 @@ typedef struct {
     /* As in VfoHostOps (core/core.h, with what host/host.h adds). */
     gboolean (*open_pf)(VfoNetlink *netlink, const VfoWire *wire, GError **error);
     gboolean (*close_pf)(VfoNetlink *netlink, const VfoWire *wire, gboolean to_vf, GError **error);
-    gboolean (*hold)(VfoNetlink *netlink, const VfoWire *wire, GError **error);
-    gboolean (*release)(VfoNetlink *netlink, const VfoWire *wire, GError **error);
+    gboolean bridged; /* the standby is a port of a bridge, in which frames for it can be kept */
 } VfoDatapath;
 
 extern const VfoDatapath vfo_datapath_bridge;

@@ -7,6 +7,7 @@
 #include "host/announce.h"
 #include "host/datapath.h"
 #include "host/group.h"
+#include "host/hold.h"
 #include "host/host-private.h"
 #include "host/link.h"
 #include "host/netlink.h"
@@ -19,7 +20,7 @@
 /* Until it is noticed both sides deliver, and the guest gets frames twice. */
 #define USED_EVERY_MS 4
 /* The counters of a PF are part of a message about all of its VFs: not at each look. */
-#define ACTIVE_EVERY 12
+#define ACTIVE_EVERY 8
 
 typedef struct {
     VfoHost host; /* first: a VfoHost * is a Host * */
@@ -30,6 +31,8 @@ typedef struct {
     char *dev;
     VfoNetlink *netlink;
     GHashTable *known; /* name of a PF: its VFs as last read, a GArray of VfoVfState */
+    VfoQueue *queue;   /* NULL: nothing has been held yet */
+    GHashTable *holds; /* a tap's name -> VfoHold */
 } Host;
 
 void vfo_network_free(VfoNetwork *network)
@@ -459,14 +462,69 @@ static gboolean host_announce(VfoHost *base, const VfoWire *wire, GError **error
     return ok;
 }
 
-static gboolean host_hold(VfoHost *base, const VfoWire *wire, GError **error)
+static void on_queued(const VfoQueued *frame, gpointer data)
 {
-    return datapath_of(wire)->hold(((Host *)base)->netlink, wire, error);
+    Host *host = data;
+    GHashTableIter iter;
+    gpointer hold;
+
+    g_hash_table_iter_init(&iter, host->holds);
+    while (g_hash_table_iter_next(&iter, NULL, &hold)) {
+        if (vfo_hold_take(hold, frame))
+            return;
+    }
+    vfo_queue_decide(host->queue, frame->id, TRUE);
+}
+
+static VfoVectors vectors_of(const VfoQuirks *quirks)
+{
+    if (quirks->receives_alone)
+        return (VfoVectors){.receive = quirks->receive_vector, .ready = 0};
+    return (VfoVectors){.receive = -1, .ready = quirks->receive_vector};
 }
 
 static gboolean host_release(VfoHost *base, const VfoWire *wire, GError **error)
 {
-    return datapath_of(wire)->release(((Host *)base)->netlink, wire, error);
+    Host *host = (Host *)base;
+    VfoHold *hold = g_hash_table_lookup(host->holds, wire->tap);
+
+    if (hold && !vfo_hold_end(hold, error))
+        return FALSE;
+    g_hash_table_remove(host->holds, wire->tap);
+    return TRUE;
+}
+
+static gboolean host_hold(VfoHost *base, const VfoWire *wire, const char *pci, VfoHoldKind kind,
+                          GError **error)
+{
+    Host *host = (Host *)base;
+    g_auto(Place) place = {0};
+    VfoHoldVf vf = {.sysfs = host->sysfs, .pci = pci};
+    VfoLink uplink;
+    VfoLink tap;
+    VfoHold *hold;
+
+    if (!datapath_of(wire)->bridged) {
+        g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED,
+                    "frames for %s are not held: with datapath %s they come to it from the PF "
+                    "without a queue that could keep them",
+                    wire->tap, wire->datapath);
+        return FALSE;
+    }
+    if (!host_release(base, wire, error) || !find_vf(host, pci, &place, error) ||
+        !vfo_link_read(host->netlink, wire->uplink, &uplink, error) ||
+        !vfo_link_read(host->netlink, wire->tap, &tap, error))
+        return FALSE;
+    if (!host->queue)
+        host->queue = vfo_queue_new(on_queued, host, error);
+    if (!host->queue)
+        return FALSE;
+    vf.vectors = vectors_of(quirks_of(host, place.pf_pci));
+    hold = vfo_hold_new(host->queue, &uplink, &tap, kind, &vf, error);
+    if (!hold)
+        return FALSE;
+    g_hash_table_insert(host->holds, g_strdup(wire->tap), hold);
+    return TRUE;
 }
 
 /* ------------------------------------------------------------------- VF */
@@ -737,15 +795,14 @@ static gboolean is_active(Watch *watch, GError **error)
 static gboolean is_used(gpointer data, GError **error)
 {
     Watch *watch = data;
-    gboolean receives = FALSE;
+    g_autofree char *irq = NULL;
 
     if (watch->quirks->receive_vector >= 0) {
         vfo_stopwatch_begin_outside();
-        receives = vfo_pci_has_vector(watch->host->sysfs, watch->pci,
-                                      (guint)watch->quirks->receive_vector);
+        irq = vfo_pci_irq(watch->host->sysfs, watch->pci, (guint)watch->quirks->receive_vector);
         vfo_stopwatch_end_outside();
     }
-    return receives || (watch->ticks++ % ACTIVE_EVERY == 0 && is_active(watch, error));
+    return irq || (watch->ticks++ % ACTIVE_EVERY == 0 && is_active(watch, error));
 }
 
 /* Polled: neither a counter's nor an interrupt's first step is an event for anybody. */
@@ -792,6 +849,7 @@ VfoHost *vfo_host_new_with(GPtrArray *networks, VfoLeases *leases, const char *s
     host->netlink = netlink;
     host->known =
         g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)g_array_unref);
+    host->holds = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     return &host->host;
 }
 
@@ -813,9 +871,16 @@ void vfo_host_set_quirks(VfoHost *base, GPtrArray *quirks)
 void vfo_host_free(VfoHost *base)
 {
     Host *host = (Host *)base;
+    GHashTableIter iter;
+    gpointer hold;
 
     if (!host)
         return;
+    g_hash_table_iter_init(&iter, host->holds);
+    while (g_hash_table_iter_next(&iter, NULL, &hold))
+        vfo_hold_free(hold);
+    g_hash_table_unref(host->holds);
+    vfo_queue_free(host->queue);
     vfo_netlink_free(host->netlink);
     g_hash_table_unref(host->known);
     g_ptr_array_unref(host->networks);

@@ -33,6 +33,8 @@ typedef struct {
     gboolean no_vf_counters; /* the PF does not count what its VFs receive */
     int receive_vector;      /* the interrupt vector that a guest's driver asks for when
                                 its VF receives already; -1: not known */
+    gboolean receives_alone; /* that vector does nothing but receive, and vector 0 is asked for
+                                just before it */
 } VfoQuirks;
 
 void vfo_quirks_free(VfoQuirks *quirks);
@@ -61,13 +63,12 @@ const VfoQuirks *vfo_quirks_of(const GPtrArray *configured, const char *driver);
  * open_pf, close_pf: work on the bridge's entry in each VLAN of the tap, or on the one
  * without a VLAN when the bridge does not filter them.
  *
- * hold: only for the bridge. Needs sch_plug, and a tap without a configured root qdisc. Call it
- * before open_pf: to put the plug in loses what is just being sent to the tap. At most 64 MiB are
- * kept. release gives them to the tap at once, whose ring takes as many frames as its txqueuelen
- * (1000 unless it was changed) less those that QEMU has not read yet; what is more is dropped by
- * the tap and counted in its tx_dropped. sch_plug can only let everything go. At 1 Gbit/s of
- * full frames that is 12 ms of holding: for longer, 'ip link set TAP txqueuelen 10000'.
- * The plug stays in the tap, letting everything through, until close_pf takes it out.
+ * hold, release: only for a tap in a bridge; see host/hold.h. Needs nf_tables for bridges and
+ * nfnetlink_queue. At most 100000 frames are kept; what is more the kernel drops. release gives
+ * what is delivered to the tap at once, whose ring takes as many frames as its txqueuelen (1000
+ * unless it was changed) less those that QEMU has not read yet; what is more is dropped by the tap
+ * and counted in its tx_dropped. At 1 Gbit/s of full frames that is 12 ms of holding: for longer,
+ * 'ip link set TAP txqueuelen 10000'.
  *
  * set_vf: one attribute per request, only those that differ, the MAC address last, or
  * first when it becomes the parking address. A driver that does not report the link state is

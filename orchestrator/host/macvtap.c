@@ -129,26 +129,10 @@ static gboolean close_pf(VfoNetlink *netlink, const VfoWire *wire, gboolean to_v
     return !pf.index || check_filter(netlink, wire, &pf, FALSE, error);
 }
 
-static gboolean hold(VfoNetlink *netlink, const VfoWire *wire, GError **error)
-{
-    g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED,
-                "frames for macvtap %s are not held: they come to it from the PF without a queue "
-                "that could keep them",
-                wire->tap);
-    return FALSE;
-}
-
-static gboolean release(VfoNetlink *netlink, const VfoWire *wire, GError **error)
-{
-    return TRUE;
-}
-
 const VfoDatapath vfo_datapath_macvtap = {
     .name = "macvtap",
     .claims = claims,
     .find = find,
     .open_pf = open_pf,
     .close_pf = close_pf,
-    .hold = hold,
-    .release = release,
 };

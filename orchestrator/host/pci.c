@@ -140,22 +140,22 @@ void vfo_pci_ids(const char *sysfs, const char *pci, guint16 *vendor, guint16 *d
     *device = device_id(sysfs, pci, "device");
 }
 
-static guint64 vector_interrupts(const char *sysfs, const char *vector)
+gboolean vfo_pci_irq_count(const char *sysfs, const char *irq, guint64 *count)
 {
-    g_autofree char *path = g_build_filename(sysfs, "kernel", "irq", vector, "per_cpu_count", NULL);
+    g_autofree char *path = g_build_filename(sysfs, "kernel", "irq", irq, "per_cpu_count", NULL);
     char text[MAX_TEXT];
     char *next = text;
-    guint64 sum = 0;
 
-    /* "3,0,17\n". Gone since the directory was read: the guest has just freed it. */
+    /* "3,0,17\n" */
     if (read_text(path, text) <= 0)
-        return 0;
+        return FALSE;
+    *count = 0;
     while (g_ascii_isdigit(*next)) {
-        sum += g_ascii_strtoull(next, &next, 10);
+        *count += g_ascii_strtoull(next, &next, 10);
         if (*next == ',')
             next++;
     }
-    return sum;
+    return TRUE;
 }
 
 guint64 vfo_pci_interrupts(const char *sysfs, const char *pci)
@@ -163,6 +163,7 @@ guint64 vfo_pci_interrupts(const char *sysfs, const char *pci)
     g_autofree char *path = device_path(sysfs, pci, "msi_irqs");
     g_autoptr(GDir) vectors = g_dir_open(path, 0, NULL);
     const char *vector;
+    guint64 count;
     guint64 sum = 0;
     guint seen = 0;
 
@@ -171,23 +172,25 @@ guint64 vfo_pci_interrupts(const char *sysfs, const char *pci)
     while (seen < MAX_VECTORS && (vector = g_dir_read_name(vectors))) {
         if (!g_ascii_string_to_unsigned(vector, 10, 0, G_MAXUINT, NULL, NULL))
             continue;
-        sum += vector_interrupts(sysfs, vector);
+        /* Gone since the directory was read: the guest has just freed it. */
+        if (vfo_pci_irq_count(sysfs, vector, &count))
+            sum += count;
         seen++;
     }
     return sum;
 }
 
-gboolean vfo_pci_has_vector(const char *sysfs, const char *pci, guint vector)
+char *vfo_pci_irq(const char *sysfs, const char *pci, guint vector)
 {
     g_autofree char *path = device_path(sysfs, pci, "msi_irqs");
     g_autofree char *wanted = g_strdup_printf("vfio-msix[%u](%s)", vector, pci);
-    g_autoptr(GDir) vectors = g_dir_open(path, 0, NULL);
+    g_autoptr(GDir) irqs = g_dir_open(path, 0, NULL);
     const char *name;
     guint seen = 0;
 
-    if (!vectors)
-        return FALSE;
-    while (seen++ < MAX_VECTORS && (name = g_dir_read_name(vectors))) {
+    if (!irqs)
+        return NULL;
+    while (seen++ < MAX_VECTORS && (name = g_dir_read_name(irqs))) {
         g_autofree char *actions = g_build_filename(sysfs, "kernel", "irq", name, "actions", NULL);
         char text[MAX_TEXT];
 
@@ -195,9 +198,9 @@ gboolean vfo_pci_has_vector(const char *sysfs, const char *pci, guint vector)
             continue;
         text[strcspn(text, "\n")] = '\0';
         if (g_str_equal(text, wanted))
-            return TRUE;
+            return g_strdup(name);
     }
-    return FALSE;
+    return NULL;
 }
 
 /* The kernel uses the first method of the file; "bus" would take the neighbours along. */

@@ -37,10 +37,15 @@ void vfo_pci_ids(const char *sysfs, const char *pci, guint16 *vendor, guint16 *d
  *  delivered, on all CPUs; at most 64 vectors are looked at. 0: no vectors. */
 guint64 vfo_pci_interrupts(const char *sysfs, const char *pci);
 
-/** vfo_pci_has_vector: vfio waits for MSI-X vector number @vector of @pci: the driver in the guest
- *  has asked for it (vfio_msi_set_vector_signal() in drivers/vfio/pci/vfio_pci_intrs.c names it
- *  "vfio-msix[N](ADDRESS)"). At most 64 vectors are looked at. */
-gboolean vfo_pci_has_vector(const char *sysfs, const char *pci, guint vector);
+/** vfo_pci_irq: the host's number, as text, of the interrupt by which vfio waits for MSI-X vector
+ *  number @vector of @pci; NULL: the driver in the guest has not asked for it
+ *  (vfio_msi_set_vector_signal() in drivers/vfio/pci/vfio_pci_intrs.c names it
+ *  "vfio-msix[N](ADDRESS)"). At most 64 vectors are looked at. Free with g_free(). */
+char *vfo_pci_irq(const char *sysfs, const char *pci, guint vector);
+
+/** vfo_pci_irq_count: how often interrupt @irq was delivered, on all CPUs. FALSE: it is not there.
+ */
+gboolean vfo_pci_irq_count(const char *sysfs, const char *irq, guint64 *count);
 
 /**
  * vfo_pci_reset: a function-level reset of @pci, after which it must answer and have the

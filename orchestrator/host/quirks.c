@@ -15,6 +15,7 @@ static const VfoQuirks rows[] = {
         .cannot_set = VFO_QUIRK_LINK_STATE | VFO_QUIRK_MIN_RATE | VFO_QUIRK_OUTER_VLAN,
         .no_vf_counters = TRUE,
         .receive_vector = 1,
+        .receives_alone = TRUE,
     },
     {
         /* intel/ixgbe/ixgbe_sriov.c: ixgbe_ndo_set_vf_bw(), ixgbe_ndo_set_vf_vlan(). */

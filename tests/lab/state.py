@@ -14,7 +14,7 @@ _SCRIPT = """
 echo @link; ip -d -json link show dev pf0
 echo @tap; ip -d -json link show dev tap0
 echo @fdb; bridge -json fdb show
-echo @qdisc; tc qdisc show
+echo @held; nft list ruleset bridge 2>/dev/null | grep elements || true
 echo @drivers
 for vf in /sys/class/net/pf0/device/virtfn*; do
     echo "$(readlink -f "$vf") $(readlink "$vf/driver" || echo none)"
@@ -74,7 +74,7 @@ class State:
     @property
     def holds(self) -> bool:
         """Whether frames may be held on the tap."""
-        return any(line.startswith("qdisc plug") for line in self.parts["qdisc"])
+        return bool(self.parts["held"])
 
 
 def read(host: Host) -> State:
@@ -90,7 +90,7 @@ def read(host: Host) -> State:
             text = "\n".join(lines).strip()
             parts[name] = json.loads(text or "[]") if name in _JSON else text.splitlines()
             name, lines = line[1:], []
-    if set(parts) != {*_JSON, "qdisc", "drivers"}:
+    if set(parts) != {*_JSON, "held", "drivers"}:
         raise LabError(f"{host.name}: its state cannot be read: {out}")
     for name in ("link", "tap"):
         parts[name] = _without_timers(parts[name])

@@ -25,7 +25,7 @@ def host(**changes: Any) -> State:
         "vfs": [{k: changes.pop(k, value) for k, value in vf.items()}],
         "list": [{"name": "guest", "pairs": [{"side": "vf"}]}],
         "fdb": [{"mac": MAC, "ifname": "pf0", "flags": ["sticky"], "master": "br0"}],
-        "qdisc": ["qdisc noqueue 0: dev lo root"],
+        "held": [],
     }
     return State("hosta", {**parts, **changes})
 
@@ -36,7 +36,7 @@ def test_arrived() -> None:
     for wrong, word in [
         (host(fdb=[own, *host().parts["fdb"]]), "filter"),
         (host(fdb=[]), "bridge"),
-        (host(qdisc=["qdisc plug 8001: dev tap0 root"]), "held"),
+        (host(held=['elements = { "tap0" }']), "held"),
         (host(lease="1c3e"), "lease"),
         (host(mac="02:00:00:01:00:00"), MAC),
         (host(owner=None), "no VF"),

@@ -69,12 +69,6 @@ typedef struct {
     int refuse_code;
     int ignore_type;                      /* taken, but nothing happens */
     void (*spoil)(struct nl_msg *answer); /* replaces the list of VFs */
-    char *qdisc;                          /* kind of tap0's root qdisc, NULL: the default */
-    guint32 qdisc_handle;
-    guint32 plug_limit;
-    gboolean plugged;
-    guint backlog; /* frames; one goes at each look once the plug is pulled */
-    gboolean stuck;
 } FakePf;
 
 static void put_vf(struct nl_msg *answer, const FakePf *pf, const FakeVf *vf, guint32 mask)
@@ -201,71 +195,6 @@ static int change_vf(FakePf *pf, struct nlmsghdr *request)
     return 0;
 }
 
-static int show_qdisc(FakePf *pf, struct nlmsghdr *request, VfoNetlinkAnswer answer, gpointer data)
-{
-    const struct tcmsg *header = nlmsg_data(request);
-    struct gnet_stats_queue queue = {.qlen = pf->backlog};
-    struct nl_msg *message;
-    struct nlattr *stats;
-    int code;
-
-    if (!pf->qdisc || header->tcm_handle != pf->qdisc_handle)
-        return -ENOENT;
-    /* sch_api.c answers to the multicast group otherwise. */
-    if (!(request->nlmsg_flags & NLM_F_ECHO))
-        return 0;
-    message = nlmsg_alloc_simple(RTM_NEWQDISC, 0);
-    nlmsg_append(message, (void *)header, sizeof(*header), NLMSG_ALIGNTO);
-    nla_put_string(message, TCA_KIND, pf->qdisc);
-    stats = nla_nest_start(message, TCA_STATS2);
-    nla_put(message, TCA_STATS_QUEUE, sizeof(queue), &queue);
-    nla_nest_end(message, stats);
-    code = answer(nlmsg_hdr(message), data);
-    nlmsg_free(message);
-    if (!pf->plugged && pf->backlog > 0 && !pf->stuck)
-        pf->backlog--;
-    return code;
-}
-
-/* As tc_modify_qdisc() and plug_change() do. */
-static int change_qdisc(FakePf *pf, struct nlmsghdr *request)
-{
-    const struct tcmsg *header = nlmsg_data(request);
-    struct nlattr *kind = nlmsg_find_attr(request, sizeof(*header), TCA_KIND);
-    struct nlattr *options = nlmsg_find_attr(request, sizeof(*header), TCA_OPTIONS);
-    struct tc_plug_qopt plug;
-
-    g_assert_cmpint(header->tcm_ifindex, ==, 7);
-    g_assert_cmpuint(header->tcm_parent, ==, TC_H_ROOT);
-    g_assert_cmpint(nla_strcmp(kind, "plug"), ==, 0);
-    g_assert_cmpint(nla_len(options), ==, sizeof(plug));
-    memcpy(&plug, nla_data(options), sizeof(plug));
-    if (!pf->qdisc) {
-        if (!(request->nlmsg_flags & NLM_F_CREATE))
-            return -ENOENT;
-        pf->qdisc = g_strdup("plug");
-        pf->qdisc_handle = header->tcm_handle;
-        pf->plug_limit = plug.limit;
-        pf->plugged = TRUE;
-        return 0;
-    }
-    if (pf->qdisc_handle != header->tcm_handle || (request->nlmsg_flags & NLM_F_EXCL))
-        return -EEXIST;
-    g_assert_true(plug.action == TCQ_PLUG_BUFFER || plug.action == TCQ_PLUG_RELEASE_INDEFINITE);
-    pf->plugged = plug.action == TCQ_PLUG_BUFFER;
-    return 0;
-}
-
-static int delete_qdisc(FakePf *pf, struct nlmsghdr *request)
-{
-    const struct tcmsg *header = nlmsg_data(request);
-
-    g_assert_cmpuint(header->tcm_parent, ==, TC_H_ROOT);
-    g_assert_cmpuint(header->tcm_handle, ==, pf->qdisc_handle);
-    g_clear_pointer(&pf->qdisc, g_free);
-    return 0;
-}
-
 static int kernel(struct nlmsghdr *request, VfoNetlinkAnswer answer, gpointer answer_data,
                   gpointer data)
 {
@@ -274,12 +203,6 @@ static int kernel(struct nlmsghdr *request, VfoNetlinkAnswer answer, gpointer an
         return show_pf(data, request, answer, answer_data);
     case RTM_SETLINK:
         return change_vf(data, request);
-    case RTM_GETQDISC:
-        return show_qdisc(data, request, answer, answer_data);
-    case RTM_NEWQDISC:
-        return change_qdisc(data, request);
-    case RTM_DELQDISC:
-        return delete_qdisc(data, request);
     case RTM_DELNEIGH:
         return -ENOENT;
     case RTM_GETNEIGH:
@@ -390,7 +313,6 @@ static void tear_down(Fixture *f, gconstpointer data)
     vfo_leases_free(f->leases);
     g_ptr_array_unref(f->networks);
     g_string_free(f->pf.changes, TRUE);
-    g_free(f->pf.qdisc);
     g_free(f->root);
     g_object_unref(f->testbed);
     g_clear_pointer(&busy_path, g_free);
@@ -793,78 +715,6 @@ static void test_set_invalid(Fixture *f, gconstpointer data)
     g_assert_cmpstr(f->pf.changes->str, ==, "");
 }
 
-/* ---------------------------------------------------------------- plug */
-
-static void test_hold(Fixture *f, gconstpointer data)
-{
-    const VfoHostOps *ops = f->host->ops;
-    g_autoptr(GArray) vlans = g_array_sized_new(FALSE, TRUE, sizeof(guint16), 1);
-    VfoWire wire = {.datapath = "bridge",
-                    .pf = (char *)"eth1",
-                    .uplink = (char *)"eth1",
-                    .tap = (char *)"tap0",
-                    .mac = guest,
-                    .vlans = g_array_set_size(vlans, 1)};
-    g_autoptr(GError) error = NULL;
-
-    g_assert_true(ops->hold(f->host, &wire, &error));
-    g_assert_no_error(error);
-    g_assert_cmpstr(f->pf.qdisc, ==, "plug");
-    g_assert_true(f->pf.plugged);
-    g_assert_cmpuint(f->pf.plug_limit, >=, 1 << 20);
-    g_assert_cmpuint(f->pf.plug_limit, <=, 1 << 30);
-
-    f->pf.backlog = 5;
-    g_assert_true(ops->release(f->host, &wire, &error));
-    g_assert_no_error(error);
-    g_assert_false(f->pf.plugged);
-    g_assert_cmpuint(f->pf.backlog, ==, 0);
-    /* Left in: taking it out would lose frames that come now. */
-    g_assert_cmpstr(f->pf.qdisc, ==, "plug");
-
-    g_assert_true(ops->hold(f->host, &wire, &error));
-    g_assert_no_error(error);
-    g_assert_true(f->pf.plugged);
-    f->pf.backlog = 5;
-    f->pf.stuck = TRUE;
-    g_assert_false(ops->release(f->host, &wire, &error));
-    g_assert_error(error, VFO_ERROR, VFO_ERROR_DEADLINE);
-    g_clear_error(&error);
-    g_assert_false(f->pf.plugged);
-
-    f->pf.backlog = 0;
-    g_assert_true(ops->close_pf(f->host, &wire, FALSE, &error));
-    g_assert_no_error(error);
-    g_assert_null(f->pf.qdisc);
-    g_assert_true(ops->release(f->host, &wire, &error));
-    g_assert_no_error(error);
-}
-
-static void test_hold_foreign_plug(Fixture *f, gconstpointer data)
-{
-    const VfoHostOps *ops = f->host->ops;
-    g_autoptr(GArray) vlans = g_array_sized_new(FALSE, TRUE, sizeof(guint16), 1);
-    VfoWire wire = {.datapath = "bridge",
-                    .pf = (char *)"eth1",
-                    .uplink = (char *)"eth1",
-                    .tap = (char *)"tap0",
-                    .mac = guest,
-                    .vlans = g_array_set_size(vlans, 1)};
-    g_autoptr(GError) error = NULL;
-
-    f->pf.qdisc = g_strdup("plug"); /* COLO's, say */
-    f->pf.qdisc_handle = 0x10000;
-    f->pf.plugged = TRUE;
-    g_assert_false(ops->hold(f->host, &wire, &error));
-    g_assert_error(error, VFO_ERROR, VFO_ERROR_BUSY);
-    g_clear_error(&error);
-    g_assert_true(ops->release(f->host, &wire, &error));
-    g_assert_true(ops->close_pf(f->host, &wire, FALSE, &error));
-    g_assert_no_error(error);
-    g_assert_true(f->pf.plugged);
-    g_assert_cmpstr(f->pf.qdisc, ==, "plug");
-}
-
 /* --------------------------------------------------------------- waits */
 
 typedef struct {
@@ -1085,7 +935,7 @@ static void test_used(Fixture *f, gconstpointer data)
     write_file(f, "sys/devices/" VF1 "/msi_irqs/40", "msix\n", -1);
     write_file(f, "sys/kernel/irq/40/per_cpu_count", "100,0\n", -1);
     f->host->ops->used_vf(f->host, VF1, 100, g_task_new(NULL, NULL, on_done, &outcome));
-    wait_for(&outcome, 50);
+    wait_for(&outcome, 150);
     g_assert_false(outcome.done);
     write_file(f, "sys/kernel/irq/40/per_cpu_count", "100,1\n", -1);
     assert_waits_well(&outcome);
@@ -1128,8 +978,6 @@ int main(int argc, char **argv)
     add("/host/sysfs/set-ignored", test_set_ignored);
     add("/host/sysfs/set-unreported", test_set_unreported);
     add("/host/sysfs/set-invalid", test_set_invalid);
-    add("/host/sysfs/hold", test_hold);
-    add("/host/sysfs/hold-foreign-plug", test_hold_foreign_plug);
     add("/host/sysfs/reset", test_reset);
     add("/host/sysfs/reset-cancelled", test_reset_cancelled);
     add("/host/sysfs/closed", test_closed);

@@ -146,7 +146,7 @@ def _expect_as_before(
         else:
             wrong += state.differences(old.parts["fdb"], new.parts["fdb"], f"{host.name} fdb")
         # QEMU ends at the destination when its memory stops to come, and the tap has no carrier.
-        for part in ("tap", "qdisc", "drivers") if host is guest.host else ("qdisc", "drivers"):
+        for part in ("tap", "held", "drivers") if host is guest.host else ("held", "drivers"):
             wrong += state.differences(old.parts[part], new.parts[part], f"{host.name} {part}")
         vfs = [old.vfs, new.vfs]
         if host is not guest.host:

@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Which frames a guest gets through its standby while its VF leaves or comes. */
+#include <glib/gstdio.h>
+
+#include "core/core.h"
+#include "host/hold.h"
+
+#define VF       "0000:01:10.0"
+#define PF_PORT  3
+#define TAP_PORT 7
+#define OTHER    9
+
+typedef struct {
+    char *sysfs;
+    VfoHold *hold;
+    gint64 now_us; /* of the frames that arrive */
+    guint32 next;
+    GString *decided; /* "1+ 2- ": the frames' ids; + goes on */
+} Fixture;
+
+/* ------------------------------------------------------- the kernel's queue */
+
+static Fixture *fixture;
+static gboolean keeps;
+static gboolean refuses;
+
+gboolean vfo_queue_keep(VfoQueue *queue, const char *port, GError **error)
+{
+    g_assert_cmpstr(port, ==, "tap0");
+    if (refuses)
+        g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED, "this kernel cannot");
+    keeps = !refuses;
+    return keeps;
+}
+
+gboolean vfo_queue_pass(VfoQueue *queue, const char *port, GError **error)
+{
+    if (refuses)
+        g_set_error(error, VFO_ERROR, VFO_ERROR_FAILED, "the kernel will not");
+    else
+        keeps = FALSE;
+    return !refuses;
+}
+
+void vfo_queue_read(VfoQueue *queue)
+{
+}
+
+void vfo_queue_decide(VfoQueue *queue, guint32 id, gboolean goes_on)
+{
+    g_string_append_printf(fixture->decided, "%u%c ", id, goes_on ? '+' : '-');
+}
+
+/* --------------------------------------------------------------- the VF */
+
+static void put(Fixture *f, const char *text, const char *path)
+{
+    g_autofree char *file = g_build_filename(f->sysfs, path, NULL);
+    g_autofree char *directory = g_path_get_dirname(file);
+
+    g_assert_cmpint(g_mkdir_with_parents(directory, 0755), ==, 0);
+    g_assert_true(g_file_set_contents(file, text, -1, NULL));
+}
+
+/* The guest's driver has asked for vector @vector, interrupt 40 + @vector. */
+static void ask_vector(Fixture *f, guint vector)
+{
+    g_autofree char *msi = g_strdup_printf("bus/pci/devices/" VF "/msi_irqs/%u", 40 + vector);
+    g_autofree char *actions = g_strdup_printf("kernel/irq/%u/actions", 40 + vector);
+    g_autofree char *name = g_strdup_printf("vfio-msix[%u](" VF ")\n", vector);
+
+    put(f, "msix\n", msi);
+    put(f, name, actions);
+}
+
+static void interrupts(Fixture *f, guint vector, guint count)
+{
+    g_autofree char *path = g_strdup_printf("kernel/irq/%u/per_cpu_count", 40 + vector);
+    g_autofree char *text = g_strdup_printf("%u,0\n", count);
+
+    put(f, text, path);
+}
+
+/* -------------------------------------------------------------- the fixture */
+
+static void fixture_set_up(Fixture *f, gconstpointer data)
+{
+    fixture = f;
+    keeps = refuses = FALSE;
+    f->sysfs = g_dir_make_tmp("vfo-hold-XXXXXX", NULL);
+    f->decided = g_string_new(NULL);
+    f->next = 1;
+}
+
+static void fixture_tear_down(Fixture *f, gconstpointer data)
+{
+    g_autofree char *command = g_strdup_printf("rm -r %s", f->sysfs);
+
+    vfo_hold_free(f->hold);
+    g_assert_true(g_spawn_command_line_sync(command, NULL, NULL, NULL, NULL));
+    g_free(f->sysfs);
+    g_string_free(f->decided, TRUE);
+}
+
+static const VfoVectors igbvf = {.receive = 1, .ready = 0};
+static const VfoVectors unknown = {.receive = -1, .ready = -1};
+
+static gboolean begin(Fixture *f, VfoHoldKind kind, VfoVectors vectors, GError **error)
+{
+    VfoLink pf = {.index = PF_PORT, .name = "eth1"};
+    VfoLink tap = {.index = TAP_PORT, .name = "tap0"};
+    VfoHoldVf vf = {.sysfs = f->sysfs, .pci = VF, .vectors = vectors};
+
+    f->hold = vfo_hold_new(NULL, &pf, &tap, kind, &vf, error);
+    return f->hold != NULL;
+}
+
+static void frame_from(Fixture *f, int in)
+{
+    VfoQueued frame = {.id = f->next++, .in = in, .out = TAP_PORT};
+
+    frame.arrived_us = g_get_real_time();
+    g_assert_true(vfo_hold_take(f->hold, &frame));
+}
+
+/* Lets the hold look at least once more. */
+static void look(Fixture *f)
+{
+    gint64 until_us = g_get_monotonic_time() + 8000;
+
+    while (g_get_monotonic_time() < until_us)
+        g_main_context_iteration(NULL, TRUE);
+}
+
+static void end(Fixture *f, const char *expected)
+{
+    g_autoptr(GError) error = NULL;
+
+    g_assert_true(vfo_hold_end(g_steal_pointer(&f->hold), &error));
+    g_assert_no_error(error);
+    g_assert_false(keeps);
+    g_assert_cmpstr(f->decided->str, ==, expected);
+}
+
+/* --------------------------------------------------------------- leaving */
+
+/* Each frame has its interrupt, until the VF no longer receives. */
+static void test_leaving(Fixture *f, gconstpointer data)
+{
+    ask_vector(f, 0);
+    ask_vector(f, 1);
+    interrupts(f, 1, 10);
+    g_assert_true(begin(f, VFO_HOLD_LEAVING, igbvf, NULL));
+    g_assert_true(keeps);
+    for (guint n = 1; n <= 3; n++) {
+        frame_from(f, PF_PORT);
+        interrupts(f, 1, 10 + n);
+        look(f);
+    }
+    /* What came before the last interrupt is known to have been taken. */
+    g_assert_cmpstr(f->decided->str, ==, "1- 2- ");
+    for (guint n = 0; n < 3; n++) {
+        frame_from(f, PF_PORT);
+        look(f);
+    }
+    end(f, "1- 2- 3- 4+ 5+ 6+ ");
+}
+
+/* One interrupt stood for two frames: only what is certain is dropped. */
+static void test_leaving_coalesced(Fixture *f, gconstpointer data)
+{
+    ask_vector(f, 1);
+    interrupts(f, 1, 10);
+    g_assert_true(begin(f, VFO_HOLD_LEAVING, igbvf, NULL));
+    look(f);
+    frame_from(f, PF_PORT);
+    frame_from(f, PF_PORT);
+    frame_from(f, PF_PORT);
+    interrupts(f, 1, 12);
+    look(f);
+    end(f, "1- 2- 3+ ");
+}
+
+/* Neighbours on the bridge, and the host itself, reach the guest through the standby alone. */
+static void test_leaving_neighbours(Fixture *f, gconstpointer data)
+{
+    ask_vector(f, 1);
+    interrupts(f, 1, 10);
+    g_assert_true(begin(f, VFO_HOLD_LEAVING, igbvf, NULL));
+    frame_from(f, OTHER);
+    frame_from(f, PF_PORT);
+    frame_from(f, 0);
+    interrupts(f, 1, 11);
+    look(f);
+    end(f, "1+ 2- 3+ ");
+}
+
+static void test_leaving_quiet(Fixture *f, gconstpointer data)
+{
+    g_assert_true(begin(f, VFO_HOLD_LEAVING, igbvf, NULL));
+    frame_from(f, PF_PORT);
+    frame_from(f, PF_PORT);
+    look(f);
+    end(f, "1+ 2+ ");
+}
+
+/* The vectors of another driver may do more than receive: each interrupt tells of what came before
+ * the look before it, and of no more. */
+static void test_leaving_unknown(Fixture *f, gconstpointer data)
+{
+    ask_vector(f, 0);
+    interrupts(f, 0, 5);
+    g_assert_true(begin(f, VFO_HOLD_LEAVING, unknown, NULL));
+    frame_from(f, PF_PORT);
+    look(f);
+    frame_from(f, PF_PORT);
+    interrupts(f, 0, 6);
+    look(f);
+    end(f, "1- 2+ ");
+}
+
+/* ---------------------------------------------------------------- coming */
+
+static void test_coming(Fixture *f, gconstpointer data)
+{
+    g_assert_true(begin(f, VFO_HOLD_COMING, igbvf, NULL));
+    frame_from(f, PF_PORT);
+    look(f);
+    look(f);
+    g_assert_cmpstr(f->decided->str, ==, "1+ ");
+    frame_from(f, PF_PORT);
+    look(f); /* not yet as late as the delay: it waits for what comes next */
+    ask_vector(f, 0);
+    look(f);
+    frame_from(f, OTHER);
+    frame_from(f, PF_PORT);
+    look(f);
+    look(f);
+    end(f, "1+ 2+ 3+ 4- ");
+}
+
+static void test_coming_unknown(Fixture *f, gconstpointer data)
+{
+    g_assert_true(begin(f, VFO_HOLD_COMING, unknown, NULL));
+    ask_vector(f, 0);
+    interrupts(f, 0, 0);
+    look(f);
+    frame_from(f, PF_PORT);
+    look(f);
+    look(f);
+    interrupts(f, 0, 1);
+    look(f);
+    frame_from(f, PF_PORT);
+    end(f, "1+ 2- ");
+}
+
+/* A VF that did not come: all goes through the standby. */
+static void test_coming_in_vain(Fixture *f, gconstpointer data)
+{
+    g_assert_true(begin(f, VFO_HOLD_COMING, igbvf, NULL));
+    frame_from(f, PF_PORT);
+    end(f, "1+ ");
+}
+
+/* ----------------------------------------------------------------- errors */
+
+static void test_refused(Fixture *f, gconstpointer data)
+{
+    g_autoptr(GError) error = NULL;
+
+    refuses = TRUE;
+    g_assert_false(begin(f, VFO_HOLD_LEAVING, igbvf, &error));
+    g_assert_error(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED);
+}
+
+static void test_not_ended(Fixture *f, gconstpointer data)
+{
+    g_autoptr(GError) error = NULL;
+
+    g_assert_true(begin(f, VFO_HOLD_LEAVING, igbvf, NULL));
+    frame_from(f, PF_PORT);
+    refuses = TRUE;
+    g_assert_false(vfo_hold_end(f->hold, &error));
+    g_assert_error(error, VFO_ERROR, VFO_ERROR_FAILED);
+    /* The guest has what was kept all the same. */
+    g_assert_cmpstr(f->decided->str, ==, "1+ ");
+    refuses = FALSE;
+    end(f, "1+ ");
+}
+
+static void test_not_ours(Fixture *f, gconstpointer data)
+{
+    VfoQueued frame = {.id = 1, .in = PF_PORT, .out = OTHER};
+
+    g_assert_true(begin(f, VFO_HOLD_LEAVING, igbvf, NULL));
+    g_assert_false(vfo_hold_take(f->hold, &frame));
+    end(f, "");
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+#define TEST(path, function)                                                                       \
+    g_test_add(path, Fixture, NULL, fixture_set_up, function, fixture_tear_down)
+    TEST("/hold/leaving/each", test_leaving);
+    TEST("/hold/leaving/coalesced", test_leaving_coalesced);
+    TEST("/hold/leaving/neighbours", test_leaving_neighbours);
+    TEST("/hold/leaving/quiet", test_leaving_quiet);
+    TEST("/hold/leaving/unknown", test_leaving_unknown);
+    TEST("/hold/coming/vector", test_coming);
+    TEST("/hold/coming/unknown", test_coming_unknown);
+    TEST("/hold/coming/in-vain", test_coming_in_vain);
+    TEST("/hold/refused", test_refused);
+    TEST("/hold/not-ended", test_not_ended);
+    TEST("/hold/not-ours", test_not_ours);
+#undef TEST
+    return g_test_run();
+}
