@@ -254,13 +254,16 @@ void vfo_take_undo_configure(VfoJob *job, GTask *task)
 void vfo_take_hold(VfoJob *job, GTask *task)
 {
     VfoTake *take = vfo_take_of(job);
-    g_autoptr(GError) not_held = NULL;
+    GError *error = NULL;
 
     if (skips(job, task))
         return;
-    if (!take->host->ops->hold(take->host, take->wire, take->vf->pci, VFO_HOLD_COMING, &not_held))
-        vfo_job_remark(job, VFO_RESULT_SKIPPED, not_held->message);
-    vfo_task_done(task);
+    if (!take->host->ops->hold(take->host, take->wire, take->vf->pci, VFO_HOLD_COMING, &error) &&
+        g_error_matches(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED)) {
+        vfo_job_remark(job, VFO_RESULT_SKIPPED, error->message);
+        g_clear_error(&error);
+    }
+    vfo_task_return(task, error == NULL, error);
 }
 
 void vfo_take_undo_hold(VfoJob *job, GTask *task)

@@ -58,6 +58,7 @@ static void decide(VfoHold *hold, gint64 before_us)
         vfo_queue_decide(hold->queue, frame->id, !taken);
         g_free(g_queue_pop_head(&hold->frames));
     }
+    vfo_queue_flush(hold->queue);
 }
 
 /* ---------------------------------------------------------------- watching */
@@ -127,7 +128,9 @@ static gboolean on_look(gpointer data)
     hold->looked_us = now_us;
     vfo_stopwatch_end_outside();
     vfo_stopwatch_end_spare();
-    return G_SOURCE_CONTINUE;
+    /* From the end of this look on: on a busy host the next shall not be due already. */
+    hold->timer = g_timeout_add(LOOK_EVERY_MS, on_look, hold);
+    return G_SOURCE_REMOVE;
 }
 
 /* ------------------------------------------------------------------ object */
@@ -149,11 +152,8 @@ VfoHold *vfo_hold_new(VfoQueue *queue, const VfoLink *pf, const VfoLink *tap, Vf
     hold->until_us = kind == VFO_HOLD_LEAVING ? G_MININT64 : G_MAXINT64;
     g_queue_init(&hold->frames);
     on_look(hold);
-    if (!vfo_queue_keep(queue, tap->name, error)) {
-        vfo_hold_free(hold);
-        return NULL;
-    }
-    hold->timer = g_timeout_add(LOOK_EVERY_MS, on_look, hold);
+    if (!vfo_queue_keep(queue, tap->name, error))
+        g_clear_pointer(&hold, vfo_hold_free);
     return hold;
 }
 
@@ -167,6 +167,7 @@ gboolean vfo_hold_take(VfoHold *hold, const VfoQueued *frame)
 
 gboolean vfo_hold_end(VfoHold *hold, GError **error)
 {
+    g_clear_handle_id(&hold->timer, g_source_remove);
     on_look(hold);
     vfo_stopwatch_begin_outside();
     vfo_queue_read(hold->queue);

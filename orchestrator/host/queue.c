@@ -7,10 +7,11 @@
 #include <errno.h>
 #include <glib-unix.h>
 #include <linux/netfilter.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter/nfnetlink_queue.h>
 #include <netlink/msg.h>
 #include <netlink/netfilter/nfnl.h>
 #include <netlink/netfilter/queue.h>
-#include <netlink/netfilter/queue_msg.h>
 #include <nftables/libnftables.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -24,12 +25,16 @@
 #define MAX_FRAMES   100000
 #define BUFFER_BYTES (32 * 1024 * 1024)
 
+/* Bytes that are sent together. */
+#define MAX_VERDICTS 8192
+
 struct _VfoQueue {
     struct nft_ctx *nft;
     struct nl_sock *sock;
     guint number;
     guint source;
-    int stamps; /* a socket that has the kernel note when frames arrive */
+    int stamps;           /* a socket that has the kernel note when frames arrive */
+    GByteArray *verdicts; /* that have not been sent */
     VfoQueueArrived arrived;
     gpointer data;
 };
@@ -100,48 +105,59 @@ static gboolean make_table(VfoQueue *queue, GError **error)
 
 /* ------------------------------------------------------------------ queue */
 
-static int on_message(struct nl_msg *message, void *data)
+static guint32 u32_of(struct nlattr **attributes, int type)
 {
-    VfoQueue *queue = data;
-    struct nfnl_queue_msg *parsed = NULL;
+    return attributes[type] && nla_len(attributes[type]) >= 4 ? ntohl(nla_get_u32(attributes[type]))
+                                                              : 0;
+}
+
+static void take_message(VfoQueue *queue, struct nlmsghdr *message)
+{
+    struct nlattr *attributes[NFQA_MAX + 1];
+    struct nfqnl_msg_packet_hdr packet;
+    struct nfqnl_msg_packet_timestamp at;
     VfoQueued frame = {0};
 
-    if (nfnlmsg_queue_msg_parse(nlmsg_hdr(message), &parsed) < 0)
-        return NL_SKIP;
-    frame.id = nfnl_queue_msg_get_packetid(parsed);
-    /* "phys": a port, where the kernel tells its bridge as the device. */
-    frame.in = (int)(nfnl_queue_msg_test_physindev(parsed) ? nfnl_queue_msg_get_physindev(parsed)
-                                                           : nfnl_queue_msg_get_indev(parsed));
-    frame.out = (int)(nfnl_queue_msg_test_physoutdev(parsed) ? nfnl_queue_msg_get_physoutdev(parsed)
-                                                             : nfnl_queue_msg_get_outdev(parsed));
-    if (nfnl_queue_msg_test_timestamp(parsed)) {
-        const struct timeval *at = nfnl_queue_msg_get_timestamp(parsed);
-
-        frame.arrived_us = (gint64)at->tv_sec * G_USEC_PER_SEC + at->tv_usec;
-    } else {
-        frame.arrived_us = g_get_real_time();
+    /* What else there may be is the refusal of a verdict that came too late: the kernel has
+     * dropped the frame already. */
+    if (nfnlmsg_subsys(message) != NFNL_SUBSYS_QUEUE ||
+        nfnlmsg_subtype(message) != NFQNL_MSG_PACKET ||
+        nlmsg_parse(message, sizeof(struct nfgenmsg), attributes, NFQA_MAX, NULL) < 0 ||
+        !attributes[NFQA_PACKET_HDR] || nla_len(attributes[NFQA_PACKET_HDR]) < (int)sizeof(packet))
+        return;
+    memcpy(&packet, nla_data(attributes[NFQA_PACKET_HDR]), sizeof(packet));
+    frame.id = ntohl(packet.packet_id);
+    /* "PHYS": a port, where the kernel tells its bridge as the device. */
+    frame.in = (int)u32_of(attributes, attributes[NFQA_IFINDEX_PHYSINDEV] ? NFQA_IFINDEX_PHYSINDEV
+                                                                          : NFQA_IFINDEX_INDEV);
+    frame.out =
+        (int)u32_of(attributes, attributes[NFQA_IFINDEX_PHYSOUTDEV] ? NFQA_IFINDEX_PHYSOUTDEV
+                                                                    : NFQA_IFINDEX_OUTDEV);
+    frame.arrived_us = g_get_real_time();
+    if (attributes[NFQA_TIMESTAMP] && nla_len(attributes[NFQA_TIMESTAMP]) >= (int)sizeof(at)) {
+        memcpy(&at, nla_data(attributes[NFQA_TIMESTAMP]), sizeof(at));
+        frame.arrived_us =
+            (gint64)(GUINT64_FROM_BE(at.sec) * G_USEC_PER_SEC + GUINT64_FROM_BE(at.usec));
     }
-    nfnl_queue_msg_put(parsed);
     queue->arrived(&frame, queue->data);
-    return NL_OK;
 }
 
-/* The verdict came too late: the kernel has dropped the frame already. */
-static int on_refusal(struct sockaddr_nl *from, struct nlmsgerr *refusal, void *data)
-{
-    g_debug("nfnetlink_queue: %s", g_strerror(-refusal->error));
-    return NL_SKIP;
-}
-
+/* Not through libnl, whose several calls and allocations for each frame add up. */
 void vfo_queue_read(VfoQueue *queue)
 {
-    int code;
+    _Alignas(struct nlmsghdr) char buffer[4096];
+    int fd = nl_socket_get_fd(queue->sock);
+    ssize_t got;
 
-    do
-        code = nl_recvmsgs_default(queue->sock);
-    while (code >= 0);
-    if (code != -NLE_AGAIN)
-        g_warning("frames that are held may be lost: nfnetlink_queue: %s", nl_geterror(code));
+    while ((got = recv(fd, buffer, sizeof(buffer), MSG_DONTWAIT)) > 0) {
+        struct nlmsghdr *message = (struct nlmsghdr *)buffer;
+        int left = (int)got;
+
+        for (; nlmsg_ok(message, left); message = nlmsg_next(message, &left))
+            take_message(queue, message);
+    }
+    if (got < 0 && errno != EAGAIN && errno != EINTR)
+        g_warning("frames that are held may be lost: nfnetlink_queue: %s", g_strerror(errno));
 }
 
 static gboolean on_readable(gint fd, GIOCondition condition, gpointer data)
@@ -149,25 +165,45 @@ static gboolean on_readable(gint fd, GIOCondition condition, gpointer data)
     /* A frame delays no step of a job. */
     vfo_stopwatch_begin_spare();
     vfo_queue_read(data);
+    vfo_queue_flush(data);
     vfo_stopwatch_end_spare();
     return G_SOURCE_CONTINUE;
 }
 
+typedef struct {
+    struct nlmsghdr header;
+    struct nfgenmsg family;
+    struct nlattr attribute;
+    struct nfqnl_msg_verdict_hdr verdict;
+} Verdict;
+
+void vfo_queue_flush(VfoQueue *queue)
+{
+    int fd = nl_socket_get_fd(queue->sock);
+
+    if (queue->verdicts->len > 0 &&
+        send(fd, queue->verdicts->data, queue->verdicts->len, 0) != (ssize_t)queue->verdicts->len)
+        g_warning("frames that were held are lost: nfnetlink_queue: %s", g_strerror(errno));
+    g_byte_array_set_size(queue->verdicts, 0);
+}
+
 void vfo_queue_decide(VfoQueue *queue, guint32 id, gboolean goes_on)
 {
-    struct nfnl_queue_msg *verdict = nfnl_queue_msg_alloc();
-    int code;
+    Verdict verdict = {
+        .header = {.nlmsg_len = sizeof(verdict),
+                   .nlmsg_type = (NFNL_SUBSYS_QUEUE << 8) | NFQNL_MSG_VERDICT,
+                   .nlmsg_flags = NLM_F_REQUEST},
+        .family = {.nfgen_family = PF_BRIDGE,
+                   .version = NFNETLINK_V0,
+                   .res_id = htons((guint16)queue->number)},
+        .attribute = {.nla_len = sizeof(verdict.attribute) + sizeof(verdict.verdict),
+                      .nla_type = NFQA_VERDICT_HDR},
+        .verdict = {.verdict = htonl(goes_on ? NF_ACCEPT : NF_DROP), .id = htonl(id)},
+    };
 
-    if (!verdict)
-        g_error("out of memory for a verdict");
-    nfnl_queue_msg_set_group(verdict, (guint16)queue->number);
-    nfnl_queue_msg_set_family(verdict, PF_BRIDGE);
-    nfnl_queue_msg_set_packetid(verdict, id);
-    nfnl_queue_msg_set_verdict(verdict, goes_on ? NF_ACCEPT : NF_DROP);
-    code = nfnl_queue_msg_send_verdict(queue->sock, verdict);
-    nfnl_queue_msg_put(verdict);
-    if (code < 0)
-        g_warning("a frame that was held is lost: nfnetlink_queue: %s", nl_geterror(code));
+    if (queue->verdicts->len + sizeof(verdict) > MAX_VERDICTS)
+        vfo_queue_flush(queue);
+    g_byte_array_append(queue->verdicts, (const guint8 *)&verdict, sizeof(verdict));
 }
 
 static int bind_number(VfoQueue *queue, guint number)
@@ -197,7 +233,6 @@ static gboolean open_queue(VfoQueue *queue, GError **error)
         code = nl_connect(queue->sock, NETLINK_NETFILTER);
     if (code >= 0) {
         nl_socket_disable_seq_check(queue->sock);
-        nl_socket_modify_cb(queue->sock, NL_CB_VALID, NL_CB_CUSTOM, on_message, queue);
         code = -NLE_BUSY;
     }
     for (guint i = 0; code == -NLE_BUSY && i < NUMBERS; i++)
@@ -215,7 +250,6 @@ static gboolean open_queue(VfoQueue *queue, GError **error)
     if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &(int){BUFFER_BYTES}, sizeof(int)) < 0 ||
         setsockopt(fd, SOL_NETLINK, NETLINK_NO_ENOBUFS, &on, sizeof(on)) < 0)
         g_debug("nfnetlink_queue: %s", g_strerror(errno));
-    nl_socket_modify_err_cb(queue->sock, NL_CB_CUSTOM, on_refusal, queue);
     nl_socket_disable_auto_ack(queue->sock);
     nl_socket_set_nonblocking(queue->sock);
     queue->source = g_unix_fd_add(fd, G_IO_IN, on_readable, queue);
@@ -227,6 +261,7 @@ VfoQueue *vfo_queue_new(VfoQueueArrived arrived, gpointer data, GError **error)
     VfoQueue *queue = g_new0(VfoQueue, 1);
     int on = 1;
 
+    queue->verdicts = g_byte_array_new();
     queue->arrived = arrived;
     queue->data = data;
     queue->nft = nft_ctx_new(NFT_CTX_DEFAULT);
@@ -250,6 +285,7 @@ void vfo_queue_free(VfoQueue *queue)
         return;
     g_clear_handle_id(&queue->source, g_source_remove);
     nl_socket_free(queue->sock);
+    g_byte_array_unref(queue->verdicts);
     nft_ctx_free(queue->nft);
     if (queue->stamps >= 0)
         close(queue->stamps);

@@ -40,5 +40,7 @@ gboolean vfo_queue_pass(VfoQueue *queue, const char *port, GError **error);
  */
 void vfo_queue_read(VfoQueue *queue);
 
-/** vfo_queue_decide: the frame goes on its way, or is dropped. */
+/** vfo_queue_decide: the frame goes on its way, or is dropped, in order, when vfo_queue_flush() is
+ *  called. */
 void vfo_queue_decide(VfoQueue *queue, guint32 id, gboolean goes_on);
+void vfo_queue_flush(VfoQueue *queue);

@@ -993,12 +993,6 @@ static void inject_each(gboolean at_source)
             assert_state(world, VFO_JOB_COMPLETED);
             continue;
         }
-        /* Frames that arrive twice are no reason to do without a VF. */
-        if (g_str_equal(call, "hold coming")) {
-            assert_state(world, VFO_JOB_COMPLETED);
-            assert_record(world, "hold", VFO_RESULT_SKIPPED);
-            continue;
-        }
         if (!is_async(call) && (fault == FAULT_SILENT || fault == FAULT_UNHEARD))
             g_assert_error(vfo_job_error(world->job), VFO_ERROR, VFO_ERROR_FAILED);
         if (at_source)

@@ -46,6 +46,10 @@ void vfo_queue_read(VfoQueue *queue)
 {
 }
 
+void vfo_queue_flush(VfoQueue *queue)
+{
+}
+
 void vfo_queue_decide(VfoQueue *queue, guint32 id, gboolean goes_on)
 {
     g_string_append_printf(fixture->decided, "%u%c ", id, goes_on ? '+' : '-');
