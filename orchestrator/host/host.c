@@ -17,10 +17,10 @@
 #include "host/vf.h"
 
 #define CLOSED_EVERY_MS 5
-/* Until it is noticed both sides deliver, and the guest gets frames twice. */
-#define USED_EVERY_MS 4
+/* Until it is noticed both sides deliver; a guest whose frames are not held gets them twice. */
+#define USED_EVERY_MS 16
 /* The counters of a PF are part of a message about all of its VFs: not at each look. */
-#define ACTIVE_EVERY 8
+#define ACTIVE_EVERY 3
 
 typedef struct {
     VfoHost host; /* first: a VfoHost * is a Host * */
@@ -853,11 +853,27 @@ VfoHost *vfo_host_new_with(GPtrArray *networks, VfoLeases *leases, const char *s
     return &host->host;
 }
 
+/* Before a guest waits for it: the kernel may have modules to load. */
+static void prepare_queue(Host *host)
+{
+    g_autoptr(GError) error = NULL;
+
+    host->queue = vfo_queue_new(on_queued, host, &error);
+    if (!host->queue)
+        g_message("guests will lose frames when their VF leaves, and get some twice: %s",
+                  error->message);
+}
+
 VfoHost *vfo_host_new(GPtrArray *networks, VfoLeases *leases, const char *sysfs, GError **error)
 {
     VfoNetlink *netlink = vfo_netlink_new(error);
+    VfoHost *host;
 
-    return netlink ? vfo_host_new_with(networks, leases, sysfs, netlink) : NULL;
+    if (!netlink)
+        return NULL;
+    host = vfo_host_new_with(networks, leases, sysfs, netlink);
+    prepare_queue((Host *)host);
+    return host;
 }
 
 void vfo_host_set_quirks(VfoHost *base, GPtrArray *quirks)

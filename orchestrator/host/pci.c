@@ -180,25 +180,46 @@ guint64 vfo_pci_interrupts(const char *sysfs, const char *pci)
     return sum;
 }
 
+static gint compare_numbers(gconstpointer a, gconstpointer b)
+{
+    guint left = *(const guint *)a, right = *(const guint *)b;
+
+    return (left > right) - (left < right);
+}
+
 char *vfo_pci_irq(const char *sysfs, const char *pci, guint vector)
 {
     g_autofree char *path = device_path(sysfs, pci, "msi_irqs");
     g_autofree char *wanted = g_strdup_printf("vfio-msix[%u](%s)", vector, pci);
-    g_autoptr(GDir) irqs = g_dir_open(path, 0, NULL);
+    g_autoptr(GDir) directory = g_dir_open(path, 0, NULL);
+    g_autoptr(GArray) irqs = NULL;
     const char *name;
-    guint seen = 0;
 
-    if (!irqs)
+    if (!directory)
         return NULL;
-    while (seen++ < MAX_VECTORS && (name = g_dir_read_name(irqs))) {
-        g_autofree char *actions = g_build_filename(sysfs, "kernel", "irq", name, "actions", NULL);
+    irqs = g_array_new(FALSE, FALSE, sizeof(guint));
+    while (irqs->len < MAX_VECTORS && (name = g_dir_read_name(directory))) {
+        guint64 number;
+        guint irq;
+
+        if (!g_ascii_string_to_unsigned(name, 10, 0, G_MAXUINT, &number, NULL))
+            continue;
+        irq = (guint)number;
+        g_array_append_val(irqs, irq);
+    }
+    /* In the order of the vectors, as a rule: then the first that is looked at is it. */
+    g_array_sort(irqs, compare_numbers);
+    for (guint i = 0; i < irqs->len; i++) {
+        g_autofree char *irq =
+            g_strdup_printf("%u", g_array_index(irqs, guint, (vector + i) % irqs->len));
+        g_autofree char *actions = g_build_filename(sysfs, "kernel", "irq", irq, "actions", NULL);
         char text[MAX_TEXT];
 
         if (read_text(actions, text) <= 0)
             continue;
         text[strcspn(text, "\n")] = '\0';
         if (g_str_equal(text, wanted))
-            return g_strdup(name);
+            return g_steal_pointer(&irq);
     }
     return NULL;
 }
