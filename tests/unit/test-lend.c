@@ -1071,10 +1071,10 @@ static void test_lend_lost(void)
     g_autoptr(World) world = world_new(LEND);
 
     world->faults[0] = FAULT_BROKEN;
-    world->fault_at[0] = count_calls(LEND) - 2;
+    world->fault_at[0] = count_calls(LEND) - 3;
     world->faults[1] = world->faults[2] = FAULT_REFUSED;
-    world->fault_at[1] = world->fault_at[0] + 3;
-    world->fault_at[2] = world->fault_at[0] + 5;
+    world->fault_at[1] = world->fault_at[0] + 4;
+    world->fault_at[2] = world->fault_at[0] + 6;
     run(world);
     g_assert_cmpstr(call_at(world, world->fault_at[0]), ==, "used_vf " VF);
     g_assert_cmpstr(call_at(world, world->fault_at[1]), ==, "set_vf " VF " parked");
