@@ -34,7 +34,8 @@ typedef struct {
  * VFO_HOLD_LEAVING: keeps all of it until vfo_hold_end(), but drops what has come through the VF
  * for certain. VFO_HOLD_COMING: keeps each frame for 10 ms, then lets it go on if the VF
  * did not receive yet when it came, and drops it if it did.
- * The watching looks at the VF's interrupts every 2 ms: nothing tells of them.
+ * The watching looks at the VF's interrupts every 10 ms, and every 2 ms between the guest's driver
+ * having MSI-X enabled and its first vector: nothing tells of them.
  */
 VfoHold *vfo_hold_new(VfoQueue *queue, const VfoLink *pf, const VfoLink *tap, VfoHoldKind kind,
                       const VfoHoldVf *vf, GError **error);

@@ -5,7 +5,6 @@
 #include <netinet/in.h>
 
 #include <errno.h>
-#include <glib-unix.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_queue.h>
@@ -32,7 +31,6 @@ struct _VfoQueue {
     struct nft_ctx *nft;
     struct nl_sock *sock;
     guint number;
-    guint source;
     int stamps;           /* a socket that has the kernel note when frames arrive */
     GByteArray *verdicts; /* that have not been sent */
     VfoQueueArrived arrived;
@@ -160,16 +158,6 @@ void vfo_queue_read(VfoQueue *queue)
         g_warning("frames that are held may be lost: nfnetlink_queue: %s", g_strerror(errno));
 }
 
-static gboolean on_readable(gint fd, GIOCondition condition, gpointer data)
-{
-    /* A frame delays no step of a job. */
-    vfo_stopwatch_begin_spare();
-    vfo_queue_read(data);
-    vfo_queue_flush(data);
-    vfo_stopwatch_end_spare();
-    return G_SOURCE_CONTINUE;
-}
-
 typedef struct {
     struct nlmsghdr header;
     struct nfgenmsg family;
@@ -252,7 +240,6 @@ static gboolean open_queue(VfoQueue *queue, GError **error)
         g_debug("nfnetlink_queue: %s", g_strerror(errno));
     nl_socket_disable_auto_ack(queue->sock);
     nl_socket_set_nonblocking(queue->sock);
-    queue->source = g_unix_fd_add(fd, G_IO_IN, on_readable, queue);
     return TRUE;
 }
 
@@ -283,7 +270,6 @@ void vfo_queue_free(VfoQueue *queue)
 {
     if (!queue)
         return;
-    g_clear_handle_id(&queue->source, g_source_remove);
     nl_socket_free(queue->sock);
     g_byte_array_unref(queue->verdicts);
     nft_ctx_free(queue->nft);

@@ -36,8 +36,8 @@ gboolean vfo_queue_keep(VfoQueue *queue, const char *port, GError **error);
 /** vfo_queue_pass: no more, from here on; what is kept stays kept. */
 gboolean vfo_queue_pass(VfoQueue *queue, const char *port, GError **error);
 
-/** vfo_queue_read: tells of all that the kernel has kept until now. The main loop does so as well.
- */
+/** vfo_queue_read: tells of all that the kernel has kept until now. For each frame that comes to
+ *  wake the daemon would take much of a busy host's time: a hold reads when it looks. */
 void vfo_queue_read(VfoQueue *queue);
 
 /** vfo_queue_decide: the frame goes on its way, or is dropped, in order, when vfo_queue_flush() is

@@ -130,7 +130,7 @@ static void frame_from(Fixture *f, int in)
 /* Lets the hold look at least once more. */
 static void look(Fixture *f)
 {
-    gint64 until_us = g_get_monotonic_time() + 8000;
+    gint64 until_us = g_get_monotonic_time() + 25000;
 
     while (g_get_monotonic_time() < until_us)
         g_main_context_iteration(NULL, TRUE);
