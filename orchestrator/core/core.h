@@ -705,6 +705,26 @@ typedef struct {
  *  args->from, that VM gets it back. */
 VfoJob *vfo_attach_job(const char *host_name, const VfoAttachArgs *args, const VfoPolicy *policy);
 
+/* -------------------------------------------------------------- steering */
+
+typedef struct _VfoSteering VfoSteering;
+
+/**
+ * vfo_steering_new: keeps the way to guests that are on their VFs right on this host while no job
+ * works on them: what others on the host have for such a guest goes out through the PF, to its VF,
+ * and not to its standby, which is deaf then. What goes wrong is logged. @host is not owned.
+ */
+VfoSteering *vfo_steering_new(VfoHost *host);
+void vfo_steering_free(VfoSteering *steering);
+
+/** vfo_steering_see: a VM that no job works on, as it is now. One that has lost its VF to
+ *  somebody else is on its standby from now on. */
+void vfo_steering_see(VfoSteering *steering, const VfoVmInfo *info);
+/** vfo_steering_forget: a job takes @vm over, or it runs elsewhere: nothing is changed. */
+void vfo_steering_forget(VfoSteering *steering, const char *vm);
+/** vfo_steering_gone: @vm's QEMU has ended: nothing here leads to it any more. */
+void vfo_steering_gone(VfoSteering *steering, const char *vm);
+
 /* ------------------------------------------------------------- stopwatch */
 
 /*

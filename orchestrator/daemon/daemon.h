@@ -113,6 +113,15 @@ VfoJob *vfo_lending_detach(VfoLending *lending, json_object *arguments, GError *
 /** vfo_lending_attach: likewise, "attach". */
 VfoJob *vfo_lending_attach(VfoLending *lending, json_object *arguments, GError **error);
 
+/* ------------------------------------------------------------------ watch */
+
+typedef struct _VfoWatch VfoWatch;
+
+/** vfo_watch_new: has VMs that no job works on steered (core/core.h). Nothing is owned; all
+ *  outlives the watch. */
+VfoWatch *vfo_watch_new(VfoVms *vms, VfoHost *host, VfoJobs *jobs);
+void vfo_watch_free(VfoWatch *watch);
+
 /* ---------------------------------------------------------------- control */
 
 typedef struct _VfoControl VfoControl;

@@ -22,6 +22,7 @@ typedef struct {
     VfoVms *vms;
     VfoJobs *jobs;
     VfoLending *lending;
+    VfoWatch *watch;
     VfoPeerServer *peers;
     VfoPeerPool *pool; /* of connections to peers */
     VfoControl *control;
@@ -87,6 +88,7 @@ static gboolean start(Daemon *daemon, GError **error)
     lending.absences = daemon->absences;
     lending.jobs = daemon->jobs;
     daemon->lending = vfo_lending_new(&lending);
+    daemon->watch = vfo_watch_new(daemon->vms, daemon->host, daemon->jobs);
     daemon->peers = vfo_peer_server_new(config->listen, config->port, &config->tls, config->peers,
                                         start_destination, daemon, error);
     if (!daemon->peers)
@@ -111,6 +113,7 @@ static void stop(Daemon *daemon)
     }
     g_clear_pointer(&daemon->pool, vfo_peer_pool_free);
     g_clear_pointer(&daemon->peers, vfo_peer_server_free);
+    g_clear_pointer(&daemon->watch, vfo_watch_free);
     g_clear_pointer(&daemon->lending, vfo_lending_free);
     g_clear_object(&daemon->jobs);
     g_clear_object(&daemon->vms);

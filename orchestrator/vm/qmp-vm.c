@@ -104,7 +104,7 @@ void vfo_qmp_vm_read_progress(VfoQmpVm *vm, json_object *answer)
         if (json_object_is_type(mbps, json_type_double) || json_object_is_type(mbps, json_type_int))
             vm->progress.mbps = json_object_get_double(mbps);
     }
-    vm->moved(&vm->base, vm->moved_data);
+    vm->moved(&vm->base, vm->told_data);
 }
 
 /* ------------------------------------------------------- inspecting unasked */
@@ -129,6 +129,8 @@ static void on_refreshed(GObject *source, GAsyncResult *result, gpointer data)
                   vm->base.name, REFRESH_TIMEOUT_MS / 1000);
     else if (error && !g_error_matches(error, VFO_ERROR, VFO_ERROR_CLOSED))
         g_warning("what is shown of VM '%s' may be out of date: %s", vm->base.name, error->message);
+    if (info && vm->client)
+        vm->inspected(base, vm->told_data);
     vfo_vm_info_free(info);
     if (vm->stale)
         qmp_vm_schedule_refresh(vm, REFRESH_AFTER_MS);
@@ -169,6 +171,11 @@ static void qmp_vm_schedule_refresh(VfoQmpVm *vm, guint after_ms)
 void vfo_qmp_vm_refresh(VfoQmpVm *vm)
 {
     qmp_vm_schedule_refresh(vm, REFRESH_AFTER_MS);
+}
+
+void vfo_vm_refresh(VfoVm *vm)
+{
+    vfo_qmp_vm_refresh((VfoQmpVm *)vm);
 }
 
 /* --------------------------------------------------------- the connection */
@@ -303,7 +310,8 @@ static void on_closed(VfoQmpClient *client, const GError *error, gpointer data)
 
 /* ------------------------------------------------------------------ its life */
 
-VfoQmpVm *vfo_qmp_vm_new(const char *name, const char *path, VfoQmpVmMoved moved, gpointer data)
+VfoQmpVm *vfo_qmp_vm_new(const char *name, const char *path, VfoQmpVmTold moved,
+                         VfoQmpVmTold inspected, gpointer data)
 {
     g_autofree char *peer = g_strdup_printf("VM '%s'", name);
     VfoQmpVm *vm = g_new0(VfoQmpVm, 1);
@@ -312,7 +320,8 @@ VfoQmpVm *vfo_qmp_vm_new(const char *name, const char *path, VfoQmpVmMoved moved
     vm->base.name = g_strdup(name);
     vm->refs = 1;
     vm->moved = moved;
-    vm->moved_data = data;
+    vm->inspected = inspected;
+    vm->told_data = data;
     vm->ops = g_ptr_array_new_with_free_func((GDestroyNotify)vfo_op_unref);
     vm->devices = vfo_qmp_vm_new_devices();
     vm->client = vfo_qmp_client_new_unix(peer, path, TRUE);

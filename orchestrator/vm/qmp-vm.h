@@ -17,16 +17,17 @@ typedef void (*VfoOpEvent)(VfoOp *op, const char *event, json_object *data);
  *  once the op has been completed. */
 typedef void (*VfoOpReply)(VfoOp *op, json_object *value, const GError *error, gpointer data);
 
-/** VfoQmpVmMoved: vm->progress has been read anew. */
-typedef void (*VfoQmpVmMoved)(VfoVm *vm, gpointer data);
+/** VfoQmpVmTold: vm->progress has been read anew; vm->info has, unasked. */
+typedef void (*VfoQmpVmTold)(VfoVm *vm, gpointer data);
 
 struct _VfoQmpVm {
     VfoVm base;
     guint refs;
     VfoQmpClient *client; /* NULL: the socket file has gone */
     GError *state;        /* what vfo_vm_state() lent last */
-    VfoQmpVmMoved moved;
-    gpointer moved_data;
+    VfoQmpVmTold moved;
+    VfoQmpVmTold inspected;
+    gpointer told_data;
     GPtrArray *ops; /* of VfoOp: under way */
 
     /* What QEMU told of itself; events keep it true. */
@@ -50,7 +51,8 @@ struct _VfoQmpVm {
 };
 
 /** vfo_qmp_vm_new: the VM called @name behind the socket @path. Begins to connect. */
-VfoQmpVm *vfo_qmp_vm_new(const char *name, const char *path, VfoQmpVmMoved moved, gpointer data);
+VfoQmpVm *vfo_qmp_vm_new(const char *name, const char *path, VfoQmpVmTold moved,
+                         VfoQmpVmTold inspected, gpointer data);
 /** vfo_qmp_vm_close: the socket file has gone: every op fails, now and later. */
 void vfo_qmp_vm_close(VfoQmpVm *vm);
 

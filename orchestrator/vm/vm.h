@@ -12,6 +12,7 @@ G_DECLARE_FINAL_TYPE(VfoVms, vfo_vms, VFO, VMS, GObject)
 
 /* Signals: "added" (vms, VfoVm *vm), "removed" (vms, VfoVm *vm): its socket file appeared, went.
  *          "progress" (vms, VfoVm *vm): a migration moved on (about once a second).
+ *          "inspected" (vms, VfoVm *vm): vfo_vm_cached() is new, because QEMU told of something.
  *
  * They are emitted on the thread-default main context in which the set was
  * made, to which all of its VMs belong. */
@@ -55,3 +56,6 @@ const GError *vfo_vm_state(VfoVm *vm);
 /** vfo_vm_cached: what the last inspection saw, NULL: none yet. Refreshed when QEMU
  *  tells of a device, a stop, a resume or a migration. Borrowed, until the loop runs. */
 const VfoVmInfo *vfo_vm_cached(VfoVm *vm);
+
+/** vfo_vm_refresh: has @vm inspected soon; "inspected" tells of it, unless @vm goes before. */
+void vfo_vm_refresh(VfoVm *vm);

@@ -21,7 +21,7 @@ struct _VfoVms {
 
 G_DEFINE_FINAL_TYPE(VfoVms, vfo_vms, G_TYPE_OBJECT)
 
-enum { ADDED, REMOVED, PROGRESS, N_SIGNALS };
+enum { ADDED, REMOVED, PROGRESS, INSPECTED, N_SIGNALS };
 
 static guint signals[N_SIGNALS];
 
@@ -53,6 +53,11 @@ static void on_moved(VfoVm *vm, gpointer data)
     g_signal_emit(data, signals[PROGRESS], 0, vm);
 }
 
+static void on_inspected(VfoVm *vm, gpointer data)
+{
+    g_signal_emit(data, signals[INSPECTED], 0, vm);
+}
+
 static void vms_add(VfoVms *vms, const char *base)
 {
     g_autofree char *name = name_of_file(base);
@@ -74,7 +79,7 @@ static void vms_add(VfoVms *vms, const char *base)
         return;
     }
     path = g_build_filename(vms->directory, base, NULL);
-    vm = vfo_qmp_vm_new(name, path, on_moved, vms);
+    vm = vfo_qmp_vm_new(name, path, on_moved, on_inspected, vms);
     g_hash_table_insert(vms->vms, g_steal_pointer(&name), vm);
     g_signal_emit(vms, signals[ADDED], 0, vm);
 }
@@ -266,4 +271,5 @@ static void vfo_vms_class_init(VfoVmsClass *class)
     signals[ADDED] = new_signal("added");
     signals[REMOVED] = new_signal("removed");
     signals[PROGRESS] = new_signal("progress");
+    signals[INSPECTED] = new_signal("inspected");
 }

@@ -205,6 +205,31 @@ static void test_restart(Fixture *f, gconstpointer data)
     fake_free(fake);
 }
 
+static void on_inspected(VfoVms *vms, VfoVm *vm, gpointer data)
+{
+    g_assert_nonnull(vfo_vm_cached(vm));
+    g_string_append_printf(data, "?%s:%s ", vm->name, vfo_vm_cached(vm)->status);
+}
+
+static void test_inspected(Fixture *f, gconstpointer data)
+{
+    FakeQemu *fake;
+
+    watch(f);
+    g_signal_connect(f->vms, "inspected", G_CALLBACK(on_inspected), f->signals);
+    fake = put_qemu(f, "web1.sock");
+    WAIT_UNTIL(strstr(f->signals->str, "?web1:running "));
+    fake_script(fake, "query-status", "return {\"status\": \"paused\", \"running\": false}");
+    vfo_vm_refresh(vfo_vms_get(f->vms, "web1", NULL));
+    WAIT_UNTIL(strstr(f->signals->str, "?web1:paused "));
+    /* One that has gone is not. */
+    vfo_vm_refresh(vfo_vms_get(f->vms, "web1", NULL));
+    fake_free(fake);
+    WAIT_UNTIL(strstr(f->signals->str, "-web1"));
+    run_for(600);
+    g_assert_cmpstr(f->signals->str, ==, "+web1 ?web1:running ?web1:paused -web1 ");
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -214,5 +239,6 @@ int main(int argc, char **argv)
     g_test_add("/vms/come-and-go", Fixture, NULL, set_up, test_come_and_go, tear_down);
     g_test_add("/vms/get", Fixture, NULL, set_up, test_get, tear_down);
     g_test_add("/vms/restart", Fixture, NULL, set_up, test_restart, tear_down);
+    g_test_add("/vms/inspected", Fixture, NULL, set_up, test_inspected, tear_down);
     return g_test_run();
 }
