@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 
-from . import fabric, probe, qemus
+from . import fabric, neighbours, probe, qemus
 from .guest import Guest, Image
 from .host import Host
 from .qemus import Qemu
@@ -37,7 +37,7 @@ class Lab:
         self._programs = programs
         self.qemu = qemu or qemus.usual()
         self.directory = directory
-        self._vfs = vfs
+        self.vfs = vfs
         self._started = time.monotonic()
         self.hosts = [
             Host(name, n, directory / name, memory_mb) for n, name in enumerate(names, start=1)
@@ -65,7 +65,7 @@ class Lab:
 
     def _bring_up(self, host: Host) -> None:
         host.wait_ready()
-        host.prepare(self._vfs)
+        host.prepare(self.vfs)
         host.start([str(probe.program()), "clock"], "clock.log")
 
     def __exit__(
@@ -107,7 +107,16 @@ class Lab:
         self._guests += 1
         binary = list((qemus.stock() if stock else self.qemu).argv)
         guest = Guest(
-            host, self.image, binary, primary, incoming, memory_mb, self._guests, alter, number
+            host,
+            self.image,
+            binary,
+            primary,
+            incoming,
+            memory_mb,
+            self._guests,
+            alter,
+            number,
+            neighbours.peers(self.hosts, self.vfs),
         )
         guest.start()
         fabric.set_neighbour(guest.address, guest.mac)

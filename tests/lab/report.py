@@ -20,6 +20,7 @@ PHASES = (
 )
 WIDTH = max(len(phase) for phase in PHASES)
 ARROWS = {TO_GUEST: "client > guest", TO_CLIENT: "guest > client"}
+NEIGHBOUR_ARROWS = {TO_GUEST: "neighbour > guest", TO_CLIENT: "guest > neighbour"}
 
 
 def table(report: dict[str, Any]) -> str:
@@ -40,6 +41,10 @@ def _block(run: dict[str, Any]) -> str:
     lines = [f"{name} ({run['qemu']} QEMU): {verdict}"]
     if run.get("phases"):
         lines += _flows(run["phases"])
+    for neighbour in run.get("neighbours", []):
+        lines.append(f"  neighbour: {neighbour['kind']} in {neighbour['host']}, "
+                     f"the {neighbour['role']}")
+        lines += _flows(neighbour["phases"], NEIGHBOUR_ARROWS)
     for what, value in run.get("notes", {}).items():
         lines.append(f"  {what}: {value}")
     facts = _facts(run)
@@ -48,10 +53,10 @@ def _block(run: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _flows(flows: list[dict[str, Any]]) -> list[str]:
+def _flows(flows: list[dict[str, Any]], arrows: dict[str, str] = ARROWS) -> list[str]:
     by_key = {(flow["name"], flow["direction"]): flow for flow in flows}
     lines = [
-        f"  {'':<{WIDTH}}" + "".join(f"{ARROWS[direction]:>36}" for direction in ARROWS),
+        f"  {'':<{WIDTH}}" + "".join(f"{arrow:>36}" for arrow in arrows.values()),
         f"  {'phase':<{WIDTH}}" + f"{'sent':>9}{'lost':>7}{'dup':>5}{'gap ms':>8}{'quiet':>7}" * 2,
     ]
     for phase in PHASES:
@@ -113,6 +118,12 @@ def _facts(run: dict[str, Any]) -> list[str]:
     if "tcp" in run:
         state = "alive" if run["tcp"]["alive"] else "DEAD"
         facts.append(f"TCP {state}, longest stall {run['tcp']['longest_stall_ms']:.0f} ms")
+    if "isolation" in run:
+        seen = run["isolation"]
+        facts.append(
+            f"the guest's VF received {seen['frames']} frames, {seen['foreign']} of them foreign, "
+            f"{seen['missed']} not looked at; {seen['strangers']} foreign ones were sent"
+        )
     if "daemon" in run:
         facts.append(_own(run["daemon"]))
     return facts

@@ -13,6 +13,7 @@ from .contenders import Contender, Outcome
 from .errors import LabError
 from .guest import Guest
 from .lab import Lab
+from .neighbours import Log, Neighbours
 from .phases import Borders
 from .probe import Traffic
 from .probe.probe import PRIMARY, PRIMARY_CARRIER, STANDBY, STANDBY_CARRIER
@@ -43,7 +44,13 @@ class Migration:
 class Run:
     """What a scenario works with."""
 
-    def __init__(self, scenario: str, lab: Lab, contender: Contender) -> None:
+    def __init__(
+        self,
+        scenario: str,
+        lab: Lab,
+        contender: Contender,
+        neighbours: Neighbours | None = None,
+    ) -> None:
         self.scenario = scenario
         self.lab = lab
         self.contender = contender
@@ -55,6 +62,10 @@ class Run:
         self._after: dict[str, clock.Reading] = {}
         self._figures: dict[str, Any] | None = None
         self._notes: dict[str, str] = {}
+        self.neighbours = neighbours
+        """Who talks to the guest as well; may be set until the traffic starts."""
+        self._neighbour_logs: list[Log] = []
+        self._failures: list[str] = []
 
     def note(self, what: str, value: str) -> None:
         """Say what was measured, and put it into the report."""
@@ -74,6 +85,9 @@ class Run:
         self._traffic = Traffic(guest.address, self.lab.directory / "traffic", spacing_us)
         self._traffic.start()
         self._traffic.wait_links("guest's links before the run", self._links(True), VF_SECONDS)
+        if self.neighbours is not None:
+            self.neighbours.start()
+            self.observe()
         return self._traffic
 
     def migrate(
@@ -161,6 +175,11 @@ class Run:
         if not condition:
             raise LabError(f"expected: {what}")
 
+    def judge(self, what: str, condition: bool) -> None:
+        """The same, of a figure: the run goes on, and its report has all figures."""
+        if not condition:
+            self._failures.append(f"expected: {what}")
+
     def finish(self, with_figures: bool = True) -> None:
         """Stop the traffic and collect what is to be known while the hosts still run.
 
@@ -169,6 +188,8 @@ class Run:
         if self._traffic is None or self._after:
             return  # there is none, or it has ended
         self._after = {host.name: clock.read(host.mgmt) for host in self.lab.hosts}
+        if self.neighbours is not None:
+            self._neighbour_logs = self.neighbours.stop()
         self._traffic.stop()
         if with_figures:
             # Not before: what is measured for it takes the processor away from the guest.
@@ -186,19 +207,16 @@ class Run:
             result["notes"] = self._notes
         if self._traffic is None:
             return {**result, "ok": True}
-        record = _load(self._traffic.directory)
+        record = load(self._traffic.directory)
         clocks = self._clocks()
-        ends = (record.sent[0], record.sent[-1])
-        of_migrations = [_phases(migration, clocks, record) for migration in self.migrations]
-        flows = [analysis.flows(record, own) for own in of_migrations]
-        total = [flow for own in flows for flow in own]
-        total = sum_flows(total + analysis.flows(record, self.apart))
-        others = [[phase] for phase in self.apart]
-        total += analysis.flows(record, [phases.rest(of_migrations + others, ends)])
-        result["ok"] = record.tcp_alive
+        flows, total = self._flows(record, clocks)
+        failures = list(self._failures)
         if not record.tcp_alive:
-            result["error"] = "the TCP connection did not live through the run"
-        result["phases"] = [asdict(flow) for flow in total]
+            failures.append("the TCP connection did not live through the run")
+        result["ok"] = not failures
+        if failures:
+            result["error"] = "; ".join(failures)
+        result["phases"] = total
         result["migrations"] = [
             {
                 "from": migration.source,
@@ -230,14 +248,45 @@ class Run:
         result["clock_uncertainty_ms"] = max(c.uncertainty_us for c in clocks.values()) / 1000
         if self._figures is not None:
             result["daemon"] = self._figures
+        if self.neighbours is not None:
+            result["neighbours"] = [
+                {
+                    "kind": log.kind,
+                    "host": log.host,
+                    "role": self._role(log.host),
+                    "phases": self._flows(_neighbour_record(log), clocks)[1],
+                }
+                for log in self._neighbour_logs
+            ]
+            result["isolation"] = self.neighbours.isolation
         return result
 
+    def _role(self, host_name: str) -> str:
+        """What that host is in the first migration."""
+        if not self.migrations:
+            return "other"
+        first = self.migrations[0]
+        roles = {first.source: "source", first.destination: "destination"}
+        return roles.get(host_name, "other")
+
+    def _flows(
+        self, record: Record, clocks: dict[str, clock.Clock]
+    ) -> tuple[list[list[Flow]], list[dict[str, Any]]]:
+        """Of a record: the flows of each migration, and of the run, as the report has them."""
+        of_migrations = [_phases(migration, clocks, record) for migration in self.migrations]
+        flows = [analysis.flows(record, own) for own in of_migrations]
+        total = [flow for own in flows for flow in own]
+        total = sum_flows(total + analysis.flows(record, self.apart))
+        others = [[phase] for phase in self.apart]
+        rest = phases.rest(of_migrations + others, (record.sent[0], record.sent[-1]))
+        total += analysis.flows(record, [rest])
+        return flows, [asdict(flow) for flow in total]
 
     def timeline(self) -> dict[str, Any] | None:
         """The only migration of the run, frame by frame; None if there was none, or several."""
         if self._traffic is None or len(self.migrations) != 1:
             return None
-        record = _load(self._traffic.directory)
+        record = load(self._traffic.directory)
         whole = _phases(self.migrations[0], self._clocks(), record)[-1]
         return timeline.of(record, whole.spans[0])
 
@@ -336,11 +385,14 @@ def sum_flows(flows: list[Flow]) -> list[Flow]:
     return list(merged.values())
 
 
-def _load(directory: Path) -> Record:
+def _summary(directory: Path) -> dict[str, str]:
+    lines = (directory / "summary").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines)
+
+
+def load(directory: Path) -> Record:
     """What the probe's client wrote."""
-    summary = dict(
-        line.split("=", 1) for line in (directory / "summary").read_text().splitlines()
-    )
+    summary = _summary(directory)
     return Record(
         [int(row[1]) for row in _rows(directory / "sent.csv")],
         [int(row[0]) for row in _rows(directory / "delivered.csv")],
@@ -350,6 +402,26 @@ def _load(directory: Path) -> Record:
         summary["tcp_alive"] == "1",
         int(summary["skipped"]),
         int(summary["guest_skipped"]),
+    )
+
+
+def _neighbour_record(log: Log) -> Record:
+    """A neighbour's, on the client's clock."""
+    summary = _summary(log.directory)
+    epoch_us = int(summary["epoch_us"])
+
+    def client_us(text: str) -> int:
+        return log.clock.client_us(int(text) + epoch_us)
+
+    return Record(
+        [client_us(row[1]) for row in _rows(log.directory / "sent.csv")],
+        log.delivered,
+        [
+            Arrival(int(row[0]), client_us(row[1]), int(row[2]), int(row[3]))
+            for row in _rows(log.directory / "received.csv")
+        ],
+        log.guest_sent,
+        skipped=int(summary["skipped"]),
     )
 
 

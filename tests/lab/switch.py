@@ -6,6 +6,7 @@ from typing import Any
 from .contenders import Contender
 from .guest import Guest
 from .lab import Lab
+from .neighbours import Neighbours
 from .run import Run
 
 SCENARIO = "switch"
@@ -17,10 +18,15 @@ def start_guest(lab: Lab, contender: Contender, host_name: str) -> Guest:
 
 
 def measure(
-    lab: Lab, contender: Contender, guest: Guest, host_name: str, spacing_us: int
+    lab: Lab,
+    contender: Contender,
+    guest: Guest,
+    host_name: str,
+    spacing_us: int,
+    neighbours: Neighbours | None = None,
 ) -> tuple[Guest, dict[str, Any]]:
     """Migrate the guest to that host; the guest there, and the report, with a timeline."""
-    test = Run(SCENARIO, lab, contender)
+    test = Run(SCENARIO, lab, contender, neighbours)
     try:
         test.start_traffic(guest, spacing_us)
         there = test.migrate(guest, host_name)

@@ -1,7 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Since when a guest's link is what it is."""
+"""Since when a guest's link is what it is; and the probe's two ends, on this machine."""
 
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from lab import isolation, paths
+from lab.probe import Control, program
 from lab.probe.probe import shown_since
+from lab.run import load
 
 
 def test_shown_since() -> None:
@@ -12,3 +21,61 @@ def test_shown_since() -> None:
     assert shown_since(changes, 3, 0) == 10
     assert shown_since(changes, 12, 70) == 70
     assert shown_since([], 1, 0) is None
+
+
+CLIENT, NEIGHBOUR = "10.0.0.1", "10.0.0.2"
+"""Whoever sends to an address of its own machine has it as well."""
+PORT = 7003
+
+
+def _ends(directory: Path) -> int:
+    """A guest with two clients; runs in a network of its own."""
+    probe = str(program())
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    for address in (CLIENT, NEIGHBOUR):
+        subprocess.run(["ip", "address", "add", address, "dev", "lo"], check=True)
+    with subprocess.Popen([probe, "guest"], stdout=subprocess.PIPE) as guest:
+        assert guest.stdout is not None
+        while b"ready" not in guest.stdout.readline():
+            pass
+        with Control(NEIGHBOUR) as control:
+            control.expect(NEIGHBOUR, PORT)
+            ends = [
+                subprocess.Popen(
+                    [probe, kind, address, "1000", str(directory / kind)], stdout=subprocess.PIPE
+                )
+                for kind, address in (("client", CLIENT), ("neighbour", NEIGHBOUR))
+            ]
+            for end in ends:
+                assert end.stdout is not None
+                assert end.stdout.readline().strip() in (b"started", b"listens")
+            control.send(NEIGHBOUR, 1000)
+            for end in ends:
+                with pytest.raises(subprocess.TimeoutExpired):
+                    end.wait(0.3)
+            sent = control.stop(NEIGHBOUR)
+            for end in ends:
+                end.terminate()
+                assert end.wait(20) == 0
+            delivered = control.record(NEIGHBOUR)
+        guest.terminate()
+    client = load(directory / "client")
+    assert client.tcp_alive
+    assert client.delivered == list(range(len(client.sent)))
+    assert [arrival.sequence for arrival in client.arrivals] == list(range(client.guest_sent))
+    assert len(client.sent) > 100 and client.guest_sent > 100
+    # The neighbour's frames are in a record of their own, as many as it has sent.
+    rows = (directory / "neighbour" / "sent.csv").read_text().splitlines()
+    assert delivered == list(range(len(rows)))
+    assert len(rows) > 100
+    rows = (directory / "neighbour" / "received.csv").read_text().splitlines()
+    assert [int(row.split(",")[0]) for row in rows] == list(range(sent))
+    return 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a network namespace")
+def test_a_record_for_each_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paths, "CACHE", tmp_path)
+    for kind in ("client", "neighbour"):
+        (tmp_path / kind).mkdir()
+    assert isolation.run(lambda: _ends(tmp_path)) == 0

@@ -41,6 +41,30 @@ def test_table() -> None:
     assert "TCP DEAD, longest stall 4321 ms" in text
 
 
+def test_neighbours() -> None:
+    run = {
+        "scenario": "neighbours",
+        "contender": "vfailover",
+        "qemu": "stock",
+        "ok": True,
+        "phases": [asdict(Flow(phases.WHOLE, TO_GUEST, 1, 2, 3, 4.0, 5.0))],
+        "neighbours": [
+            {
+                "kind": "bridge",
+                "host": "hosta",
+                "role": "source",
+                "phases": [asdict(Flow(phases.WHOLE, TO_CLIENT, 543, 21, 0, 98.6, 76.0))],
+            }
+        ],
+        "isolation": {"frames": 4321, "foreign": 3, "missed": 0, "strangers": 99},
+    }
+    lines = report.table({"runs": [run]}).splitlines()
+    start = lines.index("  neighbour: bridge in hosta, the source")
+    assert lines[start + 1].split(maxsplit=3)[3] == "guest > neighbour"
+    assert lines[start + 3].split()[1:] == ["543", "21", "0", "99", "76"]
+    assert "received 4321 frames, 3 of them foreign" in lines[-1]
+
+
 def test_comparison() -> None:
     runs = [
         {

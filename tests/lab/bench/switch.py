@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import isolation, phases, qemus, runs, setup, summary, switch
+from .. import isolation, neighbours, phases, qemus, runs, setup, summary, switch
 from ..analysis import TO_CLIENT, TO_GUEST
 from ..contenders import ALL
 from ..errors import LabError
-from ..lab import Lab
+from ..lab import HOST_MEMORY_MB, Lab
 from ..run import header
 
 DESCRIPTION = "frames lost at each switch between VF and standby, by contender"
@@ -62,6 +62,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--runs", type=_number, default=RUNS, metavar="N",
         help=f"migrations of each contender at each spacing ({RUNS})",
     )  # fmt: skip
+    parser.add_argument(
+        "--neighbours", action="store_true",
+        help="have others in both hosts talk to the guest as well, and report on them",
+    )  # fmt: skip
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE")
 
 
@@ -88,7 +92,7 @@ def run(options: argparse.Namespace) -> int:
     for name in options.contender:
         tasks = [Task(us, n) for us in options.spacing for n in range(1, options.runs + 1)]
         while tasks:
-            made, code = _in_a_lab(WAYS[name], tasks)
+            made, code = _in_a_lab(WAYS[name], tasks, options.neighbours)
             if code == INTERRUPTED:
                 return code
             reports += made
@@ -102,11 +106,13 @@ def run(options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _in_a_lab(way: Way, tasks: list[Task]) -> tuple[list[dict[str, Any]], int]:
+def _in_a_lab(
+    way: Way, tasks: list[Task], with_neighbours: bool
+) -> tuple[list[dict[str, Any]], int]:
     """Make these runs up to the first that fails: the reports, at least one, and the lab's end."""
     directory = runs.new(f"switch-{way.name}")
     print(f"== {way.name}, {len(tasks)} runs: {directory}", flush=True)
-    code = isolation.run(lambda: _make(way, tasks, directory))
+    code = isolation.run(lambda: _make(way, tasks, directory, with_neighbours))
     file = directory / REPORTS
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     reports = [json.loads(line) for line in lines]
@@ -116,7 +122,7 @@ def _in_a_lab(way: Way, tasks: list[Task]) -> tuple[list[dict[str, Any]], int]:
     return reports, code
 
 
-def _make(way: Way, tasks: list[Task], directory: Path) -> int:
+def _make(way: Way, tasks: list[Task], directory: Path, with_neighbours: bool) -> int:
     """The same in the lab: a line with a report for each run. A host in which something has failed
     is not used any more."""
     contender = ALL[way.contender]()
@@ -125,13 +131,17 @@ def _make(way: Way, tasks: list[Task], directory: Path) -> int:
         try:
             contender.check()
             qemu = qemus.patched() if way.qemu == qemus.PATCHED else qemus.stock()
-            with Lab(directory, qemu=qemu) as lab:
+            memory_mb = neighbours.HOST_MEMORY_MB if with_neighbours else HOST_MEMORY_MB
+            with Lab(directory, memory_mb=memory_mb, qemu=qemu) as lab:
                 contender.prepare(lab)
+                others = neighbours.Neighbours(lab) if with_neighbours else None
                 here, there = (host.name for host in lab.hosts)
                 guest = switch.start_guest(lab, contender, here)
                 for task in tasks:
                     started = time.monotonic()
-                    guest, report = switch.measure(lab, contender, guest, there, task.spacing_us)
+                    guest, report = switch.measure(
+                        lab, contender, guest, there, task.spacing_us, others
+                    )
                     here, there = there, here
                     seconds = round(time.monotonic() - started, 1)
                     report |= {"number": task.number, "seconds": seconds, "logs": str(directory)}

@@ -38,7 +38,8 @@ class Guest:
     """One QEMU process with this guest in it, running or waiting for it to come in.
 
     `primary` is the PCI address of the VF on its command line, None for none. `alter` may change
-    QEMU's arguments, for a guest that is not as it should be. `number` tells guests apart.
+    QEMU's arguments, for a guest that is not as it should be. `number` tells guests apart. `peers`
+    are addresses and MACs that the guest shall know besides the client's.
     """
 
     name = "guest"
@@ -61,14 +62,17 @@ class Guest:
         generation: int = 0,
         alter: Callable[[list[str]], list[str]] = list,
         number: int = 1,
+        peers: list[tuple[str, str]] | None = None,
     ) -> None:
         if number > 1:
             self.name = f"guest{number}"
             self.mac = Guest.mac_of(number)
-            self.address = f"10.9.0.{99 + number}"
+            self.address = Guest.address_of(number)
             self.lab_qmp_port = Guest.lab_qmp_port + number - 1
             self.shell_port = Guest.shell_port + number - 1
         self.host = host
+        self._peers = [(fabric.CLIENT_ADDRESS, fabric.CLIENT_MAC)]
+        self._peers += [peer for peer in peers or [] if peer[0] != self.address]
         self.incoming = incoming
         stem = f"{self.name}-{generation}"
         self.console = host.directory / f"{stem}-console.log"
@@ -85,13 +89,18 @@ class Guest:
         """What a VF has to have before that guest is started on it."""
         return f"52:54:00:aa:00:{0x0F + number:02x}"
 
+    @staticmethod
+    def address_of(number: int) -> str:
+        """That guest's address."""
+        return f"10.9.0.{99 + number}"
+
     def _arguments(
         self, image: Image, primary: str | None, memory_mb: int, console: str
     ) -> list[str]:
         append = (
             "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check tsc=reliable "
             f"net.ifnames=0 lab_address={self.address}/24 "
-            f"lab_peer={fabric.CLIENT_ADDRESS},{fabric.CLIENT_MAC}"
+            "lab_peers=" + "/".join(",".join(peer) for peer in self._peers)
         )
         argv = ["-name", self.name, "-nodefaults", "-no-reboot", "-display", "none"]
         argv += ["-M", "q35,memory-backend=ram0", "-accel", "kvm", "-cpu", "host", "-smp", "1"]

@@ -10,9 +10,13 @@
  *   summary        name=value lines
  * Times are the client's CLOCK_MONOTONIC in microseconds. On standard output: "started" once
  * frames arrive from the guest, and "links TIME FLAGS" whenever the guest's links change.
+ *
+ * A neighbour says "listens" when it does, and writes what is its own: sent.csv, received.csv, and
+ * in its summary `epoch_us`, the time of its CLOCK_REALTIME at 0 of the other.
  */
 #include "probe.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -27,7 +31,6 @@
 #include <unistd.h>
 
 enum {
-    GROW = 64 * 1024,
     ECHO_SPACING_US = 50000,
     STRAGGLERS_US = 500000, /* how long frames may still arrive after the last one was sent */
     ECHOES_US = 60000000, /* after an outage, TCP's next try may be as far away as that was long */
@@ -43,10 +46,12 @@ struct arrival {
 
 struct client {
     struct sockaddr_in guest;
+    uint16_t port; /* a neighbour's own, else 0 */
     const char *directory;
     int data;
     int control;
     int tcp;
+    char own[INET_ADDRSTRLEN]; /* address */
     bool tcp_alive;
     bool stopping;
     bool started;
@@ -61,18 +66,6 @@ struct client {
     size_t echo_count;
     size_t echo_bytes; /* of the message that is coming in */
 };
-
-/* Room for one more element; arrays grow in steps. */
-static void *grow(void *array, size_t count, size_t size)
-{
-    if (count % GROW == 0) {
-        array = realloc(array, (count + GROW) * size);
-        if (array == NULL) {
-            die("memory");
-        }
-    }
-    return array;
-}
 
 static int connect_tcp(const struct sockaddr_in *guest, uint16_t port)
 {
@@ -110,6 +103,15 @@ static bool ask(int control, const char *command, char *answer, size_t size)
         length++;
     }
     return false;
+}
+
+/* A command about this client, to which the guest answers. */
+static bool ask_about_us(struct client *client, const char *word, char *answer, size_t size)
+{
+    char command[64];
+
+    snprintf(command, sizeof(command), "%s %s\n", word, client->own);
+    return ask(client->control, command, answer, size);
 }
 
 static void send_frame(struct client *client, int pacer)
@@ -237,7 +239,7 @@ static void write_own_records(const struct client *client)
 }
 
 /* Return: whether the guest handed over all it has. */
-static bool write_guest_record(const struct client *client, const char *totals)
+static bool write_guest_record(struct client *client, const char *totals)
 {
     uint64_t guest_sent, guest_skipped;
     uint32_t *record;
@@ -246,7 +248,7 @@ static bool write_guest_record(const struct client *client, const char *totals)
     FILE *file;
 
     if (sscanf(totals, "%" SCNu64 " %" SCNu64, &guest_sent, &guest_skipped) != 2 ||
-        !ask(client->control, "record\n", answer, sizeof(answer)) ||
+        !ask_about_us(client, "record", answer, sizeof(answer)) ||
         sscanf(answer, "%zu", &count) != 1) {
         return false;
     }
@@ -276,30 +278,67 @@ static bool write_guest_record(const struct client *client, const char *totals)
     return true;
 }
 
-static void open_sockets(struct client *client, uint32_t spacing_us)
+static void open_data(struct client *client)
 {
-    struct sockaddr_in own;
-    socklen_t own_size = sizeof(own);
+    struct sockaddr_in own = {.sin_family = AF_INET, .sin_port = htons(client->port)};
     int buffer = 4 * 1024 * 1024;
-    char command[64], answer[64];
 
     client->data = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    own = (struct sockaddr_in){.sin_family = AF_INET};
     if (client->data < 0 ||
         setsockopt(client->data, SOL_SOCKET, SO_RCVBUFFORCE, &buffer, sizeof(buffer)) < 0 ||
-        bind(client->data, (struct sockaddr *)&own, sizeof(own)) < 0 ||
-        getsockname(client->data, (struct sockaddr *)&own, &own_size) < 0) {
+        bind(client->data, (struct sockaddr *)&own, sizeof(own)) < 0) {
         die("data socket");
     }
-    client->tcp = connect_tcp(&client->guest, PORT_ECHO);
-    client->tcp_alive = true;
-    client->control = connect_tcp(&client->guest, PORT_CONTROL);
-    snprintf(command, sizeof(command), "start %" PRIu32 " %u\n", spacing_us, ntohs(own.sin_port));
+}
+
+static void ask_for_ok(const struct client *client, const char *command)
+{
+    char answer[64];
+
     if (!ask(client->control, command, answer, sizeof(answer)) || strcmp(answer, "ok") != 0) {
         die("starting the guest's sender");
     }
+}
+
+static void connect_guest(struct client *client, uint32_t spacing_us)
+{
+    struct sockaddr_in own, data;
+    socklen_t own_size = sizeof(own), data_size = sizeof(data);
+    char command[64];
+
+    client->tcp = connect_tcp(&client->guest, PORT_ECHO);
+    client->tcp_alive = true;
+    client->control = connect_tcp(&client->guest, PORT_CONTROL);
+    if (getsockname(client->control, (struct sockaddr *)&own, &own_size) < 0 ||
+        getsockname(client->data, (struct sockaddr *)&data, &data_size) < 0 ||
+        inet_ntop(AF_INET, &own.sin_addr, client->own, sizeof(client->own)) == NULL) {
+        die("own address");
+    }
+    snprintf(command, sizeof(command), "expect %s %u\n", client->own, ntohs(data.sin_port));
+    ask_for_ok(client, command);
+    snprintf(command, sizeof(command), "send %" PRIu32 " %s\n", spacing_us, client->own);
+    ask_for_ok(client, command);
     /* The end of the run makes a new one, which need not have lived through the outages. */
     close(client->control);
+}
+
+static void stop_guest(struct client *client, char *totals, size_t size)
+{
+    /* Own records first: they are worth having even if the guest cannot be reached. */
+    write_own_records(client);
+    client->control = connect_tcp(&client->guest, PORT_CONTROL);
+    if (!ask_about_us(client, "stop", totals, size)) {
+        die("stopping the guest's sender");
+    }
+}
+
+static void write_neighbour_summary(const struct client *client)
+{
+    FILE *file = open_result(client, "summary");
+
+    fprintf(file, "skipped=%" PRIu64 "\nepoch_us=%" PRIu64 "\n", client->skipped,
+            real_us() - now_us());
+    close_result(file);
 }
 
 /* Whether something may still come, that long after the last frame was sent. */
@@ -310,11 +349,13 @@ static bool is_awaiting(const struct client *client, uint64_t elapsed_us)
             elapsed_us < ECHOES_US);
 }
 
-int client_main(struct in_addr address, uint32_t spacing_us, const char *directory)
+int client_main(struct in_addr address, uint32_t spacing_us, const char *directory, uint16_t port)
 {
     struct client client = {
         .guest = {.sin_family = AF_INET, .sin_port = htons(PORT_DATA), .sin_addr = address},
         .directory = directory,
+        .port = port,
+        .tcp = -1,
     };
     enum { DATA, TCP, SIGNAL, PACER, ECHO_PACER, POLLS };
     struct pollfd polls[POLLS];
@@ -326,7 +367,13 @@ int client_main(struct in_addr address, uint32_t spacing_us, const char *directo
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
     sigprocmask(SIG_BLOCK, &signals, NULL);
-    open_sockets(&client, spacing_us);
+    open_data(&client);
+    if (port == 0) {
+        connect_guest(&client, spacing_us);
+    } else {
+        puts("listens");
+        fflush(stdout);
+    }
     raise_priority();
     polls[DATA] = (struct pollfd){.fd = client.data, .events = POLLIN};
     polls[TCP] = (struct pollfd){.fd = client.tcp, .events = POLLIN};
@@ -356,17 +403,16 @@ int client_main(struct in_addr address, uint32_t spacing_us, const char *directo
         if (polls[SIGNAL].revents && !client.stopping) {
             client.stopping = true;
             polls[PACER].fd = polls[SIGNAL].fd = -1;
-            /* Own records first: they are worth having even if the guest cannot be reached. */
-            write_own_records(&client);
-            client.control = connect_tcp(&client.guest, PORT_CONTROL);
-            if (!ask(client.control, "stop\n", totals, sizeof(totals))) {
-                die("stopping the guest's sender");
+            if (port == 0) {
+                stop_guest(&client, totals, sizeof(totals));
             }
             stopped_us = now_us();
         }
     }
     write_own_records(&client);
-    if (!write_guest_record(&client, totals)) {
+    if (port != 0) {
+        write_neighbour_summary(&client);
+    } else if (!write_guest_record(&client, totals)) {
         die("the guest's record");
     }
     return 0;

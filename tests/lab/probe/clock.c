@@ -4,7 +4,6 @@
 
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 
 int clock_main(void)
 {
@@ -23,15 +22,13 @@ int clock_main(void)
         uint8_t buffer[64 + sizeof(uint64_t)];
         struct sockaddr_in from;
         socklen_t from_size = sizeof(from);
-        struct timespec now;
         uint64_t us;
         ssize_t size = recvfrom(fd, buffer, 64, 0, (struct sockaddr *)&from, &from_size);
 
         if (size < 0) {
             continue;
         }
-        clock_gettime(CLOCK_REALTIME, &now);
-        us = (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+        us = real_us();
         memcpy(buffer + size, &us, sizeof(us));
         sendto(fd, buffer, (size_t)size + sizeof(us), 0, (struct sockaddr *)&from, from_size);
     }

@@ -11,12 +11,24 @@
 #include <time.h>
 #include <unistd.h>
 
-uint64_t now_us(void)
+enum { GROW = 64 * 1024 };
+
+static uint64_t read_us(clockid_t clock)
 {
     struct timespec now;
 
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(clock, &now);
     return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+uint64_t now_us(void)
+{
+    return read_us(CLOCK_MONOTONIC);
+}
+
+uint64_t real_us(void)
+{
+    return read_us(CLOCK_REALTIME);
 }
 
 _Noreturn void die(const char *what)
@@ -70,4 +82,15 @@ void raise_priority(void)
     if (setpriority(PRIO_PROCESS, 0, -15) < 0) {
         perror("vflab-probe: priority stays as it is");
     }
+}
+
+void *grow(void *array, size_t count, size_t size)
+{
+    if (count % GROW == 0) {
+        array = realloc(array, (count + GROW) * size);
+        if (array == NULL) {
+            die("memory");
+        }
+    }
+    return array;
 }

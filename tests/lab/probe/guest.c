@@ -1,16 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The guest's end. Its record of received frames stays in memory, because nothing in a migrating
- * guest can be written elsewhere without becoming traffic.
+ * The guest's end. Its records of received frames stay in memory, because nothing in a migrating
+ * guest can be written elsewhere without becoming traffic. Clients are told apart by their
+ * addresses; whoever can reach the guest may give the commands for any of them.
  *
  * Commands on the control connection, one per line, each answered with one line:
- *   links              LINK_* flags, decimal
- *   start SPACING PORT send a frame to the commander's address and PORT every SPACING microseconds
- *   stop               "SENT SKIPPED"
- *   record             the number of frames received, then that many 32-bit sequence numbers, raw
+ *   links                      LINK_* flags, decimal
+ *   expect ADDRESS PORT        forget what there is about this client, and record its frames
+ *   send SPACING ADDRESS       send it a frame every SPACING microseconds
+ *   stop ADDRESS               "SENT SKIPPED"
+ *   record ADDRESS             the number of frames received from it, then that many 32-bit
+ *                              sequence numbers, raw
+ *   capture                    begin to look at what the primary receives, see capture.c
+ *   captured                   "FRAMES FOREIGN MISSED" since then, and no more
  */
 #include "probe.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
@@ -21,33 +27,37 @@
 #include <unistd.h>
 
 enum {
-    SLOT_DATA,
+    CLIENTS = 16,
+    SLOT_DATA = 0,
     SLOT_LINKS,
+    SLOT_CAPTURE,
     SLOT_CONTROL_LISTENER,
     SLOT_ECHO_LISTENER,
-    SLOT_PACER,
-    SLOT_FIRST_CONNECTION,
+    SLOT_FIRST_PACER, /* one for each client */
+    SLOT_FIRST_CONNECTION = SLOT_FIRST_PACER + CLIENTS,
     SLOTS = SLOT_FIRST_CONNECTION + 16,
 };
 
-/* About four and a half hours at 2 ms; pages that were never written to cost nothing. */
-enum { RECORD_MAX = 8 * 1024 * 1024 };
-
-static uint32_t received[RECORD_MAX];
-static uint32_t received_count;
+struct client {
+    struct sockaddr_in address;
+    uint32_t *received; /* sequence numbers, in the order of arrival */
+    uint32_t received_count;
+    uint32_t sent;
+    uint32_t skipped;
+};
 
 struct guest {
     struct pollfd polls[SLOTS];
     bool is_echo[SLOTS];
     char line[SLOTS][128]; /* what came of a command so far */
-    struct sockaddr_in client;
-    struct frame frame;
-    uint32_t skipped;
+    struct client clients[CLIENTS];
+    size_t client_count;
+    uint32_t links;
 };
 
 static void set_links(struct guest *guest, uint32_t links)
 {
-    if (links != guest->frame.links) {
+    if (links != guest->links) {
         printf("lab: links standby=%s primary=%s\n",
                links & LINK_STANDBY_CARRIER ? "up"
                : links & LINK_STANDBY       ? "down"
@@ -57,34 +67,60 @@ static void set_links(struct guest *guest, uint32_t links)
                                             : "none");
         fflush(stdout);
     }
-    guest->frame.links = links;
+    guest->links = links;
 }
 
-static void receive_frames(int fd)
+static struct client *find_client(struct guest *guest, struct in_addr address)
+{
+    for (size_t i = 0; i < guest->client_count; i++) {
+        if (guest->clients[i].address.sin_addr.s_addr == address.s_addr) {
+            return &guest->clients[i];
+        }
+    }
+    return NULL;
+}
+
+static void receive_frames(struct guest *guest)
 {
     struct frame frame;
+    struct sockaddr_in from;
+    socklen_t from_size = sizeof(from);
 
-    while (recv(fd, &frame, sizeof(frame), MSG_DONTWAIT) == (ssize_t)sizeof(frame)) {
-        if (frame.magic == FRAME_MAGIC && received_count < RECORD_MAX) {
-            received[received_count++] = frame.sequence;
+    while (recvfrom(guest->polls[SLOT_DATA].fd, &frame, sizeof(frame), MSG_DONTWAIT,
+                    (struct sockaddr *)&from, &from_size) == (ssize_t)sizeof(frame)) {
+        struct client *client = find_client(guest, from.sin_addr);
+
+        from_size = sizeof(from);
+        /* Of the port too: an earlier process of the same machine may still be sending. */
+        if (frame.magic == FRAME_MAGIC && client != NULL &&
+            client->address.sin_port == from.sin_port) {
+            client->received =
+                grow(client->received, client->received_count, sizeof(client->received[0]));
+            client->received[client->received_count++] = frame.sequence;
         }
     }
 }
 
-static void send_frame(struct guest *guest)
+static void send_frame(struct guest *guest, size_t number)
 {
-    uint64_t ticks = pacer_take(guest->polls[SLOT_PACER].fd);
+    struct client *client = &guest->clients[number];
+    uint64_t ticks = pacer_take(guest->polls[SLOT_FIRST_PACER + number].fd);
+    struct frame frame = {
+        .magic = FRAME_MAGIC,
+        .sequence = client->sent,
+        .links = guest->links,
+        .received = client->received_count,
+    };
 
     if (ticks == 0) {
         return;
     }
-    guest->skipped += (uint32_t)(ticks - 1);
-    guest->frame.received = received_count;
-    guest->frame.sender_us = now_us();
+    client->skipped += (uint32_t)(ticks - 1);
+    frame.sender_us = now_us();
     /* A frame that the kernel refuses keeps its number: for the flow it is lost like any other. */
-    sendto(guest->polls[SLOT_DATA].fd, &guest->frame, sizeof(guest->frame), MSG_DONTWAIT,
-           (struct sockaddr *)&guest->client, sizeof(guest->client));
-    guest->frame.sequence++;
+    sendto(guest->polls[SLOT_DATA].fd, &frame, sizeof(frame), MSG_DONTWAIT,
+           (struct sockaddr *)&client->address, sizeof(client->address));
+    client->sent++;
 }
 
 /* Write all of it to a non-blocking connection; the peer reads what it asked for. */
@@ -111,45 +147,91 @@ static bool write_all(int fd, const void *data, size_t size)
     return true;
 }
 
-static void stop_sending(struct guest *guest)
+static void stop_sending(struct guest *guest, const struct client *client)
 {
-    if (guest->polls[SLOT_PACER].fd >= 0) {
-        close(guest->polls[SLOT_PACER].fd);
-        guest->polls[SLOT_PACER].fd = -1;
+    struct pollfd *pacer = &guest->polls[SLOT_FIRST_PACER + (client - guest->clients)];
+
+    if (pacer->fd >= 0) {
+        close(pacer->fd);
+        pacer->fd = -1;
     }
+}
+
+/* Return: false if there are too many clients. */
+static bool expect_client(struct guest *guest, struct in_addr address, uint16_t port)
+{
+    struct client *client = find_client(guest, address);
+
+    if (client == NULL) {
+        if (guest->client_count == CLIENTS) {
+            return false;
+        }
+        client = &guest->clients[guest->client_count++];
+    }
+    stop_sending(guest, client);
+    free(client->received);
+    *client = (struct client){
+        .address = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr = address},
+    };
+    return true;
+}
+
+static void start_sending(struct guest *guest, const struct client *client, uint32_t spacing_us)
+{
+    stop_sending(guest, client);
+    guest->polls[SLOT_FIRST_PACER + (client - guest->clients)].fd = pacer_new(spacing_us);
+}
+
+/* Commands about one client. Return: false if the connection is of no more use. */
+static bool run_client_command(struct guest *guest, int fd, const char *line)
+{
+    char word[16], text[INET_ADDRSTRLEN], answer[64] = "ok\n";
+    struct client *client;
+    struct in_addr address;
+    uint32_t spacing_us;
+    uint16_t port;
+
+    if (sscanf(line, "expect %15s %" SCNu16, text, &port) == 2 &&
+        inet_pton(AF_INET, text, &address) == 1) {
+        if (!expect_client(guest, address, port)) {
+            snprintf(answer, sizeof(answer), "too many clients\n");
+        }
+        return write_all(fd, answer, strlen(answer));
+    }
+    if ((sscanf(line, "send %" SCNu32 " %15s", &spacing_us, text) != 2 &&
+         sscanf(line, "%15s %15s", word, text) != 2) ||
+        inet_pton(AF_INET, text, &address) != 1 || (client = find_client(guest, address)) == NULL) {
+        snprintf(answer, sizeof(answer), "unknown command or client\n");
+    } else if (strncmp(line, "send ", 5) == 0) {
+        start_sending(guest, client, spacing_us);
+    } else if (strcmp(word, "stop") == 0) {
+        stop_sending(guest, client);
+        snprintf(answer, sizeof(answer), "%" PRIu32 " %" PRIu32 "\n", client->sent,
+                 client->skipped);
+    } else if (strcmp(word, "record") == 0) {
+        snprintf(answer, sizeof(answer), "%" PRIu32 "\n", client->received_count);
+        return write_all(fd, answer, strlen(answer)) &&
+               write_all(fd, client->received,
+                         client->received_count * sizeof(client->received[0]));
+    } else {
+        snprintf(answer, sizeof(answer), "unknown command\n");
+    }
+    return write_all(fd, answer, strlen(answer));
 }
 
 static bool run_command(struct guest *guest, int fd, const char *line)
 {
-    uint32_t spacing_us;
-    uint16_t port;
-    char answer[64];
+    char answer[64] = "ok\n";
 
     if (strcmp(line, "links") == 0) {
-        snprintf(answer, sizeof(answer), "%" PRIu32 "\n", guest->frame.links);
-    } else if (sscanf(line, "start %" SCNu32 " %" SCNu16, &spacing_us, &port) == 2) {
-        socklen_t size = sizeof(guest->client);
-
-        if (getpeername(fd, (struct sockaddr *)&guest->client, &size) < 0) {
-            return false;
-        }
-        guest->client.sin_port = htons(port);
-        guest->frame.sequence = 0;
-        guest->skipped = 0;
-        received_count = 0;
-        stop_sending(guest);
-        guest->polls[SLOT_PACER].fd = pacer_new(spacing_us);
-        snprintf(answer, sizeof(answer), "ok\n");
-    } else if (strcmp(line, "stop") == 0) {
-        stop_sending(guest);
-        snprintf(answer, sizeof(answer), "%" PRIu32 " %" PRIu32 "\n", guest->frame.sequence,
-                 guest->skipped);
-    } else if (strcmp(line, "record") == 0) {
-        snprintf(answer, sizeof(answer), "%" PRIu32 "\n", received_count);
-        return write_all(fd, answer, strlen(answer)) &&
-               write_all(fd, received, received_count * sizeof(received[0]));
+        snprintf(answer, sizeof(answer), "%" PRIu32 "\n", guest->links);
+    } else if (strcmp(line, "capture") == 0) {
+        guest->polls[SLOT_CAPTURE].fd = capture_start();
+    } else if (strcmp(line, "captured") == 0) {
+        guest->polls[SLOT_CAPTURE].fd = -1;
+        capture_stop(answer, sizeof(answer));
     } else {
-        snprintf(answer, sizeof(answer), "unknown command\n");
+        return run_client_command(guest, fd, line);
     }
     return write_all(fd, answer, strlen(answer));
 }
@@ -223,7 +305,7 @@ static int data_socket(void)
 
 int guest_main(void)
 {
-    static struct guest guest = {.frame.magic = FRAME_MAGIC};
+    static struct guest guest;
 
     for (size_t slot = 0; slot < SLOTS; slot++) {
         guest.polls[slot] = (struct pollfd){.fd = -1, .events = POLLIN};
@@ -242,10 +324,17 @@ int guest_main(void)
             die("poll");
         }
         if (guest.polls[SLOT_DATA].revents) {
-            receive_frames(guest.polls[SLOT_DATA].fd);
+            receive_frames(&guest);
         }
-        if (guest.polls[SLOT_PACER].fd >= 0 && guest.polls[SLOT_PACER].revents) {
-            send_frame(&guest);
+        for (size_t i = 0; i < guest.client_count; i++) {
+            const struct pollfd *pacer = &guest.polls[SLOT_FIRST_PACER + i];
+
+            if (pacer->fd >= 0 && pacer->revents) {
+                send_frame(&guest, i);
+            }
+        }
+        if (guest.polls[SLOT_CAPTURE].fd >= 0 && guest.polls[SLOT_CAPTURE].revents) {
+            capture_read();
         }
         if (guest.polls[SLOT_LINKS].revents) {
             set_links(&guest, links_read(guest.polls[SLOT_LINKS].fd));

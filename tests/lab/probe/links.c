@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
+#include <net/if.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -88,4 +89,44 @@ uint32_t links_read(int events)
     }
     closedir(directory);
     return links;
+}
+
+/* Of an interface; false if it has gone. */
+static bool read_mac(const char *interface, uint8_t mac[6])
+{
+    char path[TARGET_MAX + 64];
+    FILE *file;
+    int count;
+
+    snprintf(path, sizeof(path), CLASS_NET "/%s/address", interface);
+    file = fopen(path, "re");
+    if (file == NULL) {
+        return false;
+    }
+    count = fscanf(file, "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", &mac[0], &mac[1], &mac[2], &mac[3],
+                   &mac[4], &mac[5]);
+    fclose(file);
+    return count == 6;
+}
+
+bool links_others(unsigned int indexes[LINKS_OTHERS], uint8_t mac[6])
+{
+    char driver[TARGET_MAX], master[TARGET_MAX];
+    struct if_nameindex *interfaces = if_nameindex();
+    bool found = false;
+
+    if (interfaces == NULL) {
+        die("if_nameindex");
+    }
+    for (const struct if_nameindex *i = interfaces; i->if_index != 0 && !found; i++) {
+        if (link_target(i->if_name, "master", master) &&
+            link_target(i->if_name, "device/driver", driver) && strcmp(driver, "virtio_net") == 0) {
+            indexes[0] = if_nametoindex("lo");
+            indexes[1] = i->if_index;
+            indexes[2] = if_nametoindex(master);
+            found = read_mac(master, mac);
+        }
+    }
+    if_freenameindex(interfaces);
+    return found;
 }

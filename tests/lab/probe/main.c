@@ -12,7 +12,8 @@ static int usage(void)
           "       vflab-probe clock\n"
           "       vflab-probe marks FILE\n"
           "       vflab-probe pingpong ADDRESS SECONDS\n"
-          "       vflab-probe client GUEST-ADDRESS SPACING-US DIRECTORY\n",
+          "       vflab-probe client GUEST-ADDRESS SPACING-US DIRECTORY\n"
+          "       vflab-probe neighbour GUEST-ADDRESS SPACING-US DIRECTORY\n",
           stderr);
     return 2;
 }
@@ -37,7 +38,8 @@ int main(int argc, char **argv)
         }
         return pingpong_main(address, (unsigned)seconds);
     }
-    if (argc == 5 && strcmp(argv[1], "client") == 0) {
+    if (argc == 5 && (strcmp(argv[1], "client") == 0 || strcmp(argv[1], "neighbour") == 0)) {
+        uint16_t port = strcmp(argv[1], "neighbour") == 0 ? PORT_NEIGHBOUR : 0;
         struct in_addr guest;
         char *end;
         unsigned long spacing_us = strtoul(argv[3], &end, 10);
@@ -46,7 +48,7 @@ int main(int argc, char **argv)
             spacing_us > 1000000) {
             return usage();
         }
-        return client_main(guest, (uint32_t)spacing_us, argv[4]);
+        return client_main(guest, (uint32_t)spacing_us, argv[4], port);
     }
     return usage();
 }

@@ -12,11 +12,11 @@
 #include <stdint.h>
 
 enum {
-    PORT_DATA =
-        7000, /* UDP: the numbered frames, to the guest; replies go where "start" came from */
+    PORT_DATA = 7000,    /* UDP: the numbered frames, to the guest; replies go where "start" says */
     PORT_CONTROL = 7000, /* TCP: one line per command, see guest.c */
     PORT_ECHO = 7001,    /* TCP: whatever comes in goes back */
     PORT_CLOCK = 7002,   /* UDP: a host's clock */
+    PORT_NEIGHBOUR = 7003, /* UDP: a neighbour's own */
 };
 
 #define FRAME_MAGIC 0x76666c62u
@@ -28,6 +28,8 @@ enum {
     LINK_PRIMARY = 1 << 2,
     LINK_PRIMARY_CARRIER = 1 << 3,
 };
+
+enum { LINKS_OTHERS = 3 };
 
 /* A frame on the wire. Both ends are the same machine type, so no byte order is imposed. */
 struct frame {
@@ -47,10 +49,27 @@ struct frame {
 uint64_t now_us(void);
 
 /**
+ * real_us() - CLOCK_REALTIME in microseconds
+ *
+ * Return: the time; a host's clock, as QEMU and the daemon tell times.
+ */
+uint64_t real_us(void);
+
+/**
  * die() - print a message and the reason in errno, and exit
  * @what: what was being done
  */
 _Noreturn void die(const char *what);
+
+/**
+ * grow() - room for one more element
+ * @array: from grow(), NULL at first
+ * @count: how many elements it has
+ * @size: of an element
+ *
+ * Return: the array, maybe at another place; it grows in steps.
+ */
+void *grow(void *array, size_t count, size_t size);
 
 /**
  * pacer_new() - a timer that ticks at absolute times
@@ -95,13 +114,56 @@ int links_open(void);
 uint32_t links_read(int events);
 
 /**
+ * links_others() - the interfaces that are not the primary, and the guest's address
+ * @indexes: theirs; of the loopback, the standby and its master
+ * @mac: the guest's MAC address
+ *
+ * Return: false if there is no pair.
+ */
+bool links_others(unsigned int indexes[LINKS_OTHERS], uint8_t mac[6]);
+
+/**
+ * capture_start() - look at every frame that the primary receives from now on
+ *
+ * Whatever primary: it may vanish, and another may come.
+ *
+ * Return: a file descriptor to poll for input, for capture_read(); -1 if there is no pair.
+ */
+int capture_start(void);
+
+/**
+ * capture_read() - look at the frames that are waiting
+ */
+void capture_read(void);
+
+/**
+ * capture_stop() - end it
+ * @answer: one line: how many frames the primary received, how many of them were not for the
+ *          guest, and how many came and were not looked at
+ * @size: room in @answer
+ */
+void capture_stop(char *answer, size_t size);
+
+/**
  * raise_priority() - ask to run before ordinary processes, as a late sender or receiver falsifies
  * what is measured
  */
 void raise_priority(void);
 
 int guest_main(void);
-int client_main(struct in_addr guest, uint32_t spacing_us, const char *directory);
+
+/**
+ * client_main() - the client's end, or a neighbour's
+ * @guest: the guest's address
+ * @spacing_us: microseconds between two frames
+ * @directory: for what was measured
+ * @port: 0: of a client. A neighbour's own port, for the guest may be out of its reach: somebody
+ *        else has to start the guest's sender, to stop it, and to fetch its record
+ *
+ * Return: exit status.
+ */
+int client_main(struct in_addr guest, uint32_t spacing_us, const char *directory, uint16_t port);
+
 int clock_main(void);
 int marks_main(const char *path);
 int pingpong_main(struct in_addr address, unsigned seconds);

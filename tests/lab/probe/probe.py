@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Building the probe, and running its client."""
 
+import hashlib
 import os
 import subprocess
 import threading
@@ -23,13 +24,19 @@ STANDBY, STANDBY_CARRIER, PRIMARY, PRIMARY_CARRIER = 1, 2, 4, 8
 
 
 def program() -> Path:
-    """The probe's program: of the build directory if that is up to date, else built here."""
-    sources = [*SOURCES.glob("*.c"), *SOURCES.glob("*.h")]
+    """The probe's program: of the build directory if that is up to date, else built here.
+
+    The cache may be shared by several versions of the sources.
+    """
+    sources = sorted([*SOURCES.glob("*.c"), *SOURCES.glob("*.h")])
     newest = max(source.stat().st_mtime for source in sources)
-    own = paths.CACHE / NAME
-    for candidate in (paths.BUILD / "tests" / "lab" / "probe" / NAME, own):
-        if candidate.exists() and candidate.stat().st_mtime >= newest:
-            return candidate
+    built = paths.BUILD / "tests" / "lab" / "probe" / NAME
+    if built.exists() and built.stat().st_mtime >= newest:
+        return built
+    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
+    own = paths.CACHE / f"{NAME}-{digest[:16]}"
+    if own.exists():
+        return own
     temporary = own.with_suffix(f".{os.readlink('/proc/self')}")
     command = ["cc", "-std=gnu11", "-O2", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-static", "-o"]
     command += [str(temporary), *(str(source) for source in sources if source.suffix == ".c")]
