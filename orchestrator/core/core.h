@@ -231,6 +231,8 @@ typedef struct {
 } VfoWire;
 
 void vfo_wire_free(VfoWire *wire);
+/** vfo_wire_describe: "tap0 reaches PF pf0 by datapath 'bridge', VLAN 100". Free with g_free(). */
+char *vfo_wire_describe(const VfoWire *wire);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VfoWire, vfo_wire_free)
 
 typedef enum {

@@ -135,6 +135,7 @@ static gboolean lease_vf(VfoJob *job, GError **error)
     VfoGive *give = vfo_give_of(job);
     VfoHost *host = give->host;
     char vf_mac[VFO_MAC_STRLEN], guest_mac[VFO_MAC_STRLEN];
+    g_autofree char *way = NULL;
 
     give->vf = host->ops->read_vf(host, give->pair->vf, error);
     if (!give->vf)
@@ -152,6 +153,8 @@ static gboolean lease_vf(VfoJob *job, GError **error)
     give->wire = host->ops->find_wire(host, give->pair->tap, give->vf, &give->vf->settings, error);
     if (!give->wire)
         return FALSE;
+    way = vfo_wire_describe(give->wire);
+    vfo_job_remark(job, VFO_RESULT_OK, way);
     return vfo_leases_take(give->leases, give->vf->pci, vfo_job_id(job),
                            vfo_job_policy(job)->deadline_ms[VFO_DEADLINE_MIGRATE] / 1000 + 3600,
                            error);

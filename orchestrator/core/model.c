@@ -87,6 +87,14 @@ void vfo_wire_free(VfoWire *wire)
     g_free(wire);
 }
 
+char *vfo_wire_describe(const VfoWire *wire)
+{
+    g_autofree char *vlan = wire->vlan ? g_strdup_printf(", VLAN %u", wire->vlan) : NULL;
+
+    return g_strdup_printf("%s reaches PF %s by datapath '%s'%s", wire->tap, wire->pf,
+                           wire->datapath, vlan ? vlan : "");
+}
+
 void vfo_offer_free(VfoOffer *offer)
 {
     if (!offer)

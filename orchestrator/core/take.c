@@ -123,6 +123,7 @@ static gboolean lease_vf(VfoJob *job, GError **error)
     VfoTake *take = vfo_take_of(job);
     const VfoPolicy *policy = vfo_job_policy(job);
     g_autoptr(GError) no_vf = NULL;
+    g_autofree char *way = NULL;
 
     take->vf = take->pci ? named_vf(take, &no_vf) : choose_vf(take, policy, &no_vf);
     if (!take->vf) {
@@ -148,6 +149,8 @@ static gboolean lease_vf(VfoJob *job, GError **error)
         return FALSE;
     if (!take->vf)
         return TRUE;
+    way = vfo_wire_describe(take->wire);
+    vfo_job_remark(job, VFO_RESULT_OK, way);
     return vfo_leases_take(take->leases, take->vf->pci, vfo_job_id(job),
                            policy->deadline_ms[VFO_DEADLINE_MIGRATE] / 1000 + 3600, error) &&
            try_and_park(take, error);

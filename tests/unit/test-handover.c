@@ -389,6 +389,7 @@ static VfoWire *host_find_wire(VfoHost *host, const char *tap, const VfoVf *vf,
         return NULL;
     wire = g_new0(VfoWire, 1);
     wire->network = g_strdup(world->wire_network);
+    wire->datapath = "bridge";
     wire->pf = g_strdup("eth0");
     wire->bridge = g_strdup("br0");
     wire->tap = g_strdup(tap);
@@ -1204,6 +1205,8 @@ static void test_source_vlan(void)
     run(world);
     assert_state(world, VFO_JOB_COMPLETED);
     g_assert_cmpuint(world->wire_vlan, ==, 100);
+    g_assert_cmpstr(record_of(world, "lease")->detail, ==,
+                    "tap0 reaches PF eth0 by datapath 'bridge', VLAN 100");
 }
 
 static void test_source_leased(void)

@@ -275,6 +275,7 @@ static VfoWire *host_find_wire(VfoHost *host, const char *tap, const VfoVf *vf,
         return NULL;
     wire = g_new0(VfoWire, 1);
     wire->network = g_strdup(world->networks[guest - world->guests]);
+    wire->datapath = "bridge";
     wire->pf = g_strdup("eth0");
     wire->bridge = g_strdup("br0");
     wire->tap = g_strdup(tap);

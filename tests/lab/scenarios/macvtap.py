@@ -21,7 +21,12 @@ def run(test: Run) -> None:
     guest = test.start_guest("hosta")
     traffic = test.start_traffic(guest)
     _refused(test, hosta, guest)
+    before = _received(hosta)
     traffic.observe(2)
+    test.note(
+        "frames that the macvtap got within 2 s while the guest was on its VF",
+        str(_received(hosta) - before),
+    )
     guest = test.migrate(guest, "hostb")
     # What the source's QEMU leaves behind when it ends is a macvtap that is down.
     guest = test.migrate(guest, "hosta")
@@ -40,6 +45,10 @@ def _create(host: Host, mode: str) -> None:
     )
     host.standby = STANDBY
     host.uplink = None
+
+
+def _received(host: Host) -> int:
+    return int(host.read(f"/sys/class/net/{STANDBY}/statistics/rx_packets") or 0)
 
 
 def _refused(test: Run, host: Host, guest: Guest) -> None:
