@@ -287,8 +287,8 @@ class SecondGuest(Neighbour):
 
 KINDS: tuple[type[Neighbour], ...] = (Vf, Bridge, SecondGuest)
 USUAL: tuple[type[Neighbour], ...] = (Vf, Bridge)
-"""An emulated host's one processor does not bear a second guest beside the first and its traffic: a
-process on the bridge stands for it."""
+"""With a second guest beside it and all traffic on, the first one did not answer for 20 s, in hosts
+of a machine that was busy otherwise as well. A process on the bridge stands for it: the same way."""
 
 
 class Neighbours:
