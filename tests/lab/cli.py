@@ -128,6 +128,7 @@ def _one(name: str, contender_name: str, directory: Path) -> int:
             "qemu": qemus.patched() if _kind(name) == qemus.PATCHED else qemus.stock(),
             "vfs": getattr(scenario, "VFS", 4),
             "memory_mb": getattr(scenario, "HOST_MEMORY_MB", HOST_MEMORY_MB),
+            "programs": getattr(scenario, "PROGRAMS", ()),
         }
         with Lab(directory, **settings) as lab:
             lab.say("hosts are up")

@@ -40,8 +40,8 @@ class Ratio:
 def of_pairs(pairs: list[tuple[float, float]]) -> Ratio:
     """The ratio of what was measured one directly after the other, in several pairs.
 
-    Within a pair the machine is much the same, from pair to pair it drifts: so the pairs' ratios are
-    looked at, not the ratio of the means.
+    Within a pair the machine is much the same, from pair to pair it drifts: so the pairs' ratios
+    are looked at, not the ratio of the means.
     """
     logs = [math.log(first / second) for first, second in pairs]
     mean = statistics.mean(logs)

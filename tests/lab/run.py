@@ -62,6 +62,7 @@ class Run:
         self._after: dict[str, clock.Reading] = {}
         self._figures: dict[str, Any] | None = None
         self._notes: dict[str, str] = {}
+        self._parts: dict[str, Any] = {}
         self.neighbours = neighbours
         """Who talks to the guest as well; may be set until the traffic starts."""
         self._neighbour_logs: list[Log] = []
@@ -71,6 +72,10 @@ class Run:
         """Say what was measured, and put it into the report."""
         self._notes[what] = value
         self.lab.say(f"{what}: {value}")
+
+    def add(self, name: str, part: Any) -> None:
+        """Put something of the scenario's own into the report."""
+        self._parts[name] = part
 
     def start_guest(self, host_name: str) -> Guest:
         """Start the guest in a host, and wait until it uses its VF, if it is to have one."""
@@ -203,6 +208,7 @@ class Run:
     def report(self) -> dict[str, Any]:
         """The run's part of the report."""
         result = header(self.scenario, self.contender.name, self.lab.qemu.kind)
+        result.update(self._parts)
         if self._notes:
             result["notes"] = self._notes
         if self._traffic is None:

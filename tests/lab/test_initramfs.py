@@ -39,10 +39,9 @@ def test_programs(tmp_path: Path) -> None:
     assert all(path.exists() and "/" + name == str(path) for name, path in extra.items())
     initramfs.build(tmp_path / "image", Path(__file__), [], extra)
     with (tmp_path / "image").open("rb") as image:
-        listing = subprocess.run(
-            [initramfs.BUSYBOX, "cpio", "-t", "--quiet"], stdin=image, capture_output=True, text=True
-        )
-    names = listing.stdout.split()
+        names = subprocess.check_output(
+            [initramfs.BUSYBOX, "cpio", "-t", "--quiet"], stdin=image, text=True
+        ).split()
     for name in extra:
         # A directory has to be there before what is in it.
         assert names.index(str(Path(name).parent)) < names.index(name)

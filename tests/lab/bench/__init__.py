@@ -19,6 +19,13 @@ def load(name: str) -> ModuleType:
     return importlib.import_module(f".{name}", __package__)
 
 
+def number(text: str) -> int:
+    """How often, as an option says it."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: not a number from 1 on")
+    return int(text)
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     result = argparse.ArgumentParser(

@@ -13,7 +13,6 @@ took for it, which is less disturbed by what else runs.
 import argparse
 import contextlib
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -24,11 +23,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import fabric, isolation, paths, probe, ratio, runs
-from ..contenders import Stock
+from .. import fabric, isolation, probe, qemus, ratio, runs, setup
 from ..errors import LabError
 from ..guest import Guest, Shell
 from ..lab import Lab
+from . import number
 
 DESCRIPTION = "throughput and latency of a guest's failover interface and of the bare VF"
 
@@ -46,6 +45,9 @@ UNITS = {THROUGHPUT: "Mbit/s", LATENCY: "us", THROUGHPUT_COST: "ms/MB", LATENCY_
 TOLERANCE = 0.03
 HOST_MTU = 9000
 SIDE_SECONDS = 60
+FRAMES_MIN = 200
+"""What goes through the VF in any case, if all that is measured goes there."""
+
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,8 @@ class Measurement:
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all of it to FILE")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds of each (5)")
-    parser.add_argument("--seconds", type=int, default=5, help="of each measurement (5)")
+    parser.add_argument("--rounds", type=number, default=5, help="rounds of each (5)")
+    parser.add_argument("--seconds", type=number, default=5, help="of each measurement (5)")
     parser.add_argument(
         "--mtu", type=int, nargs="+", default=[1500, 9000], choices=(1500, 9000),
         help="the guests' MTU (1500 9000)",
@@ -78,10 +80,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Measure, and say what came of it."""
-    if os.geteuid() != 0:
-        print("bench: must be run as root", file=sys.stderr)
-        return 1
-    if subprocess.run([paths.REPOSITORY / "scripts" / "lab-setup"]).returncode != 0:
+    if not setup.ready():
         return 1
     directory = runs.new("steady")
     code = isolation.run(lambda: _measure_and_write(given, directory))
@@ -106,7 +105,7 @@ def _measure_and_write(given: argparse.Namespace, directory: Path) -> int:
         return 1
     report = {
         "bench": "steady",
-        "qemu": "patched" if os.environ.get("VFAILOVER_QEMU") else "stock",
+        "qemu": qemus.usual().kind,
         "rounds": given.rounds,
         "seconds_each": given.seconds,
         "tolerance": TOLERANCE,
@@ -128,18 +127,18 @@ def _measure(given: argparse.Namespace, directory: Path) -> list[Measurement]:
             ends = _start_guests(lab, stack, given.direction)
             for mtu in given.mtu:
                 fabric.ip("link", "set", fabric.TOR, "mtu", str(mtu))
-                for number in range(given.rounds):
+                for turn in range(given.rounds):
                     # Whoever comes second in one round comes first in the next.
-                    order = (FAILOVER, BARE) if number % 2 == 0 else (BARE, FAILOVER)
+                    order = (FAILOVER, BARE) if turn % 2 == 0 else (BARE, FAILOVER)
                     for side in order:
                         with _on(side, mtu, ends):
                             for direction in given.direction:
                                 values = _one(direction, ends, given.seconds)
                                 for what, value in values.items():
                                     found.append(
-                                        Measurement(mtu, number, side, direction, what, **value)
+                                        Measurement(mtu, turn, side, direction, what, **value)
                                     )
-                    lab.say(f"MTU {mtu}: round {number + 1} of {given.rounds}")
+                    lab.say(f"MTU {mtu}: round {turn + 1} of {given.rounds}")
     return found
 
 
@@ -160,9 +159,9 @@ class _End:
 
 def _start_guests(lab: Lab, stack: contextlib.ExitStack, directions: list[str]) -> list[_End]:
     """The guest, and another one on the other host if it takes one."""
-    number = 2 if BETWEEN in directions else 1
+    count = 2 if BETWEEN in directions else 1
     guests = []
-    for n, host in enumerate(lab.hosts[:number], start=1):
+    for n, host in enumerate(lab.hosts[:count], start=1):
         mac = Guest.mac_of(n)
         host.run(["ip", "link", "set", "pf0", "vf", "0", "mac", mac])
         guests.append(lab.start_guest(host, host.vfs[0], number=n))
@@ -176,7 +175,7 @@ def _start_guests(lab: Lab, stack: contextlib.ExitStack, directions: list[str]) 
     stack.callback(own.kill)
     iperf = subprocess.Popen(["iperf3", "-s"], stdout=subprocess.DEVNULL)
     stack.callback(iperf.kill)
-    lab.say(f"{number} guests run and use their VFs")
+    lab.say(f"{count} guests run and use their VFs")
     return ends
 
 
@@ -193,8 +192,9 @@ def _on(side: str, mtu: int, ends: list[_End]) -> Iterator[None]:
 
     def leave(end: _End, before: tuple[str, int]) -> None:
         vf, count = before
-        if _frames(end, vf) - count < 1000:
-            raise LabError(f"{end.guest.name}: next to no frames went through its VF")
+        seen = _frames(end, vf) - count
+        if seen < FRAMES_MIN:
+            raise LabError(f"{end.guest.name}: only {seen} frames went through its VF")
 
     with ThreadPoolExecutor() as pool:
         entered = list(pool.map(enter, ends))

@@ -17,6 +17,7 @@ from ..contenders import ALL
 from ..errors import LabError
 from ..lab import HOST_MEMORY_MB, Lab
 from ..run import header
+from . import number
 
 DESCRIPTION = "frames lost at each switch between VF and standby, by contender"
 SPACINGS_MS = (2.0, 0.5)
@@ -59,7 +60,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="milliseconds between two frames (%s)" % " and ".join(f"{ms:g}" for ms in SPACINGS_MS),
     )  # fmt: skip
     parser.add_argument(
-        "--runs", type=_number, default=RUNS, metavar="N",
+        "--runs", type=number, default=RUNS, metavar="N",
         help=f"migrations of each contender at each spacing ({RUNS})",
     )  # fmt: skip
     parser.add_argument(
@@ -77,12 +78,6 @@ def _spacing_us(text: str) -> int:
     if not 100 <= spacing_us <= 1_000_000:
         raise argparse.ArgumentTypeError(f"{text}: not from 0.1 to 1000")
     return spacing_us
-
-
-def _number(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text}: not a number from 1 on")
-    return int(text)
 
 
 def run(options: argparse.Namespace) -> int:

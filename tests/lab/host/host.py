@@ -6,7 +6,6 @@ the same path; what it writes is gone with it, except what goes to LOGS.
 """
 
 import json
-import os
 import socket
 import subprocess
 from dataclasses import dataclass
@@ -230,9 +229,7 @@ class Host:
         """What this machine has spent on emulating the host so far."""
         if self._qemu is None:
             raise LabError(f"{self.name}: it does not run")
-        # The second field is a name in parentheses, which may have blanks in it.
-        fields = Path(f"/proc/{self._qemu.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return process.processor_seconds(self._qemu.pid)
 
     def stop(self) -> None:
         """Pull the plug."""
