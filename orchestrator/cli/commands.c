@@ -84,10 +84,30 @@ int cli_list(Cli *cli, char **arguments)
 
 /* -------------------------------------------------------------------- vfs */
 
+static gboolean is_true(json_object *object, const char *member)
+{
+    json_object *value = NULL;
+
+    json_object_object_get_ex(object, member, &value);
+    return json_object_get_boolean(value);
+}
+
+/* Whether a guest could get it, and why not. */
+static const char *state_of_vf(json_object *vf)
+{
+    if (cli_member(vf, "lease"))
+        return "leased";
+    if (g_strcmp0(cli_member(vf, "driver"), "vfio-pci") != 0)
+        return "no vfio-pci";
+    if (is_true(vf, "opened"))
+        return is_true(vf, "usable") ? "in use" : "in use, PF down";
+    return is_true(vf, "usable") ? "free" : "PF down";
+}
+
 static void print_vfs(json_object *vfs)
 {
-    CliTable *table = cli_table_new("VF", "NETWORK", "PF", "VF#", "DRIVER", "OWNER", "LEASE", "MAC",
-                                    "VLAN", "GEN", NULL);
+    CliTable *table = cli_table_new("VF", "NETWORK", "PF", "VF#", "DRIVER", "DEVICE", "NODE",
+                                    "STATE", "OWNER", "LEASE", "MAC", "VLAN", "GEN", NULL);
 
     for (size_t i = 0; i < json_object_array_length(vfs); i++) {
         json_object *vf = json_object_array_get_idx(vfs, i);
@@ -98,6 +118,10 @@ static void print_vfs(json_object *vfs)
         cli_table_cell(table, cli_member(vf, "pf"));
         cli_table_cell(table, cli_member(vf, "index"));
         cli_table_cell(table, cli_member(vf, "driver"));
+        cli_table_cellf(table, "%04x:%04x", (guint)cli_number(vf, "vendor"),
+                        (guint)cli_number(vf, "device"));
+        cli_table_cell(table, cli_number(vf, "numa-node") < 0 ? NULL : cli_member(vf, "numa-node"));
+        cli_table_cell(table, state_of_vf(vf));
         cli_table_cell(table, cli_member(vf, "owner"));
         cli_table_cellf(table, "%.8s", lease ? lease : "-");
         cli_table_cell(table, cli_member(vf, "mac"));

@@ -11,7 +11,7 @@ static const struct {
     const char *group;
     const char *keys[8];
 } known[] = {
-    {"daemon", {"name", "socket", "admin-group", "listen", "port", "qmp-dir"}},
+    {"daemon", {"name", "socket", "admin-group", "listen", "port", "qmp-dir", "guest-mac"}},
     {"migration", {"address", "ports", "max-bandwidth", "downtime-limit", "no-vf", "vf-match"}},
     {"tls", {"ca", "server-cert", "server-key", "client-cert", "client-key"}},
     {"deadlines", {NULL}}, /* checked against vfo_deadline_name() */
@@ -166,6 +166,19 @@ static gboolean check_path(const Reader *r, const char *group, const char *key, 
            fail(r, group, key, error, "'%s' is not a path that begins with '/'", path);
 }
 
+static gboolean read_guest_mac(const Reader *r, VfoConfig *config, GError **error)
+{
+    g_autofree char *value = read_string(r, "daemon", "guest-mac", "deny");
+
+    config->guest_mac = g_str_equal(value, "log") ? VFO_GUEST_MAC_LOG : VFO_GUEST_MAC_DENY;
+    if (g_str_equal(value, "carry"))
+        return fail(r, "daemon", "guest-mac", error,
+                    "the guest's failover driver pairs standby and VF by their common MAC, which "
+                    "QEMU fixes at the VM's start: another cannot be carried; 'deny' or 'log' it");
+    return g_str_equal(value, "log") || g_str_equal(value, "deny") ||
+           fail(r, "daemon", "guest-mac", error, "'%s' is neither 'deny' nor 'log'", value);
+}
+
 static gboolean read_daemon(const Reader *r, VfoConfig *config, GError **error)
 {
     guint64 port = DEFAULT_PORT;
@@ -181,7 +194,8 @@ static gboolean read_daemon(const Reader *r, VfoConfig *config, GError **error)
         return fail(r, "daemon", "listen", error, "'%s' is not an IP address", config->listen);
     if (!check_path(r, "daemon", "socket", config->socket, error) ||
         !check_path(r, "daemon", "qmp-dir", config->qmp_dir, error) ||
-        !read_number(r, "daemon", "port", 1, 65535, &port, error))
+        !read_number(r, "daemon", "port", 1, 65535, &port, error) ||
+        !read_guest_mac(r, config, error))
         return FALSE;
     config->port = (guint16)port;
     return TRUE;

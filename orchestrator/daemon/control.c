@@ -51,22 +51,6 @@ static void query_vms(VfoQmpCall *call, json_object *arguments, gpointer data)
     vfo_qmp_call_return(call, list);
 }
 
-static const char *owner_of(GPtrArray *vms, const char *pci)
-{
-    for (guint i = 0; i < vms->len; i++) {
-        VfoVm *vm = g_ptr_array_index(vms, i);
-        const VfoVmInfo *info = vfo_vm_cached(vm);
-
-        for (guint k = 0; info && k < info->pairs->len; k++) {
-            const VfoPair *pair = g_ptr_array_index(info->pairs, k);
-
-            if (g_strcmp0(pair->vf, pci) == 0)
-                return vm->name;
-        }
-    }
-    return NULL;
-}
-
 static void query_vfs(VfoQmpCall *call, json_object *arguments, gpointer data)
 {
     VfoControl *control = data;
@@ -87,8 +71,10 @@ static void query_vfs(VfoQmpCall *call, json_object *arguments, gpointer data)
     list = json_object_new_array();
     for (guint i = 0; i < vfs->len; i++) {
         const VfoVf *vf = g_ptr_array_index(vfs, i);
+        VfoVm *owner;
 
-        json_object_array_add(list, vfo_view_vf(vf, owner_of(vms, vf->pci),
+        vfo_inventory_owner(vms, vf->pci, &owner);
+        json_object_array_add(list, vfo_view_vf(vf, owner ? owner->name : NULL,
                                                 vfo_leases_holder(control->args.leases, vf->pci)));
     }
     vfo_qmp_call_return(call, list);

@@ -16,6 +16,12 @@
 #define VFO_CONFIG_FILE    "/etc/vfailover/vfailoverd.conf"
 #define VFO_CONTROL_SOCKET "/run/vfailover/vfailoverd.sock"
 
+/** VfoGuestMac: what is done when a guest's VF has got another MAC. */
+typedef enum {
+    VFO_GUEST_MAC_DENY, /* it is put back */
+    VFO_GUEST_MAC_LOG,
+} VfoGuestMac;
+
 typedef struct {
     char *name; /* this host's, as its peers know it */
     char *socket;
@@ -23,6 +29,7 @@ typedef struct {
     char *listen;
     guint16 port;
     char *qmp_dir;
+    VfoGuestMac guest_mac;
     char *migration_address;
     char *migration_ports;
     VfoTlsFiles tls;
@@ -121,6 +128,32 @@ typedef struct _VfoWatch VfoWatch;
  *  outlives the watch. */
 VfoWatch *vfo_watch_new(VfoVms *vms, VfoHost *host, VfoJobs *jobs);
 void vfo_watch_free(VfoWatch *watch);
+
+/* -------------------------------------------------------------- inventory */
+
+typedef struct _VfoInventory VfoInventory;
+
+typedef struct {
+    const VfoConfig *config;
+    VfoVms *vms;
+    VfoHost *host;
+    VfoLeases *leases;
+    VfoJobs *jobs;
+    VfoLending *lending;
+} VfoInventoryArgs; /* none of it owned; all outlives the inventory */
+
+/** vfo_inventory_new: tells the log, the leases, the jobs and the lending of VFs that come, go and
+ *  change, and stands up for the MAC of a guest's VF. */
+VfoInventory *vfo_inventory_new(const VfoInventoryArgs *args);
+void vfo_inventory_free(VfoInventory *inventory);
+
+/** vfo_inventory_on_change: a VfoHostChanged whose data is a VfoInventory. */
+void vfo_inventory_on_change(VfoHost *host, const VfoVf *before, const VfoVf *now, gboolean ours,
+                             gpointer data);
+
+/** vfo_inventory_owner: the pair that has the VF @pci as its primary, and its VM among @vms (of
+ *  VfoVm) in @owner; NULL in both: none. Borrowed, until the loop runs. */
+const VfoPair *vfo_inventory_owner(GPtrArray *vms, const char *pci, VfoVm **owner);
 
 /* ---------------------------------------------------------------- control */
 

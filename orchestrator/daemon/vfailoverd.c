@@ -23,6 +23,7 @@ typedef struct {
     VfoJobs *jobs;
     VfoLending *lending;
     VfoWatch *watch;
+    VfoInventory *inventory;
     VfoPeerServer *peers;
     VfoPeerPool *pool; /* of connections to peers */
     VfoControl *control;
@@ -71,6 +72,7 @@ static gboolean start(Daemon *daemon, GError **error)
     VfoConfig *config = daemon->config;
     VfoControlArgs args = {.config = config};
     VfoLendingArgs lending = {.config = config};
+    VfoInventoryArgs inventory = {.config = config};
 
     daemon->leases = vfo_leases_new();
     daemon->absences = vfo_absences_new();
@@ -89,6 +91,14 @@ static gboolean start(Daemon *daemon, GError **error)
     lending.jobs = daemon->jobs;
     daemon->lending = vfo_lending_new(&lending);
     daemon->watch = vfo_watch_new(daemon->vms, daemon->host, daemon->jobs);
+    inventory.vms = daemon->vms;
+    inventory.host = daemon->host;
+    inventory.leases = daemon->leases;
+    inventory.jobs = daemon->jobs;
+    inventory.lending = daemon->lending;
+    daemon->inventory = vfo_inventory_new(&inventory);
+    if (!vfo_host_watch(daemon->host, vfo_inventory_on_change, daemon->inventory, error))
+        return FALSE;
     daemon->peers = vfo_peer_server_new(config->listen, config->port, &config->tls, config->peers,
                                         start_destination, daemon, error);
     if (!daemon->peers)
@@ -114,6 +124,7 @@ static void stop(Daemon *daemon)
     g_clear_pointer(&daemon->pool, vfo_peer_pool_free);
     g_clear_pointer(&daemon->peers, vfo_peer_server_free);
     g_clear_pointer(&daemon->watch, vfo_watch_free);
+    g_clear_pointer(&daemon->inventory, vfo_inventory_free);
     g_clear_pointer(&daemon->lending, vfo_lending_free);
     g_clear_object(&daemon->jobs);
     g_clear_object(&daemon->vms);

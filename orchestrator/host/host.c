@@ -6,6 +6,7 @@
 
 #include "host/announce.h"
 #include "host/datapath.h"
+#include "host/events.h"
 #include "host/group.h"
 #include "host/hold.h"
 #include "host/host-private.h"
@@ -13,6 +14,7 @@
 #include "host/netlink.h"
 #include "host/pci.h"
 #include "host/poll.h"
+#include "host/pool.h"
 #include "host/quirks.h"
 #include "host/vf.h"
 
@@ -30,6 +32,8 @@ typedef struct {
     char *sysfs;
     char *dev;
     VfoNetlink *netlink;
+    VfoPool *pool;     /* NULL: not watched */
+    VfoEvents *events; /* likewise */
     GHashTable *known; /* name of a PF: its VFs as last read, a GArray of VfoVfState */
     VfoQueue *queue;   /* NULL: nothing has been held yet */
     GHashTable *holds; /* a tap's name -> VfoHold */
@@ -140,9 +144,13 @@ static const VfoVfSettings *known_settings(Host *host, const Place *place)
     return state ? &state->settings : NULL;
 }
 
+/* Of which VFs it is found out whether somebody has them open. A probe could get in the way of a
+ * QEMU that is about to open one. */
+typedef enum { PROBE_NONE, PROBE_UNLEASED, PROBE_ALL } Probe;
+
 /* What sysfs, vfio and the leases know of a VF. */
 static VfoVf *describe_vf(Host *host, const Place *place, const VfoLink *pf, const char *pci,
-                          gboolean probe_leased, const VfoVfState *state, GError **error)
+                          Probe probe, const VfoVfState *state, GError **error)
 {
     g_autoptr(VfoVf) vf = g_new0(VfoVf, 1);
     VfoGroupUse use = VFO_GROUP_NONE;
@@ -162,9 +170,9 @@ static VfoVf *describe_vf(Host *host, const Place *place, const VfoLink *pf, con
     vf->iommu_group = vfo_pci_iommu_group(host->sysfs, pci);
     vf->numa_node = vfo_pci_numa_node(host->sysfs, pci);
     vfo_pci_ids(host->sysfs, pci, &vf->vendor, &vf->device);
-    if (g_strcmp0(vf->driver, "vfio-pci") == 0) {
-        /* QEMU may be about to open it for the job: a probe could get in its way. */
-        if (!probe_leased && vfo_leases_holder(host->leases, pci))
+    if (probe != PROBE_NONE && g_strcmp0(vf->driver, "vfio-pci") == 0) {
+        /* QEMU may be about to open it for the job. */
+        if (probe != PROBE_ALL && vfo_leases_holder(host->leases, pci))
             use = VFO_GROUP_OPEN;
         else
             known = vfo_group_use(host->dev, vf->iommu_group, &use, error);
@@ -188,11 +196,11 @@ static VfoVf *host_read_vf(VfoHost *base, const char *pci, GError **error)
         return NULL;
     states = vfo_vf_read(host->netlink, place.pf, place.index, FALSE, &pf, &state, error);
     remember(host, place.pf, states);
-    return states ? describe_vf(host, &place, &pf, pci, TRUE, state, error) : NULL;
+    return states ? describe_vf(host, &place, &pf, pci, PROBE_ALL, state, error) : NULL;
 }
 
-static gboolean list_pf(Host *host, const VfoNetwork *network, const char *pf, GPtrArray *vfs,
-                        GError **error)
+static gboolean list_pf(Host *host, const VfoNetwork *network, const char *pf, Probe probe,
+                        GPtrArray *vfs, GError **error)
 {
     g_auto(Place) place = {.network = network, .pf = pf};
     g_autoptr(GArray) states = NULL;
@@ -219,7 +227,7 @@ static gboolean list_pf(Host *host, const VfoNetwork *network, const char *pf, G
         if (!pci)
             continue;
         place.index = state->index;
-        vf = describe_vf(host, &place, &link, pci, FALSE, state, error);
+        vf = describe_vf(host, &place, &link, pci, probe, state, error);
         if (!vf)
             return FALSE;
         g_ptr_array_add(vfs, vf);
@@ -240,7 +248,7 @@ static GPtrArray *host_list_vfs(VfoHost *base, GError **error)
         for (char **pf = network->pfs; *pf; pf++) {
             g_autoptr(GError) own = NULL;
 
-            if (list_pf(host, network, *pf, vfs, &own)) {
+            if (list_pf(host, network, *pf, PROBE_UNLEASED, vfs, &own)) {
                 any = TRUE;
                 continue;
             }
@@ -554,6 +562,8 @@ static gboolean host_set_vf(VfoHost *base, const char *pci, const VfoVfSettings 
     driver = vfo_pci_driver(host->sysfs, place.pf_pci);
     vfo_stopwatch_end_outside();
     vfo_mac_parking(&pf.mac, place.index, &parking);
+    if (host->pool)
+        vfo_pool_expect(host->pool, pci);
     /*
      * A VF never has a guest's address in a VLAN that is not the guest's, for it would take
      * the frames of whoever has that address there: it gets the address last,
@@ -818,6 +828,43 @@ static void host_used_vf(VfoHost *base, const char *pci, guint64 since, GTask *t
     vfo_poll(task, USED_EVERY_MS, is_used, watch, watch_free);
 }
 
+/* ---------------------------------------------------------------- watching */
+
+static gboolean read_for_pool(const VfoNetwork *network, const char *pf, GPtrArray *vfs,
+                              gpointer data, GError **error)
+{
+    return list_pf(data, network, pf, PROBE_NONE, vfs, error);
+}
+
+static void on_event(const VfoLink *link, gpointer data)
+{
+    Host *host = data;
+
+    if (!link || vfo_pool_has_pf(host->pool, link->name))
+        vfo_pool_look_soon(host->pool);
+}
+
+VfoPool *vfo_host_watch_with(VfoHost *base, VfoHostChanged changed, gpointer data)
+{
+    Host *host = (Host *)base;
+
+    host->pool = vfo_pool_new(host->networks, host->sysfs, read_for_pool, host);
+    vfo_pool_on_change(host->pool, changed, base, data);
+    return host->pool;
+}
+
+gboolean vfo_host_watch(VfoHost *base, VfoHostChanged changed, gpointer data, GError **error)
+{
+    Host *host = (Host *)base;
+
+    host->events = vfo_events_new(on_event, host, error);
+    if (!host->events)
+        return FALSE;
+    /* After the sockets are open, so that nothing happens unseen in between. */
+    vfo_host_watch_with(base, changed, data);
+    return TRUE;
+}
+
 /* ----------------------------------------------------------------- host */
 
 static const VfoHostOps ops = {
@@ -892,6 +939,8 @@ void vfo_host_free(VfoHost *base)
 
     if (!host)
         return;
+    vfo_events_free(host->events);
+    vfo_pool_free(host->pool);
     g_hash_table_iter_init(&iter, host->holds);
     while (g_hash_table_iter_next(&iter, NULL, &hold))
         vfo_hold_free(hold);

@@ -84,3 +84,17 @@ void vfo_host_free(VfoHost *host);
  *  taken). */
 void vfo_host_set_quirks(VfoHost *host, GPtrArray *quirks);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VfoHost, vfo_host_free)
+
+/**
+ * VfoHostChanged: a VF came (@before is NULL), went (@now is NULL), or changed: its driver, its
+ * settings, or whether its PF is usable. @ours: its settings by this daemon's own hand. Whether
+ * somebody has the VF open is not told: nothing tells that.
+ */
+typedef void (*VfoHostChanged)(VfoHost *host, const VfoVf *before, const VfoVf *now, gboolean ours,
+                               gpointer data);
+
+/**
+ * vfo_host_watch: follows the kernel's events of interfaces and PCI devices (with or without
+ * udevd) from now on, in the thread-default main context, and calls @changed after a moment. Once.
+ */
+gboolean vfo_host_watch(VfoHost *host, VfoHostChanged changed, gpointer data, GError **error);

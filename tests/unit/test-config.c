@@ -217,6 +217,8 @@ static void test_mistakes(void)
         {ADDRESS "max-bandwidth=10G\n" LAN, "[migration] max-bandwidth: '10G'"},
         {ADDRESS "downtime-limit=2000001\n" LAN, "[migration] downtime-limit: '2000001'"},
         {ADDRESS "no-vf=maybe\n" LAN, "[migration] no-vf: 'maybe'"},
+        {"[daemon]\nguest-mac=maybe\n" ADDRESS LAN, "[daemon] guest-mac: 'maybe'"},
+        {"[daemon]\nguest-mac=carry\n" ADDRESS LAN, "by their common MAC"},
         {ADDRESS "vf-match=some\n" LAN, "[migration] vf-match: 'some'"},
         /* [tls] */
         {ADDRESS LAN "[tls]\nca=ca.pem\n", "[tls] ca: 'ca.pem'"},

@@ -17,6 +17,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "host/events.h"
 #include "host/host.h"
 
 static const VfoMac guest = {{0x52, 0x54, 0x00, 0xaa, 0x00, 0x10}};
@@ -490,6 +491,98 @@ static void test_large_table(Fixture *f, gconstpointer data)
     g_assert_no_error(error);
 }
 
+/* ---------------------------------------------------------------- events */
+
+typedef struct {
+    VfoLink pf; /* as last told */
+    guint told;
+    guint of_anything; /* NULL was told */
+} News;
+
+static void on_event(const VfoLink *link, gpointer data)
+{
+    News *news = data;
+
+    if (!link) {
+        news->of_anything++;
+    } else if (strcmp(link->name, "pf0") == 0) {
+        news->pf = *link;
+        news->told++;
+    }
+}
+
+static gboolean on_late(gpointer data)
+{
+    g_error("the kernel's event did not come");
+    return G_SOURCE_REMOVE;
+}
+
+/* Until @value is other than it was. */
+static void wait_for_news(const guint *value)
+{
+    guint before = *value;
+    guint timer = g_timeout_add(10000, on_late, NULL);
+
+    while (*value == before)
+        g_main_context_iteration(NULL, TRUE);
+    g_source_remove(timer);
+}
+
+static void test_events(Fixture *f, gconstpointer data)
+{
+    g_autoptr(GError) error = NULL;
+    News news = {0};
+    VfoEvents *events = vfo_events_new(on_event, &news, &error);
+
+    g_assert_no_error(error);
+    run("ip link set pf0 mtu 1400");
+    wait_for_news(&news.told);
+    while (g_main_context_iteration(NULL, FALSE))
+        ;
+    g_assert_cmpuint(news.pf.mtu, ==, 1400);
+    g_assert_true(news.pf.up);
+    g_assert_true(news.pf.carrier);
+    run("ip link set pf0 down");
+    while (news.pf.up)
+        wait_for_news(&news.told);
+    run("ip link set pf0 up");
+    while (!news.pf.up || !news.pf.carrier)
+        wait_for_news(&news.told);
+    run("ip link set wire down");
+    while (news.pf.carrier)
+        wait_for_news(&news.told);
+    run("ip link del pf0");
+    wait_for_news(&news.told);
+    vfo_events_free(events);
+}
+
+/* More events than the socket holds: everything is to be read anew, and later ones come again. */
+static void test_events_lost(Fixture *f, gconstpointer data)
+{
+    g_autoptr(GString) batch = g_string_new(NULL);
+    g_autoptr(GError) error = NULL;
+    g_autofree char *path = NULL;
+    News news = {0};
+    VfoEvents *events = vfo_events_new(on_event, &news, &error);
+    int fd = g_file_open_tmp("vfo-links-XXXXXX", &path, &error);
+
+    g_assert_no_error(error);
+    close(fd);
+    for (int i = 0; i < 12000; i++)
+        g_string_append_printf(batch, "link set wire mtu %d\n", 1300 + i % 2);
+    g_file_set_contents(path, batch->str, -1, &error);
+    g_assert_no_error(error);
+    g_free(output_of("ip -batch %s", path));
+    unlink(path);
+    wait_for_news(&news.of_anything);
+    while (g_main_context_iteration(NULL, FALSE))
+        ;
+    run("ip link set pf0 mtu 1450");
+    while (news.pf.mtu != 1450)
+        wait_for_news(&news.told);
+    vfo_events_free(events);
+}
+
 static void add(const char *path, void (*test)(Fixture *, gconstpointer))
 {
     g_test_add(path, Fixture, NULL, set_up, test, tear_down);
@@ -515,5 +608,7 @@ int main(int argc, char **argv)
     add("/host/netlink/second-pf", test_second_pf);
     add("/host/netlink/hold", test_hold);
     add("/host/netlink/large-table", test_large_table);
+    add("/host/netlink/events", test_events);
+    add("/host/netlink/events-lost", test_events_lost);
     return g_test_run();
 }

@@ -63,7 +63,9 @@ typedef struct {
 typedef struct {
     FakeVf vfs[N_VFS];
     guint n_vfs;
-    guint readings;   /* of all VFs */
+    guint readings; /* of all VFs */
+    gboolean down;
+    int read_code;    /* of questions for the PF; 0: they are answered */
     GString *changes; /* "vlan mac " */
     int refuse_type;  /* IFLA_VF_*: refused with refuse_code */
     int refuse_code;
@@ -102,12 +104,14 @@ static void put_vf(struct nl_msg *answer, const FakePf *pf, const FakeVf *vf, gu
 
 static int show_pf(FakePf *pf, struct nlmsghdr *request, VfoNetlinkAnswer answer, gpointer data)
 {
-    struct ifinfomsg header = {.ifi_index = 7, .ifi_flags = IFF_UP | IFF_RUNNING};
+    struct ifinfomsg header = {.ifi_index = 7, .ifi_flags = pf->down ? 0 : IFF_UP | IFF_RUNNING};
     struct nlattr *name = nlmsg_find_attr(request, sizeof(header), IFLA_IFNAME);
     struct nlattr *mask = nlmsg_find_attr(request, sizeof(header), IFLA_EXT_MASK);
     struct nl_msg *message;
     int code;
 
+    if (pf->read_code)
+        return pf->read_code;
     if (!name || (nla_strcmp(name, "eth1") != 0 && nla_strcmp(name, "tap0") != 0))
         return -ENODEV;
     message = nlmsg_alloc_simple(RTM_NEWLINK, 0);
@@ -958,6 +962,143 @@ static void test_used(Fixture *f, gconstpointer data)
     assert_waits_ill(&outcome, VFO_ERROR, VFO_ERROR_NOT_FOUND, "number 1");
 }
 
+/* ---------------------------------------------------------------- pool */
+
+/* What the pool has told: "+pci", "-pci", "~pci driver usable", with "!" when it was ours. */
+static void on_pool_changed(VfoHost *host, const VfoVf *before, const VfoVf *now, gboolean ours,
+                            gpointer data)
+{
+    GString *news = data;
+
+    g_assert_true(before || now);
+    if (!before)
+        g_string_append_printf(news, "+%s ", now->pci);
+    else if (!now)
+        g_string_append_printf(news, "-%s ", before->pci);
+    else
+        g_string_append_printf(news, "~%s %s %s%s ", now->pci, now->driver ? now->driver : "none",
+                               now->usable ? "up" : "down", ours ? "!" : "");
+}
+
+static void assert_news(VfoPool *pool, GString *news, const char *expected)
+{
+    g_string_truncate(news, 0);
+    vfo_pool_look(pool);
+    g_assert_cmpstr(news->str, ==, expected);
+    /* What has been told is no news any more. */
+    vfo_pool_look(pool);
+    g_assert_cmpstr(news->str, ==, expected);
+}
+
+static void remove_vf(Fixture *f, const char *pci)
+{
+    g_autofree char *path = g_strdup_printf("/sys/devices/%s", pci);
+    g_autofree char *virtfn =
+        g_strdup_printf("%s/sys/devices/0000:01:00.0/virtfn%c", f->root, pci[strlen(pci) - 1]);
+
+    umockdev_testbed_remove_device(f->testbed, path);
+    g_assert_cmpint(unlink(virtfn), ==, 0);
+}
+
+static void test_pool(Fixture *f, gconstpointer data)
+{
+    g_autofree char *path = g_strdup_printf("%s/sys/devices/" VF2, f->root);
+    g_autoptr(GString) news = g_string_new(NULL);
+    VfoPool *pool = vfo_host_watch_with(f->host, on_pool_changed, news);
+    int old;
+
+    g_assert_true(vfo_pool_has_pf(pool, "eth1"));
+    g_assert_false(vfo_pool_has_pf(pool, "eth2"));
+    g_assert_cmpstr(news->str, ==, ""); /* what is there at the start is no news */
+    assert_news(pool, news, "");
+
+    f->pf.down = TRUE;
+    assert_news(pool, news, "~" VF0 " vfio-pci down ~" VF1 " vfio-pci down ~" VF2 " none down ");
+    f->pf.down = FALSE;
+    assert_news(pool, news, "~" VF0 " vfio-pci up ~" VF1 " vfio-pci up ~" VF2 " none up ");
+
+    /* Somebody else's change, and our own. */
+    f->pf.vfs[1].mac.mac[5] = 0x99;
+    assert_news(pool, news, "~" VF1 " vfio-pci up ");
+    {
+        VfoVfSettings settings = settings_of(f, VF1);
+
+        settings.vlan = 7;
+        g_assert_true(f->host->ops->set_vf(f->host, VF1, &settings, NULL));
+        assert_news(pool, news, "~" VF1 " vfio-pci up! ");
+        /* Ours was that one, not the next. */
+        f->pf.vfs[1].vlan.vlan = 8;
+        assert_news(pool, news, "~" VF1 " vfio-pci up ");
+    }
+
+    /* sriov_numvfs to 2. */
+    f->pf.n_vfs = 2;
+    remove_vf(f, VF2);
+    assert_news(pool, news, "-" VF2 " ");
+    f->pf.n_vfs = 3;
+    add_vf(f, VF2, "0000:01:00.0", 2, 19, "vfio-pci");
+    assert_news(pool, news, "+" VF2 " ");
+    /* Gone and back between two looks: another VF. Held open, as the file system of the test would
+     * use the number of its directory again; sysfs does not. */
+    old = open(path, O_RDONLY | O_DIRECTORY);
+    g_assert_cmpint(old, >=, 0);
+    remove_vf(f, VF2);
+    add_vf(f, VF2, "0000:01:00.0", 2, 19, "vfio-pci");
+    assert_news(pool, news, "-" VF2 " +" VF2 " ");
+    close(old);
+
+    /* An answer that fails is no news of the VFs; a PF that is gone is. */
+    f->pf.read_code = -EBUSY;
+    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "*blue*eth1*");
+    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "*blue*eth1*");
+    assert_news(pool, news, "");
+    g_test_assert_expected_messages();
+    f->pf.read_code = -ENODEV;
+    g_string_truncate(news, 0);
+    vfo_pool_look(pool);
+    g_assert_nonnull(strstr(news->str, "-" VF0));
+    g_assert_nonnull(strstr(news->str, "-" VF1));
+    g_assert_nonnull(strstr(news->str, "-" VF2));
+    f->pf.read_code = 0;
+    assert_news(pool, news, "+" VF0 " +" VF1 " +" VF2 " ");
+}
+
+/* Nobody says that something has happened; a trusted guest's VF is looked at all the same. */
+static void test_pool_trusted(Fixture *f, gconstpointer data)
+{
+    g_autoptr(GString) news = g_string_new(NULL);
+    gint64 until_us;
+    VfoPool *pool;
+
+    f->pf.vfs[0].trust.setting = 1;
+    pool = vfo_host_watch_with(f->host, on_pool_changed, news);
+    g_assert_nonnull(pool);
+    f->pf.vfs[0].mac.mac[5] = 0x99;
+    until_us = g_get_monotonic_time() + PATIENT * 1000;
+    while (news->len == 0 && g_get_monotonic_time() < until_us)
+        g_main_context_iteration(NULL, TRUE);
+    g_assert_cmpstr(news->str, ==, "~" VF0 " vfio-pci up ");
+}
+
+/* Told that something may have happened, it looks once for many events. */
+static void test_pool_soon(Fixture *f, gconstpointer data)
+{
+    g_autoptr(GString) news = g_string_new(NULL);
+    VfoPool *pool = vfo_host_watch_with(f->host, on_pool_changed, news);
+    guint readings = f->pf.readings;
+    gint64 until_us = g_get_monotonic_time() + PATIENT * 1000;
+
+    f->pf.down = TRUE;
+    for (int i = 0; i < 1000; i++)
+        vfo_pool_look_soon(pool);
+    g_assert_cmpuint(f->pf.readings, ==, readings);
+    while (news->len == 0 && g_get_monotonic_time() < until_us)
+        g_main_context_iteration(NULL, TRUE);
+    while (g_main_context_iteration(NULL, FALSE))
+        ;
+    g_assert_cmpuint(f->pf.readings, ==, readings + 1);
+}
+
 static void add(const char *path, void (*test)(Fixture *, gconstpointer))
 {
     g_test_add(path, Fixture, NULL, set_up, test, tear_down);
@@ -984,5 +1125,8 @@ int main(int argc, char **argv)
     add("/host/sysfs/activity", test_activity);
     add("/host/sysfs/activity-uncounted", test_activity_uncounted);
     add("/host/sysfs/used", test_used);
+    add("/host/sysfs/pool", test_pool);
+    add("/host/sysfs/pool-trusted", test_pool_trusted);
+    add("/host/sysfs/pool-soon", test_pool_soon);
     return g_test_run();
 }

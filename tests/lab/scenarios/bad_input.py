@@ -91,6 +91,8 @@ def run(test: Run) -> None:
     vfailover = test.contender
     assert isinstance(vfailover, Vfailover)
     hosta, hostb = test.lab.hosts
+    # A VF with another MAC than the guest's is one of the cases.
+    vfailover.reconfigure(test.lab, hosta, {"daemon": {"guest-mac": "log"}})
     guest = test.start_guest("hosta")
     test.start_traffic(guest, spacing_us=20_000)
     since_us = test.wait_vf("guest on its VF before the cases", 0)

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A destination that has no VF to give, and takes the guest all the same."""
 
+from .. import clock, state
 from ..contenders import Outcome, Vfailover
 from ..guest import Guest
 from ..run import Run
 
-DESCRIPTION = "the destination has no free VF and takes the guest standby-only"
+DESCRIPTION = "a destination without a free VF takes the guest standby-only; then one is free"
 CONTENDERS = ("vfailover",)
 VFS = 2
 
@@ -33,4 +34,10 @@ def run(test: Run) -> None:
             test.expect(f"step {name} skipped", by_name["hostb", name]["result"] == "skipped")
         return outcome
 
-    test.migrate(guest, "hostb", drive, with_vf=False)
+    there = test.migrate(guest, "hostb", drive, with_vf=False)
+    freed_us = clock.now_us()
+    hostb.sh(f"echo {hostb.vfs[1]} >/sys/bus/pci/drivers_probe")
+    since_us = test.wait_vf("guest on the VF that has become free", freed_us)
+    test.note("from a VF that becomes free to its use", f"{(since_us - freed_us) / 1000:.0f} ms")
+    owner = state.read(hostb).vf(hostb.vfs[1])["owner"]
+    test.expect(f"{hostb.vfs[1]} with {there.name}, not {owner}", owner == there.name)
