@@ -124,7 +124,8 @@ static void on_foreign_mac(VfoInventory *inventory, const VfoVf *before, const V
                   vm->name, now->pci, old_mac, new_mac, who, error->message);
 }
 
-/* A QEMU that has just ended may still be listed; what others do with its VF then is their affair. */
+/* A QEMU that has just ended may still be listed; what others do with its VF then is their affair.
+ */
 static gboolean is_open(VfoInventory *inventory, const VfoVf *vf)
 {
     VfoHost *host = inventory->args.host;
