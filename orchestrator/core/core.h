@@ -133,6 +133,7 @@ typedef struct {
     char *vf;       /* PCI address of the VF on the host; NULL with @primary */
     char *bus;      /* id of the bus that the primary sits on, or may be plugged into */
     gboolean rombar;
+    gboolean prepared; /* by VfoVmOps.prepare() */
 } VfoPair;
 
 void vfo_pair_free(VfoPair *pair);
@@ -182,7 +183,12 @@ typedef struct {
     /** Asks the guest to release the primary; done when it is out of QEMU as well
      *  (DEVICE_DELETED). Fails at once when QEMU or the guest refuses. */
     void (*unplug)(VfoVm *vm, const VfoPair *pair, GTask *task);
-    /** Plugs @pci as the primary of @pair; done when QEMU has realized it. */
+    /** Destination: opens @pci for the VM that waits for its memory, as the primary of @pair, but
+     *  does not show it to the guest; plug() does. VFO_ERROR_NOT_SUPPORTED when this QEMU cannot,
+     *  or was not told to. unplug() takes it back. Allocates and pins all guest memory. */
+    void (*prepare)(VfoVm *vm, const VfoPair *pair, const char *pci, GTask *task);
+    /** Plugs @pci as the primary of @pair, or shows it if it was prepared; done when QEMU has
+     *  realized it. */
     void (*plug)(VfoVm *vm, const VfoPair *pair, const char *pci, GTask *task);
     /** Sends the standby's announcements (RARP / guest announce). Returns nothing. */
     void (*announce)(VfoVm *vm, const VfoPair *pair, GTask *task);

@@ -214,6 +214,8 @@ static const VfoStep steps[] = {
     {"listen", "QEMU to listen for memory", listen_for_memory, VFO_DEADLINE_QUERY, VFO_NO_UNDO,
      VFO_STEP_NEEDS_VF, NULL},
     {"answer", "the source to be told", answer, VFO_DEADLINE_QUERY, VFO_NO_UNDO, 0},
+    {"prepare", "QEMU to open the VF", vfo_take_prepare, VFO_DEADLINE_PLUG, vfo_take_undo_prepare,
+     VFO_DEADLINE_UNPLUG, 0},
     {"resume", "the VM to run here", resume, VFO_DEADLINE_MIGRATE, undo_resume, VFO_DEADLINE_QUERY,
      VFO_STEP_COMMITS | VFO_STEP_NEEDS_VF, memory_arrives},
     {"open", "the PF's filter, the bridge entry, the announcement", vfo_take_open,

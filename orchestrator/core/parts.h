@@ -98,6 +98,8 @@ void vfo_take_configure(VfoJob *job, GTask *task);
 void vfo_take_undo_configure(VfoJob *job, GTask *task);
 void vfo_take_hold(VfoJob *job, GTask *task);
 void vfo_take_undo_hold(VfoJob *job, GTask *task);
+void vfo_take_prepare(VfoJob *job, GTask *task);
+void vfo_take_undo_prepare(VfoJob *job, GTask *task);
 void vfo_take_plug(VfoJob *job, GTask *task);
 void vfo_take_undo_plug(VfoJob *job, GTask *task);
 void vfo_take_use(VfoJob *job, GTask *task);

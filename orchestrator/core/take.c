@@ -278,6 +278,56 @@ void vfo_take_undo_hold(VfoJob *job, GTask *task)
     vfo_task_return(task, ok, error);
 }
 
+static void on_unprepared(GObject *source, GAsyncResult *result, gpointer data)
+{
+    GTask *task = data;
+    VfoJob *job = g_task_get_task_data(task);
+    GError *error = NULL;
+
+    /* A migration that failed ends QEMU here, as a rule. */
+    if (!g_task_propagate_boolean(G_TASK(result), &error) &&
+        g_error_matches(error, VFO_ERROR, VFO_ERROR_CLOSED)) {
+        vfo_job_remark(job, VFO_RESULT_UNDONE, "QEMU has gone, and has closed the VF");
+        g_clear_error(&error);
+    }
+    vfo_task_return(task, error == NULL, error);
+}
+
+void vfo_take_undo_prepare(VfoJob *job, GTask *task)
+{
+    VfoTake *take = vfo_take_of(job);
+
+    if (take->vf && take->pair->prepared)
+        take->vm->ops->unplug(take->vm, take->pair, vfo_job_inner_task(job, task, on_unprepared));
+    else
+        vfo_task_done(task);
+}
+
+static void on_prepared(GObject *source, GAsyncResult *result, gpointer data)
+{
+    GTask *task = data;
+    VfoJob *job = g_task_get_task_data(task);
+    VfoTake *take = vfo_take_of(job);
+    GError *error = NULL;
+
+    take->pair->prepared = g_task_propagate_boolean(G_TASK(result), &error);
+    /* It can be opened later as well, at the cost of a guest that stands still meanwhile. */
+    if (error && error->domain == VFO_ERROR) {
+        vfo_job_remark(job, VFO_RESULT_SKIPPED, error->message);
+        g_clear_error(&error);
+    }
+    vfo_task_return(task, error == NULL, error);
+}
+
+void vfo_take_prepare(VfoJob *job, GTask *task)
+{
+    VfoTake *take = vfo_take_of(job);
+
+    if (!skips(job, task))
+        take->vm->ops->prepare(take->vm, take->pair, take->vf->pci,
+                               vfo_job_inner_task(job, task, on_prepared));
+}
+
 void vfo_take_plug(VfoJob *job, GTask *task)
 {
     VfoTake *take = vfo_take_of(job);

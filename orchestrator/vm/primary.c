@@ -159,27 +159,12 @@ static gboolean may_be_negotiated(json_object *status)
     return FALSE;
 }
 
-/*
- * The guest's features are asked for before device_add, not only after: what
- * stock QEMU hides it remembers for good, and plugs by itself when the guest
- * negotiates the feature, by when the VF may be another VM's. The command
- * is an unstable one (QEMU 7.2): without it device_add is tried.
- */
-static void on_features(VfoOp *op, json_object *value, const GError *error, gpointer data)
+static void add_device(VfoOp *op)
 {
     const Plug *plug = op->state;
     const VfoPair *pair = plug->pair;
-    json_object *arguments;
+    json_object *arguments = json_object_new_object();
 
-    if (error && !vfo_op_is_answer(error)) {
-        vfo_op_fail_because(op, error);
-        return;
-    }
-    if (value && !may_be_negotiated(value)) {
-        fail_hidden(op);
-        return;
-    }
-    arguments = json_object_new_object();
     json_object_object_add(arguments, "driver", json_object_new_string("vfio-pci"));
     json_object_object_add(arguments, "id", json_object_new_string(pair->primary));
     json_object_object_add(arguments, "host", json_object_new_string(plug->pci));
@@ -189,30 +174,115 @@ static void on_features(VfoOp *op, json_object *value, const GError *error, gpoi
     vfo_op_ask(op, "device_add", arguments, on_plugged, NULL);
 }
 
-void vfo_qmp_vm_plug(VfoVm *base, const VfoPair *pair, const char *pci, GTask *task)
+/*
+ * The guest's features are asked for before device_add, not only after: what
+ * stock QEMU hides it remembers for good, and plugs by itself when the guest
+ * negotiates the feature, by when the VF may be another VM's. The command
+ * is an unstable one (QEMU 7.2): without it device_add is tried.
+ */
+static void on_features(VfoOp *op, json_object *value, const GError *error, gpointer data)
 {
-    g_autofree char *path = NULL;
-    json_object *arguments;
+    if (error && !vfo_op_is_answer(error)) {
+        vfo_op_fail_because(op, error);
+        return;
+    }
+    if (value && !may_be_negotiated(value)) {
+        fail_hidden(op);
+        return;
+    }
+    add_device(op);
+}
+
+/* An op about @pci as the primary of @pair; NULL: it has failed. */
+static VfoOp *begin_plug(VfoQmpVm *vm, const VfoPair *pair, const char *pci, GTask *task,
+                         const char *verb)
+{
+    VfoOp *op = vfo_op_begin(vm, task, NULL, "%s the VF %s %s VM '%s'", verb, pci,
+                             g_str_equal(verb, "plug") ? "into" : "for", vm->base.name);
     Plug *plug;
-    VfoOp *op =
-        vfo_op_begin((VfoQmpVm *)base, task, NULL, "plug the VF %s into VM '%s'", pci, base->name);
 
     if (!op)
-        return;
+        return NULL;
     if (!pair->standby || !pair->primary || !pair->bus || !vfo_pci_is_address(pci)) {
         vfo_op_fail(op, VFO_ERROR_INVALID,
                     "it takes a PCI address such as 0000:01:10.0, the ids of the standby and of "
                     "the primary, and a free PCIe bus (a pcie-root-port with an id)");
-        return;
+        return NULL;
     }
     plug = g_new0(Plug, 1);
     plug->pair = vfo_pair_copy(pair);
     plug->pci = g_strdup(pci);
     vfo_op_set_state(op, plug, plug_free);
-    path = g_strdup_printf("/machine/peripheral/%s/virtio-backend", pair->standby);
+    return op;
+}
+
+void vfo_qmp_vm_plug(VfoVm *base, const VfoPair *pair, const char *pci, GTask *task)
+{
+    VfoOp *op = begin_plug((VfoQmpVm *)base, pair, pci, task, "plug");
+    g_autofree char *path = NULL;
+    json_object *arguments;
+
+    if (!op)
+        return;
     arguments = json_object_new_object();
+    if (pair->prepared) {
+        json_object_object_add(arguments, "standby", json_object_new_string(pair->standby));
+        vfo_op_ask(op, "virtio-net-failover-replug", arguments, on_plugged, NULL);
+        return;
+    }
+    path = g_strdup_printf("/machine/peripheral/%s/virtio-backend", pair->standby);
     json_object_object_add(arguments, "path", json_object_new_string(path));
     vfo_op_ask(op, "x-query-virtio-status", arguments, on_features, NULL);
+}
+
+/* ------------------------------------------------------------------ prepare */
+
+/* The standby's entry in the answer to query-virtio-net-failover says that the user plugs, and
+ * that a primary is prepared. */
+static gboolean may_prepare(json_object *answer, const char *standby)
+{
+    if (!json_object_is_type(answer, json_type_array) ||
+        json_object_array_length(answer) > MAX_ENTRIES)
+        return FALSE;
+    for (gsize i = 0; i < json_object_array_length(answer); i++) {
+        json_object *entry = json_object_array_get_idx(answer, i);
+        const char *id = json_object_get_string(json_object_object_get(entry, "standby"));
+        const char *replug = json_object_get_string(json_object_object_get(entry, "replug"));
+
+        if (g_strcmp0(id, standby) == 0)
+            return json_object_get_boolean(json_object_object_get(entry, "prepare")) &&
+                   g_strcmp0(replug, "manual") == 0;
+    }
+    return FALSE;
+}
+
+static void on_failover(VfoOp *op, json_object *value, const GError *error, gpointer data)
+{
+    const Plug *plug = op->state;
+
+    if (error && !g_error_matches(error, VFO_ERROR, VFO_ERROR_QMP_COMMAND_NOT_FOUND))
+        vfo_op_fail_because(op, error);
+    else if (error)
+        vfo_op_fail(op, VFO_ERROR_NOT_SUPPORTED, "this QEMU cannot");
+    else if (!may_prepare(value, plug->pair->standby))
+        vfo_op_fail(op, VFO_ERROR_NOT_SUPPORTED,
+                    "its standby '%s' was started without "
+                    "failover-prepare=on,failover-replug=manual",
+                    plug->pair->standby);
+    else
+        add_device(op);
+}
+
+/*
+ * With other settings QEMU would show the VF as soon as the guest runs, with the parking address:
+ * the guest would not pair it.
+ */
+void vfo_qmp_vm_prepare(VfoVm *base, const VfoPair *pair, const char *pci, GTask *task)
+{
+    VfoOp *op = begin_plug((VfoQmpVm *)base, pair, pci, task, "prepare");
+
+    if (op)
+        vfo_op_ask(op, "query-virtio-net-failover", NULL, on_failover, NULL);
 }
 
 /* ----------------------------------------------------------------- announce */

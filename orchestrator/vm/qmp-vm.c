@@ -27,6 +27,7 @@ static void qmp_vm_ref(VfoVm *vm)
 static const VfoVmOps qmp_vm_ops = {
     .inspect = vfo_qmp_vm_inspect,
     .unplug = vfo_qmp_vm_unplug,
+    .prepare = vfo_qmp_vm_prepare,
     .plug = vfo_qmp_vm_plug,
     .announce = vfo_qmp_vm_announce,
     .listen = vfo_qmp_vm_listen,

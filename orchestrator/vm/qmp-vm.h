@@ -123,6 +123,7 @@ gboolean vfo_op_is_answer(const GError *error);
 
 void vfo_qmp_vm_inspect(VfoVm *vm, GTask *task);                     /* inspect.c */
 void vfo_qmp_vm_unplug(VfoVm *vm, const VfoPair *pair, GTask *task); /* primary.c */
+void vfo_qmp_vm_prepare(VfoVm *vm, const VfoPair *pair, const char *pci, GTask *task);
 void vfo_qmp_vm_plug(VfoVm *vm, const VfoPair *pair, const char *pci, GTask *task);
 void vfo_qmp_vm_announce(VfoVm *vm, const VfoPair *pair, GTask *task);
 void vfo_qmp_vm_listen(VfoVm *vm, const char *address, const char *ports, GTask *task);

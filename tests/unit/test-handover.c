@@ -76,10 +76,13 @@ struct World {
     GPtrArray *pairs;      /* of VfoPair: what inspect tells, apart from the primary */
     GPtrArray *free_buses; /* of char * */
     gboolean in_guest;
-    gboolean here;  /* the VM runs or may run on this host */
-    gboolean moved; /* ... and this one: on the other */
-    gboolean began; /* memory arrives */
-    gboolean stops; /* the source tells that it has stopped the VM */
+    gboolean here;     /* the VM runs or may run on this host */
+    gboolean moved;    /* ... and this one: on the other */
+    gboolean began;    /* memory arrives */
+    gboolean stops;    /* the source tells that it has stopped the VM */
+    gboolean prepares; /* QEMU can open a VF before the VM is there */
+    gboolean prepared; /* ... and has */
+    gboolean gone;     /* QEMU has exited */
     /* The host */
     GPtrArray *vfs; /* of VfoVf; the first is the guest's */
     char *wire_network;
@@ -215,16 +218,20 @@ static void vm_unplug(VfoVm *vm, const VfoPair *pair, GTask *task)
     World *world = world_of_vm(vm);
     Fault fault = enter(world, "unplug %s", pair->primary);
 
+    if (world->gone) {
+        vfo_task_fail(task, g_error_new(VFO_ERROR, VFO_ERROR_CLOSED, "QEMU has exited"));
+        return;
+    }
     /* The guest lets go whether or not the user still wants it: that is waited for. */
     if (fault == FAULT_CANCEL)
         fault = FAULT_NONE;
-    if (!world->in_guest) {
+    if (!world->in_guest && !world->prepared) {
         vfo_task_fail(task, g_error_new(VFO_ERROR, VFO_ERROR_QMP_DEVICE_NOT_FOUND,
                                         "Device '%s' not found", pair->primary));
         return;
     }
     if (has_effect(fault))
-        world->in_guest = FALSE;
+        world->in_guest = world->prepared = FALSE;
     if (!spoiled(world, fault, task))
         vfo_task_done(task);
 }
@@ -247,11 +254,27 @@ static void vm_plug(VfoVm *vm, const VfoPair *pair, const char *pci, GTask *task
 
     g_assert_false(world->in_guest);
     g_assert_true(world->here);
+    g_assert_cmpint(pair->prepared, ==, world->prepared);
     /* net_failover pairs by MAC, when the primary is registered. */
     g_assert_true(vfo_mac_equal(&vf_of(world, pci)->settings.mac, &guest_mac));
     if (has_effect(fault) && fault != FAULT_CANCEL)
         world->in_guest = TRUE;
     if (!spoiled(world, fault, task))
+        vfo_task_done(task);
+}
+
+static void vm_prepare(VfoVm *vm, const VfoPair *pair, const char *pci, GTask *task)
+{
+    World *world = world_of_vm(vm);
+
+    if (!world->prepares) {
+        vfo_task_fail(task, g_error_new(VFO_ERROR, VFO_ERROR_NOT_SUPPORTED, "this QEMU cannot"));
+        return;
+    }
+    g_assert_false(world->here);
+    g_assert_true(vfo_mac_equal(&vf_of(world, pci)->settings.mac, &parking_mac));
+    world->prepared = TRUE;
+    if (!spoiled(world, enter(world, "prepare %s %s", pair->primary, pci), task))
         vfo_task_done(task);
 }
 
@@ -338,6 +361,7 @@ static void vm_unref(VfoVm *vm)
 static const VfoVmOps vm_ops = {
     .inspect = vm_inspect,
     .unplug = vm_unplug,
+    .prepare = vm_prepare,
     .plug = vm_plug,
     .announce = vm_announce,
     .listen = vm_listen,
@@ -1488,6 +1512,46 @@ static void test_destination_stopped_in_vain(void)
     assert_destination(world, FAULT_REFUSED);
 }
 
+static void test_destination_prepares(void)
+{
+    g_autoptr(World) world = world_new(FALSE);
+
+    world->prepares = TRUE;
+    run(world);
+    assert_state(world, VFO_JOB_COMPLETED);
+    assert_record(world, "prepare", VFO_RESULT_OK);
+    g_assert_cmpuint(number_in(world, "reserved"), <, number_in(world, "prepare vf0 " VF));
+    g_assert_cmpuint(number_in(world, "prepare vf0 " VF), <, number_in(world, "resumed"));
+    g_assert_true(world->in_guest);
+}
+
+static void test_destination_cannot_prepare(void)
+{
+    g_autoptr(World) world = world_new(FALSE);
+
+    run(world);
+    assert_state(world, VFO_JOB_COMPLETED);
+    assert_record(world, "prepare", VFO_RESULT_SKIPPED);
+    g_assert_true(called(world, "plug vf0 " VF));
+}
+
+/* The VM does not come: QEMU gives the VF back, or has gone and taken it along. */
+static void test_destination_prepares_in_vain(void)
+{
+    for (int gone = 0; gone < 2; gone++) {
+        g_autoptr(World) world = world_new(FALSE);
+
+        world->prepares = TRUE;
+        world->faults[0] = FAULT_REFUSED;
+        world->fault_at[0] = number_of(FALSE, "resumed") + 1;
+        world->gone = gone;
+        run(world);
+        g_assert_cmpstr(call_at(world, world->fault_at[0]), ==, "resumed");
+        g_assert_true(called(world, "unplug vf0"));
+        assert_destination(world, FAULT_REFUSED);
+    }
+}
+
 /* A source that says so before there is anything to wait for is not believed. */
 static void test_destination_stopped_early(void)
 {
@@ -1995,6 +2059,9 @@ int main(int argc, char **argv)
     g_test_add_func("/handover/destination/stopped", test_destination_stopped);
     g_test_add_func("/handover/destination/stopped-in-vain", test_destination_stopped_in_vain);
     g_test_add_func("/handover/destination/stopped-early", test_destination_stopped_early);
+    g_test_add_func("/handover/destination/prepares", test_destination_prepares);
+    g_test_add_func("/handover/destination/prepares-in-vain", test_destination_prepares_in_vain);
+    g_test_add_func("/handover/destination/cannot-prepare", test_destination_cannot_prepare);
     g_test_add_func("/handover/destination/chooses", test_destination_chooses);
     g_test_add_func("/handover/destination/cannot-configure", test_destination_cannot_configure);
     g_test_add_func("/handover/destination/mtu", test_destination_mtu);

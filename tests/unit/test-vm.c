@@ -647,6 +647,51 @@ static void test_plug_cancelled(Fixture *f, gconstpointer data)
     expect_done(f);
 }
 
+#define PREPARE "query-virtio-net-failover"
+
+static void test_prepare(Fixture *f, gconstpointer data)
+{
+    g_autoptr(VfoPair) pair = a_pair();
+
+    fake_script(f->fake, PREPARE,
+                "return [{\"standby\": \"other\", \"prepare\": false, \"replug\": \"auto\"}, "
+                "{\"standby\": \"st0\", \"prepare\": true, \"replug\": \"manual\"}]");
+    fake_script(f->fake, "device_add", "return {}");
+    f->vm->ops->prepare(f->vm, pair, "0000:01:10.2", new_task(f));
+    expect_done(f);
+    g_assert_cmpuint(fake_count(f->fake, "device_add {\"driver\":\"vfio-pci\",\"id\":\"vf0\","
+                                         "\"host\":\"0000:01:10.2\""),
+                     ==, 1);
+
+    pair->prepared = TRUE;
+    fake_script(f->fake, "virtio-net-failover-replug", "return {}");
+    f->vm->ops->plug(f->vm, pair, "0000:01:10.2", new_task(f));
+    expect_done(f);
+    g_assert_cmpuint(fake_count(f->fake, "virtio-net-failover-replug {\"standby\":\"st0\"}"), ==,
+                     1);
+    g_assert_cmpuint(fake_count(f->fake, "device_add"), ==, 1);
+}
+
+static void test_prepare_refused(Fixture *f, gconstpointer data)
+{
+    static const char *const answers[] = {
+        "return [{\"standby\": \"st0\", \"prepare\": true, \"replug\": \"auto\"}]",
+        "return [{\"standby\": \"st0\", \"prepare\": false, \"replug\": \"manual\"}]",
+        "return [{\"standby\": \"st0\", \"prepare\": 1}]",
+        "return [{\"standby\": \"other\", \"prepare\": true, \"replug\": \"manual\"}, 5, null]",
+        "return {}",
+        "error CommandNotFound nope",
+    };
+    g_autoptr(VfoPair) pair = a_pair();
+
+    for (gsize i = 0; i < G_N_ELEMENTS(answers); i++) {
+        fake_script(f->fake, PREPARE, answers[i]);
+        f->vm->ops->prepare(f->vm, pair, "0000:01:10.2", new_task(f));
+        expect_error(f, VFO_ERROR_NOT_SUPPORTED, "0000:01:10.2");
+    }
+    g_assert_cmpuint(fake_count(f->fake, "device_add"), ==, 0);
+}
+
 static void test_announce(Fixture *f, gconstpointer data)
 {
     g_autoptr(VfoPair) pair = a_pair();
@@ -963,6 +1008,8 @@ int main(int argc, char **argv)
     TEST("/vm/plug/done", test_plug);
     TEST("/vm/plug/refused", test_plug_refused);
     TEST("/vm/plug/cancelled", test_plug_cancelled);
+    TEST("/vm/prepare/good", test_prepare);
+    TEST("/vm/prepare/refused", test_prepare_refused);
     TEST("/vm/announce", test_announce);
     TEST_INCOMING("/vm/listen/done", test_listen);
     TEST_INCOMING("/vm/listen/errors", test_listen_errors);
