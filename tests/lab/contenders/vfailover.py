@@ -7,7 +7,7 @@ import signal
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .. import certificates, paths, slowdown, state
+from .. import certificates, paths, qemus, slowdown, state
 from ..errors import LabError
 from ..guest import Guest
 from ..guest.guest import QMP_DIRECTORY
@@ -136,7 +136,8 @@ class Vfailover(Contender):
 
     def start_destination(self, lab: Lab, host: Host) -> Guest:
         self._before = {each.name: state.read(each) for each in lab.hosts}
-        return lab.start_guest(host, None, incoming=True)
+        prepares = lab.qemu.kind == qemus.PATCHED
+        return lab.start_guest(host, None, incoming=True, alter=_with_prepare if prepares else list)
 
     def migrate(self, lab: Lab, source: Guest, destination: Guest) -> Outcome:
         return self.migrate_to(source, destination, "completed")
@@ -189,6 +190,16 @@ class Vfailover(Contender):
         if found is None:
             raise LabError(f"{host.name}: the daemon does not run")
         return int(found[1])
+
+
+def _with_prepare(argv: list[str]) -> list[str]:
+    """Has our QEMU open the VF before the guest arrives, and show it when the daemon says so."""
+    return [
+        word + ",failover-prepare=on,failover-replug=manual"
+        if word.startswith("virtio-net-pci,")
+        else word
+        for word in argv
+    ]
 
 
 def _ending(status: int) -> str:
