@@ -118,10 +118,10 @@ void vfo_take_settle(VfoJob *job, GTask *task);
  * would be without if nobody waited for that.
  */
 #define VFO_GIVE_STEPS \
-    {"open", "the PF's filter and the bridge entry", vfo_give_open, VFO_DEADLINE_QUERY, \
-     vfo_give_undo_open, VFO_DEADLINE_QUERY, 0}, \
     {"hold", "frames for the guest to be held on the PF side", vfo_give_hold, VFO_DEADLINE_QUERY, \
      vfo_give_undo_hold, VFO_DEADLINE_QUERY, 0}, \
+    {"open", "the PF's filter and the bridge entry", vfo_give_open, VFO_DEADLINE_QUERY, \
+     vfo_give_undo_open, VFO_DEADLINE_QUERY, 0}, \
     {"unplug", "the guest to release the VF", vfo_give_unplug, VFO_DEADLINE_UNPLUG, \
      vfo_give_undo_unplug, VFO_DEADLINE_PLUG, VFO_STEP_CANCEL_AFTER}, \
     {"deliver", "the held frames to be delivered", vfo_give_deliver, VFO_DEADLINE_QUERY, \

@@ -772,8 +772,8 @@ static void test_detach(void)
     const VfoOffer *known;
 
     run(world);
-    assert_calls(world, "inspect web1\nread_vf " VF "\nfind_wire tap0 eth0\nopen_pf web1\n"
-                        "hold web1\nunplug web1 vf0\nrelease web1\nannounce web1\nclosed_vf " VF
+    assert_calls(world, "inspect web1\nread_vf " VF "\nfind_wire tap0 eth0\nhold web1\n"
+                        "open_pf web1\nunplug web1 vf0\nrelease web1\nannounce web1\nclosed_vf " VF
                         "\nset_vf " VF " parked\nreset_vf " VF "\n");
     assert_good(world);
     g_assert_null(world->guests[0].vf);
@@ -1000,8 +1000,8 @@ static void test_lend(void)
 
     run(world);
     assert_calls(world, "inspect web2\nread_vf " VF "\nfind_wire tap1 eth0\ninspect web1\n"
-                        "find_wire tap0 eth0\nopen_pf web1\nannounce web1\nopen_pf web2\n"
-                        "hold web2\nunplug web2 vf0\nrelease web2\nannounce web2\nclosed_vf " VF
+                        "find_wire tap0 eth0\nopen_pf web1\nannounce web1\nhold web2\n"
+                        "open_pf web2\nunplug web2 vf0\nrelease web2\nannounce web2\nclosed_vf " VF
                         "\nset_vf " VF " parked\nreset_vf " VF "\nset_vf " VF " web1\n"
                         "hold web1\nplug web1 vf-net0 rp1 " VF "\nannounce web1\nactivity_vf " VF
                         "\nused_vf " VF "\nclose_pf web1\nrelease web1\n");
