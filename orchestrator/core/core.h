@@ -229,6 +229,7 @@ typedef struct {
     char *pf;             /* the PF's network interface */
     char *bridge;         /* NULL: the datapath has none */
     char *uplink;         /* the PF, or the VLAN interface on it that carries the standby */
+    char *vf_port;        /* the VF's own port of the bridge; NULL: it has none */
     char *tap;
     guint mtu;     /* the PF's */
     VfoMac mac;    /* the guest's */

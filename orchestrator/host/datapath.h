@@ -40,6 +40,7 @@ typedef struct {
 
 extern const VfoDatapath vfo_datapath_bridge;
 extern const VfoDatapath vfo_datapath_macvtap;
+extern const VfoDatapath vfo_datapath_switchdev;
 
 /** vfo_datapath_check_pf: @pf and its port @uplink, which may be the same, can carry frames. */
 gboolean vfo_datapath_check_pf(const VfoLink *pf, const VfoLink *uplink, GError **error);

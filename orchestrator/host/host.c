@@ -6,6 +6,7 @@
 
 #include "host/announce.h"
 #include "host/datapath.h"
+#include "host/devlink.h"
 #include "host/events.h"
 #include "host/group.h"
 #include "host/hold.h"
@@ -32,11 +33,13 @@ typedef struct {
     char *sysfs;
     char *dev;
     VfoNetlink *netlink;
-    VfoPool *pool;     /* NULL: not watched */
-    VfoEvents *events; /* likewise */
-    GHashTable *known; /* name of a PF: its VFs as last read, a GArray of VfoVfState */
-    VfoQueue *queue;   /* NULL: nothing has been held yet */
-    GHashTable *holds; /* a tap's name -> VfoHold */
+    VfoNetlink *generic;
+    VfoPool *pool;       /* NULL: not watched */
+    VfoEvents *events;   /* likewise */
+    GHashTable *numbers; /* PCI address of a VF: its number at its PF when it was last found */
+    GHashTable *known;   /* name of a PF: its VFs as last read, a GArray of VfoVfState */
+    VfoQueue *queue;     /* NULL: nothing has been held yet */
+    GHashTable *holds;   /* a tap's name -> VfoHold */
 } Host;
 
 void vfo_network_free(VfoNetwork *network)
@@ -69,11 +72,18 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Place, place_clear)
 static gboolean number_of_vf(Host *host, const char *pf_pci, const char *pci, guint *index)
 {
     guint count = vfo_pci_count_vfs(host->sysfs, pf_pci);
+    gpointer last = g_hash_table_lookup(host->numbers, pci);
+    g_autofree char *there = vfo_pci_vf(host->sysfs, pf_pci, GPOINTER_TO_UINT(last));
 
+    if (g_strcmp0(there, pci) == 0) {
+        *index = GPOINTER_TO_UINT(last);
+        return TRUE;
+    }
     for (guint i = 0; i < count; i++) {
         g_autofree char *vf = vfo_pci_vf(host->sysfs, pf_pci, i);
 
         if (g_strcmp0(vf, pci) == 0) {
+            g_hash_table_replace(host->numbers, g_strdup(pci), GUINT_TO_POINTER(i));
             *index = i;
             return TRUE;
         }
@@ -280,7 +290,8 @@ static const VfoQuirks *quirks_of(Host *host, const char *pf_pci)
 
 /* ----------------------------------------------------------------- wire */
 
-static const VfoDatapath *const datapaths[] = {&vfo_datapath_macvtap, &vfo_datapath_bridge};
+static const VfoDatapath *const datapaths[] = {&vfo_datapath_macvtap, &vfo_datapath_switchdev,
+                                               &vfo_datapath_bridge};
 
 /* The network that the standby's bridge belongs to. Bridges may be shared: with a VF, the network
  * that has its PF; else the first. */
@@ -544,6 +555,8 @@ static gboolean host_set_vf(VfoHost *base, const char *pci, const VfoVfSettings 
     g_auto(Place) place = {0};
     g_autofree char *driver = NULL;
     g_autoptr(GArray) states = NULL;
+    gboolean has_port = FALSE;
+    VfoDevlinkPort port;
     VfoVfChange change;
     VfoMac parking;
     VfoLink pf;
@@ -561,6 +574,9 @@ static gboolean host_set_vf(VfoHost *base, const char *pci, const VfoVfSettings 
     vfo_stopwatch_begin_outside();
     driver = vfo_pci_driver(host->sysfs, place.pf_pci);
     vfo_stopwatch_end_outside();
+    if (pf.switch_id_length &&
+        !vfo_devlink_find(host->generic, &pf, place.index, &port, &has_port, error))
+        return FALSE;
     vfo_mac_parking(&pf.mac, place.index, &parking);
     if (host->pool)
         vfo_pool_expect(host->pool, pci);
@@ -574,6 +590,8 @@ static gboolean host_set_vf(VfoHost *base, const char *pci, const VfoVfSettings 
                            .index = place.index,
                            .known = known_settings(host, &place),
                            .want = settings,
+                           .generic = host->generic,
+                           .port = has_port ? &port : NULL,
                            .mac_first = vfo_mac_equal(&settings->mac, &parking)};
     states = vfo_vf_apply(host->netlink, &change, error);
     remember(host, place.pf, states);
@@ -884,7 +902,7 @@ static const VfoHostOps ops = {
 };
 
 VfoHost *vfo_host_new_with(GPtrArray *networks, VfoLeases *leases, const char *sysfs,
-                           VfoNetlink *netlink)
+                           VfoNetlink *netlink, VfoNetlink *generic)
 {
     Host *host = g_new0(Host, 1);
 
@@ -894,6 +912,8 @@ VfoHost *vfo_host_new_with(GPtrArray *networks, VfoLeases *leases, const char *s
     host->sysfs = g_strdup(sysfs);
     host->dev = g_build_filename(sysfs, "..", "dev", NULL);
     host->netlink = netlink;
+    host->generic = generic;
+    host->numbers = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     host->known =
         g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)g_array_unref);
     host->holds = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
@@ -913,12 +933,14 @@ static void prepare_queue(Host *host)
 
 VfoHost *vfo_host_new(GPtrArray *networks, VfoLeases *leases, const char *sysfs, GError **error)
 {
-    VfoNetlink *netlink = vfo_netlink_new(error);
+    g_autoptr(VfoNetlink) netlink = vfo_netlink_new(NETLINK_ROUTE, error);
+    g_autoptr(VfoNetlink) generic = netlink ? vfo_netlink_new(NETLINK_GENERIC, error) : NULL;
     VfoHost *host;
 
-    if (!netlink)
+    if (!generic)
         return NULL;
-    host = vfo_host_new_with(networks, leases, sysfs, netlink);
+    host = vfo_host_new_with(networks, leases, sysfs, g_steal_pointer(&netlink),
+                             g_steal_pointer(&generic));
     prepare_queue((Host *)host);
     return host;
 }
@@ -947,6 +969,8 @@ void vfo_host_free(VfoHost *base)
     g_hash_table_unref(host->holds);
     vfo_queue_free(host->queue);
     vfo_netlink_free(host->netlink);
+    vfo_netlink_free(host->generic);
+    g_hash_table_unref(host->numbers);
     g_hash_table_unref(host->known);
     g_ptr_array_unref(host->networks);
     g_clear_pointer(&host->quirks, g_ptr_array_unref);

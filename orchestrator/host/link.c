@@ -6,6 +6,7 @@
 #include <linux/if_bridge.h>
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
+#include <stdio.h>
 #include <string.h>
 
 /* One for each VLAN there is. */
@@ -95,6 +96,19 @@ static int parse_info(struct nlattr *info, VfoLink *link)
     return 0;
 }
 
+static int parse_port(struct nlattr *switch_id, struct nlattr *name, VfoLink *link)
+{
+    if (switch_id && nla_len(switch_id) > (int)sizeof(link->switch_id))
+        return -EBADMSG;
+    if (switch_id) {
+        link->switch_id_length = (gsize)nla_len(switch_id);
+        memcpy(link->switch_id, nla_data(switch_id), link->switch_id_length);
+    }
+    if (name)
+        nla_strlcpy(link->port_name, name, sizeof(link->port_name));
+    return 0;
+}
+
 int vfo_link_parse(struct nlmsghdr *message, VfoLink *link)
 {
     static const struct nla_policy policy[IFLA_MAX + 1] = {
@@ -103,6 +117,7 @@ int vfo_link_parse(struct nlmsghdr *message, VfoLink *link)
         [IFLA_LINK] = {.type = NLA_U32},
         [IFLA_LINKINFO] = {.type = NLA_NESTED},
         [IFLA_MTU] = {.type = NLA_U32},
+        [IFLA_PHYS_PORT_NAME] = {.type = NLA_STRING},
     };
     struct nlattr *attributes[IFLA_MAX + 1];
     const struct ifinfomsg *info;
@@ -131,6 +146,8 @@ int vfo_link_parse(struct nlmsghdr *message, VfoLink *link)
     if (attributes[IFLA_ADDRESS] &&
         nla_len(attributes[IFLA_ADDRESS]) == (int)sizeof(link->mac.octet))
         memcpy(link->mac.octet, nla_data(attributes[IFLA_ADDRESS]), sizeof(link->mac.octet));
+    if (parse_port(attributes[IFLA_PHYS_SWITCH_ID], attributes[IFLA_PHYS_PORT_NAME], link) < 0)
+        return -EBADMSG;
     /* With IFLA_LINK_NETNSID it is a number of another namespace. */
     if (attributes[IFLA_LINK] && !attributes[IFLA_LINK_NETNSID])
         link->lower = (int)nla_get_u32(attributes[IFLA_LINK]);
@@ -265,4 +282,70 @@ GArray *vfo_link_find_vlans(VfoNetlink *netlink, const VfoLink *lower, const Vfo
         return g_steal_pointer(&found);
     vfo_netlink_fail(netlink, code, error, "cannot read the VLAN interfaces on %s", lower->name);
     return NULL;
+}
+
+typedef struct {
+    const VfoLink *pf;
+    guint index;
+    guint count;
+    VfoLink found;
+} Representors;
+
+/* The kernel's names of VFs' ports: devlink_port_phys_port_name_get() in net/core/devlink.c. Those
+ * of another machine that shares the card begin with the number of its controller, "c1pf0vf3". */
+static gboolean is_vf_port(const char *name, guint index)
+{
+    guint pf;
+    guint vf;
+    char rest;
+
+    return sscanf(name, "pf%uvf%u%c", &pf, &vf, &rest) == 2 && (index == G_MAXUINT || vf == index);
+}
+
+static int on_representor(struct nlmsghdr *message, gpointer data)
+{
+    Representors *representors = data;
+    VfoLink link = {0};
+    int code;
+
+    if (message->nlmsg_type != RTM_NEWLINK)
+        return 0;
+    code = vfo_link_parse(message, &link);
+    if (code < 0)
+        return code;
+    if (link.switch_id_length != representors->pf->switch_id_length ||
+        memcmp(link.switch_id, representors->pf->switch_id, link.switch_id_length) != 0 ||
+        !is_vf_port(link.port_name, representors->index))
+        return 0;
+    representors->count++;
+    representors->found = link;
+    return 0;
+}
+
+gboolean vfo_link_find_representor(VfoNetlink *netlink, const VfoLink *pf, guint index,
+                                   VfoLink *representor, GError **error)
+{
+    struct ifinfomsg header = {.ifi_family = AF_UNSPEC};
+    g_autoptr(VfoMessage) request =
+        vfo_netlink_message(RTM_GETLINK, NLM_F_DUMP, &header, sizeof(header));
+    Representors representors = {.pf = pf, .index = index};
+    int code;
+
+    memset(representor, 0, sizeof(*representor));
+    if (pf->switch_id_length == 0)
+        return TRUE;
+    vfo_netlink_put_u32(request, IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+    code = vfo_netlink_query(netlink, request, on_representor, &representors);
+    if (code < 0)
+        return vfo_netlink_fail(netlink, code, error, "cannot read the ports of PF %s's switch",
+                                pf->name);
+    if (representors.count > 1 && index != G_MAXUINT) {
+        g_set_error(error, VFO_ERROR, VFO_ERROR_MISMATCH,
+                    "the switch of PF %s has %u ports for a VF number %u: which one is the PF's "
+                    "cannot be told; see 'ip -d link show'",
+                    pf->name, representors.count, index);
+        return FALSE;
+    }
+    *representor = representors.found;
+    return TRUE;
 }

@@ -22,6 +22,9 @@ typedef struct {
     guint16 vlan;           /* of a VLAN interface */
     guint16 vlan_protocol;  /* of either: ETH_P_8021Q or ETH_P_8021AD */
     guint32 macvlan_mode;   /* MACVLAN_MODE_* of a macvtap */
+    guint8 switch_id[32]; /* of the switch in the card that it is a port of, filled up with zeros */
+    gsize switch_id_length; /* 0: of none */
+    char port_name[16];     /* its name there: "p0", "pf0vf3" */
 } VfoLink;
 
 /** vfo_link_is_name: @name can be an interface's, and a file's in /sys/class/net. */
@@ -45,6 +48,14 @@ gboolean vfo_link_set_up(VfoNetlink *netlink, const VfoLink *link, gboolean up, 
  *  with g_array_unref(). */
 GArray *vfo_link_find_vlans(VfoNetlink *netlink, const VfoLink *lower, const VfoLink *master,
                             GError **error);
+
+/**
+ * vfo_link_find_representor: the port, in the switch of @pf's card, behind which VF number @index
+ * is; with G_MAXUINT, any VF. @representor's index is 0 when there is none, as in a card that is
+ * not in switchdev mode.
+ */
+gboolean vfo_link_find_representor(VfoNetlink *netlink, const VfoLink *pf, guint index,
+                                   VfoLink *representor, GError **error);
 
 /** vfo_link_parse: the interface that an RTM_NEWLINK message describes. 0 or -EBADMSG. */
 int vfo_link_parse(struct nlmsghdr *message, VfoLink *link);

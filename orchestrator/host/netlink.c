@@ -17,6 +17,7 @@
 #define MAX_TRIES   6
 
 struct _VfoNetlink {
+    int protocol;
     /* Apart, so that an answer that was given up does not turn up among a change's. */
     struct nl_sock *query;
     struct nl_sock *change;
@@ -36,7 +37,7 @@ typedef struct {
     gboolean interrupted; /* the table changed under the dump */
 } Exchange;
 
-static struct nl_sock *socket_open(int buffer_bytes, int *code)
+static struct nl_sock *socket_open(int protocol, int buffer_bytes, int *code)
 {
     struct nl_sock *sock = nl_socket_alloc();
     struct timeval timeout = {.tv_sec = RECEIVE_TIMEOUT_S};
@@ -47,7 +48,7 @@ static struct nl_sock *socket_open(int buffer_bytes, int *code)
         *code = -NLE_NOMEM;
         return NULL;
     }
-    *code = nl_connect(sock, NETLINK_ROUTE);
+    *code = nl_connect(sock, protocol);
     if (*code >= 0)
         *code = nl_socket_set_buffer_size(sock, buffer_bytes, 0);
     if (*code < 0) {
@@ -69,21 +70,22 @@ static struct nl_sock *socket_open(int buffer_bytes, int *code)
     return sock;
 }
 
-VfoNetlink *vfo_netlink_new(GError **error)
+VfoNetlink *vfo_netlink_new(int protocol, GError **error)
 {
     VfoNetlink *netlink;
     int code;
-    struct nl_sock *query = socket_open(BUFFER_BYTES, &code);
-    struct nl_sock *change = query ? socket_open(BUFFER_BYTES, &code) : NULL;
+    struct nl_sock *query = socket_open(protocol, BUFFER_BYTES, &code);
+    struct nl_sock *change = query ? socket_open(protocol, BUFFER_BYTES, &code) : NULL;
 
     if (!change) {
         nl_socket_free(query);
         g_set_error(error, VFO_ERROR, VFO_ERROR_FAILED,
-                    "cannot open a route netlink socket: %s (vfailoverd needs Linux 5.0 or later)",
+                    "cannot open a netlink socket: %s (vfailoverd needs Linux 5.0 or later)",
                     nl_geterror(code));
         return NULL;
     }
     netlink = g_new0(VfoNetlink, 1);
+    netlink->protocol = protocol;
     netlink->buffer_bytes = BUFFER_BYTES;
     netlink->query = query;
     netlink->change = change;
@@ -227,7 +229,7 @@ static int exchange_once(struct nl_sock *sock, VfoMessage *request, Exchange *ex
 static int reopen(VfoNetlink *netlink, struct nl_sock **sock)
 {
     int code;
-    struct nl_sock *fresh = socket_open(netlink->buffer_bytes, &code);
+    struct nl_sock *fresh = socket_open(netlink->protocol, netlink->buffer_bytes, &code);
 
     if (!fresh)
         return code;

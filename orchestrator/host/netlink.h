@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Route netlink, one request at a time. Private to host/.
+ * Netlink, one request at a time. Private to host/.
  */
 #pragma once
 
@@ -19,8 +19,9 @@ typedef struct _VfoNetlink VfoNetlink;
  */
 typedef int (*VfoNetlinkAnswer)(struct nlmsghdr *message, gpointer data);
 
-/** vfo_netlink_new: opens one socket for queries and one for changes. */
-VfoNetlink *vfo_netlink_new(GError **error);
+/** vfo_netlink_new: opens one socket for queries and one for changes, of @protocol
+ *  (NETLINK_ROUTE, NETLINK_GENERIC). */
+VfoNetlink *vfo_netlink_new(int protocol, GError **error);
 void vfo_netlink_free(VfoNetlink *netlink);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VfoNetlink, vfo_netlink_free)
 

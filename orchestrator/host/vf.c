@@ -304,6 +304,8 @@ static const Attribute attributes[] = {
 
 typedef struct {
     VfoNetlink *netlink;
+    VfoNetlink *generic;
+    const VfoDevlinkPort *port;
     const char *driver;
     const VfoLink *pf;
     guint index;
@@ -311,15 +313,33 @@ typedef struct {
     const VfoVfSettings *have; /* before the change */
 } Change;
 
+/* @done is FALSE where the address has to be set as in legacy mode. */
+static gboolean apply_to_function(const Change *change, gboolean *done, GError **error)
+{
+    g_autoptr(GError) failure = NULL;
+
+    *done = change->port &&
+            vfo_devlink_set_mac(change->generic, change->port, &change->want->mac, &failure);
+    if (!failure || g_error_matches(failure, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED))
+        return TRUE;
+    g_propagate_error(error, g_steal_pointer(&failure));
+    return FALSE;
+}
+
 static gboolean apply_attribute(const Change *change, const Attribute *attribute, GError **error)
 {
     struct ifinfomsg header = {.ifi_family = AF_UNSPEC, .ifi_index = change->pf->index};
     g_autoptr(VfoMessage) request = NULL;
     struct nlattr *list;
     struct nlattr *info;
+    gboolean done = FALSE;
     int code;
 
     if (!attribute->differs(change->want, change->have))
+        return TRUE;
+    if (attribute == &mac_attribute && !apply_to_function(change, &done, error))
+        return FALSE;
+    if (done)
         return TRUE;
     request = vfo_netlink_message(RTM_SETLINK, 0, &header, sizeof(header));
     list = nla_nest_start(request, IFLA_VFINFO_LIST);
@@ -401,6 +421,8 @@ static GArray *attempt(const Change *change, gboolean mac_first, const VfoVfStat
 GArray *vfo_vf_apply(VfoNetlink *netlink, const VfoVfChange *wanted, GError **error)
 {
     Change change = {.netlink = netlink,
+                     .generic = wanted->generic,
+                     .port = wanted->port,
                      .driver = wanted->driver ? wanted->driver : "(none)",
                      .pf = wanted->pf,
                      .index = wanted->index,

@@ -4,7 +4,7 @@
  */
 #pragma once
 
-#include "host/link.h"
+#include "host/devlink.h"
 
 /** VfoVfState: a VF as its PF's driver reports it. */
 typedef struct {
@@ -36,13 +36,16 @@ typedef struct {
     guint index;
     const VfoVfSettings *known; /* what the VF had when it was last read; NULL: not known */
     const VfoVfSettings *want;
-    gboolean mac_first; /* its address changes before the rest, otherwise after */
+    VfoNetlink *generic;
+    const VfoDevlinkPort *port; /* that the VF is behind; NULL: none */
+    gboolean mac_first;         /* its address changes before the rest, otherwise after */
 } VfoVfChange;
 
 /**
  * vfo_vf_apply: gives a VF what differs between what is wanted and its present settings, one
  * attribute per request, and reads all of it back. Returns all VFs of the PF as they are then,
  * or NULL. What is known saves a reading before the change; if it turns out to be outdated, the
- * change is made anew.
+ * change is made anew. The address of a VF behind a port is that of the port's function, if the
+ * driver lets it be set there.
  */
 GArray *vfo_vf_apply(VfoNetlink *netlink, const VfoVfChange *wanted, GError **error);

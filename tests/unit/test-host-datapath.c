@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * How wires are found and opened, against a kernel that has what this machine's may lack:
- * VLANs in a bridge, VLAN interfaces, macvtaps.
+ * VLANs in a bridge, VLAN interfaces, macvtaps, a card in switchdev mode.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -45,6 +45,8 @@ typedef struct {
     guint16 protocol; /* 0: 802.1Q */
     guint32 mode;     /* of a macvtap */
     VfoMac mac;
+    const char *switch_id;
+    const char *port_name;
     FakeRange vlans[4]; /* up to one with first == 0 */
 } FakeLink;
 
@@ -109,6 +111,10 @@ static int show_link(const World *world, int index, VfoNetlinkAnswer answer, gpo
         nla_put_u32(message, IFLA_MASTER, (guint32)link->master);
     if (link->lower)
         nla_put_u32(message, IFLA_LINK, (guint32)link->lower);
+    if (link->switch_id)
+        nla_put(message, IFLA_PHYS_SWITCH_ID, (int)strlen(link->switch_id), link->switch_id);
+    if (link->port_name)
+        nla_put_string(message, IFLA_PHYS_PORT_NAME, link->port_name);
     if (link->kind)
         put_info(message, link);
     code = answer(nlmsg_hdr(message), data);
@@ -127,9 +133,10 @@ static int get_link(const World *world, struct nlmsghdr *request, VfoNetlinkAnsw
 
     if (!(request->nlmsg_flags & NLM_F_DUMP))
         return index ? show_link(world, index, answer, data) : -ENODEV;
-    g_assert_nonnull(master); /* a host may have a thousand taps */
+    /* A host may have a thousand taps. */
+    g_assert_true(master || world->links[0].switch_id);
     for (guint i = 0; code == 0 && i < G_N_ELEMENTS(world->links); i++)
-        if (world->links[i].name && world->links[i].master == (int)nla_get_u32(master))
+        if (world->links[i].name && (!master || world->links[i].master == (int)nla_get_u32(master)))
             code = show_link(world, (int)i + 1, answer, data);
     return code;
 }
@@ -278,7 +285,7 @@ static int kernel(struct nlmsghdr *request, VfoNetlinkAnswer answer, gpointer an
 /* --------------------------------------------------------------- fixture */
 
 /* The places in World.links, and with that the numbers of the interfaces. */
-enum { PF = 1, BRIDGE, TAP, VLAN, VLAN2, MACVTAP };
+enum { PF = 1, BRIDGE, TAP, VLAN, VLAN2, MACVTAP, PORT, OTHER_PORT };
 
 #define ACCESS (BRIDGE_VLAN_INFO_PVID | BRIDGE_VLAN_INFO_UNTAGGED)
 
@@ -309,7 +316,7 @@ static void set_up(Fixture *f, gconstpointer data)
     g_ptr_array_add(f->networks, network);
     f->leases = vfo_leases_new();
     f->host = vfo_host_new_with(f->networks, f->leases, "/nonexistent",
-                                vfo_netlink_new_stand_in(kernel, &f->world));
+                                vfo_netlink_new_stand_in(kernel, &f->world), NULL);
 }
 
 static void tear_down(Fixture *f, gconstpointer data)
@@ -704,6 +711,136 @@ static void test_macvtap_vlan(Fixture *f, gconstpointer data)
     assert_refused_as(f, "macvtap0", 100, TRUE, VFO_ERROR_NOT_SUPPORTED, "802.1ad");
 }
 
+/* ------------------------------------------------------------- switchdev */
+
+/* The VF is number 2; "enp1" is behind another one, or one of another card. */
+static void set_switchdev(Fixture *f)
+{
+    link_of(f, PF)->switch_id = "card";
+    link_of(f, PF)->port_name = "p0";
+    *link_of(f, PORT) =
+        (FakeLink){.name = "enp0", .master = BRIDGE, .switch_id = "card", .port_name = "pf0vf2"};
+    *link_of(f, OTHER_PORT) =
+        (FakeLink){.name = "enp1", .master = BRIDGE, .switch_id = "card", .port_name = "pf0vf1"};
+}
+
+static void test_switchdev(Fixture *f, gconstpointer data)
+{
+    g_autoptr(VfoWire) wire = NULL;
+    g_autoptr(GError) error = NULL;
+
+    set_switchdev(f);
+    wire = find_well(f, "tap0", 0);
+    g_assert_cmpstr(wire->datapath, ==, "switchdev");
+    g_assert_cmpstr(wire->uplink, ==, "pf0");
+    g_assert_cmpstr(wire->vf_port, ==, "enp0");
+    /* Never an entry in the PF's filter. */
+    assert_opens(f, wire, "tap0 0 ");
+    assert_closes(f, wire, TRUE, "enp0 0 ");
+    assert_opens(f, wire, "tap0 0 ");
+    assert_closes(f, wire, FALSE, "");
+    assert_closes(f, wire, TRUE, "enp0 0 ");
+    assert_closes(f, wire, FALSE, "");
+
+    /* The card has left switchdev mode. */
+    link_of(f, PORT)->name = NULL;
+    assert_opens(f, wire, "tap0 0 ");
+    g_assert_false(f->host->ops->close_pf(f->host, wire, TRUE, &error));
+    g_assert_error(error, VFO_ERROR, VFO_ERROR_NOT_FOUND);
+    g_assert_nonnull(strstr(error->message, "enp0"));
+    assert_closes(f, wire, FALSE, "");
+}
+
+static void test_switchdev_without_vf(Fixture *f, gconstpointer data)
+{
+    const VfoVfSettings settings = {.mac = GUEST, .vlan = VFO_VLAN_ANY};
+    g_autoptr(VfoWire) wire = NULL;
+    g_autoptr(GError) error = NULL;
+
+    set_switchdev(f);
+    wire = f->host->ops->find_wire(f->host, "tap0", NULL, &settings, &error);
+    g_assert_no_error(error);
+    g_assert_cmpstr(wire->datapath, ==, "switchdev");
+    g_assert_null(wire->vf_port);
+    g_assert_cmpuint(wire->vlan, ==, 0);
+    assert_opens(f, wire, "tap0 0 ");
+    assert_closes(f, wire, FALSE, "");
+}
+
+/* A card that has a switch, but no ports for its VFs, is in legacy mode. */
+static void test_legacy(Fixture *f, gconstpointer data)
+{
+    static const char *const others[] = {"pf0vf1", "c1pf0vf2", "pf0sf2", "pf0vf2x", "p2", NULL};
+    g_autoptr(VfoWire) wire = NULL;
+
+    set_switchdev(f);
+    link_of(f, OTHER_PORT)->name = NULL;
+    for (const char *const *other = others; *other; other++) {
+        link_of(f, PORT)->port_name = *other;
+        vfo_wire_free(wire);
+        wire = find_well(f, "tap0", 0);
+        g_assert_cmpstr(wire->datapath, ==, "bridge");
+    }
+    link_of(f, PORT)->port_name = "pf0vf2";
+    link_of(f, PORT)->switch_id = "card2";
+    vfo_wire_free(wire);
+    wire = find_well(f, "tap0", 0);
+    g_assert_cmpstr(wire->datapath, ==, "bridge");
+    assert_opens(f, wire, "tap0 0 pf0 self0 ");
+}
+
+static void test_switchdev_refused(Fixture *f, gconstpointer data)
+{
+    set_switchdev(f);
+    link_of(f, PORT)->master = 0;
+    assert_refused_as(f, "tap0", 0, TRUE, VFO_ERROR_FAILED, "'ip link set enp0 master br0'");
+    link_of(f, PORT)->master = BRIDGE;
+    link_of(f, PORT)->down = TRUE;
+    assert_refused_as(f, "tap0", 0, TRUE, VFO_ERROR_FAILED, "'ip link set enp0 up'");
+    link_of(f, PORT)->down = FALSE;
+    assert_refused_as(f, "tap0", 100, TRUE, VFO_ERROR_NOT_SUPPORTED, "VLAN 100 by itself");
+    link_of(f, PF)->master = 0;
+    assert_refused_as(f, "tap0", 0, TRUE, VFO_ERROR_FAILED, "'ip link set pf0 master br0'");
+    link_of(f, PF)->master = BRIDGE;
+    link_of(f, OTHER_PORT)->port_name = "pf1vf2";
+    assert_mismatch(f, 0, "2 ports for a VF number 2");
+}
+
+static void test_switchdev_vlan(Fixture *f, gconstpointer data)
+{
+    g_autoptr(VfoWire) wire = NULL;
+
+    set_switchdev(f);
+    set_vlans(f, (FakeRange){100, 100, ACCESS}, (FakeRange){90, 110, 0});
+    link_of(f, PORT)->vlans[0] = (FakeRange){100, 100, ACCESS};
+    wire = find_well(f, "tap0", 0);
+    assert_vlans(wire, 100, 0);
+    assert_opens(f, wire, "tap0 100 ");
+    assert_closes(f, wire, TRUE, "enp0 100 ");
+    link_of(f, PORT)->vlans[0] = (FakeRange){101, 101, ACCESS};
+    assert_mismatch(f, 0, "not in the same VLANs of bridge br0");
+    link_of(f, PORT)->vlans[0] = (FakeRange){100, 101, 0};
+    assert_mismatch(f, 0, "not in the same VLANs of bridge br0");
+}
+
+static void test_open_vswitch(Fixture *f, gconstpointer data)
+{
+    VfoNetwork *network = g_ptr_array_index(f->networks, 0);
+    g_autoptr(VfoWire) wire = NULL;
+
+    set_switchdev(f);
+    link_of(f, BRIDGE)->name = "ovs-system";
+    link_of(f, BRIDGE)->kind = "openvswitch";
+    g_free(network->bridge);
+    network->bridge = g_strdup("ovs-system");
+    wire = find_well(f, "tap0", 0);
+    g_assert_cmpstr(wire->datapath, ==, "switchdev");
+    assert_opens(f, wire, "");
+    assert_closes(f, wire, TRUE, "");
+    link_of(f, PORT)->master = 0;
+    assert_refused_as(f, "tap0", 0, TRUE, VFO_ERROR_FAILED, "'ovs-vsctl add-port BRIDGE enp0'");
+}
+
 /* ---------------------------------------------------------- configuration */
 
 static void test_configured(Fixture *f, gconstpointer data)
@@ -751,7 +888,7 @@ static void test_driver(Fixture *f, gconstpointer data)
     make_link(sysfs, "bus/pci/devices/0000:01:00.0/driver", "../../drivers/igb");
     vfo_host_free(f->host);
     f->host = vfo_host_new_with(f->networks, f->leases, sysfs,
-                                vfo_netlink_new_stand_in(kernel, &f->world));
+                                vfo_netlink_new_stand_in(kernel, &f->world), NULL);
     wire = f->host->ops->find_wire(f->host, "tap0", &vf, &good, &error);
     g_assert_no_error(error);
     for (gsize i = 0; i < G_N_ELEMENTS(refused); i++) {
@@ -821,6 +958,12 @@ int main(int argc, char **argv)
     add("/host/datapath/macvtap/disobeys", test_macvtap_disobeys);
     add("/host/datapath/macvtap/refused", test_macvtap_refused);
     add("/host/datapath/macvtap/vlan", test_macvtap_vlan);
+    add("/host/datapath/switchdev/open-and-close", test_switchdev);
+    add("/host/datapath/switchdev/without-vf", test_switchdev_without_vf);
+    add("/host/datapath/switchdev/legacy", test_legacy);
+    add("/host/datapath/switchdev/refused", test_switchdev_refused);
+    add("/host/datapath/switchdev/vlan", test_switchdev_vlan);
+    add("/host/datapath/switchdev/open-vswitch", test_open_vswitch);
     add("/host/datapath/configured", test_configured);
     add("/host/datapath/any-vlan", test_any_vlan);
     add("/host/datapath/driver", test_driver);

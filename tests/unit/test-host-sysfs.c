@@ -307,8 +307,8 @@ static void set_up(Fixture *f, gconstpointer data)
     g_ptr_array_add(f->networks, network);
     f->leases = vfo_leases_new();
     sysfs = g_build_filename(f->root, "sys", NULL);
-    f->host =
-        vfo_host_new_with(f->networks, f->leases, sysfs, vfo_netlink_new_stand_in(kernel, &f->pf));
+    f->host = vfo_host_new_with(f->networks, f->leases, sysfs,
+                                vfo_netlink_new_stand_in(kernel, &f->pf), NULL);
 }
 
 static void tear_down(Fixture *f, gconstpointer data)
