@@ -225,7 +225,7 @@ def _times(host: Host, argv: list[str], rounds: int) -> list[float]:
     return [float(line) for line in host.run(command, seconds=SECONDS).stdout.split()][1:]
 
 
-_STRACE = ["strace", "-f", "-qq", "-s", "0", "-e", "trace=sendto,sendmsg,recvfrom,recvmsg"]
+_STRACE = ["strace", "-f", "-qq", "-e", "trace=sendto,sendmsg,recvfrom,recvmsg"]
 _TRACE = "/run/scale.strace"
 
 
