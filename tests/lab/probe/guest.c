@@ -295,9 +295,12 @@ static int data_socket(void)
         .sin_port = htons(PORT_DATA),
         .sin_addr.s_addr = htonl(INADDR_ANY),
     };
+    /* Frames that were held come at once: what the guest has received is not to be lost here. */
+    int buffer = 16 * 1024 * 1024;
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
-    if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &buffer, sizeof(buffer)) < 0 ||
+        bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
         die("data socket");
     }
     return fd;
