@@ -242,11 +242,6 @@ void vfo_wire_free(VfoWire *wire);
 char *vfo_wire_describe(const VfoWire *wire);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VfoWire, vfo_wire_free)
 
-typedef enum {
-    VFO_HOLD_LEAVING, /* the VF is about to leave its guest: frames are kept until release() */
-    VFO_HOLD_COMING,  /* it is about to come: frames are kept for some milliseconds each */
-} VfoHoldKind;
-
 typedef struct _VfoHost VfoHost;
 
 /** VfoHostOps: this host's PFs, VFs and bridges. host/ fills this in.
@@ -271,13 +266,11 @@ typedef struct {
     /** Tells the physical network that the guest is behind this PF now: one broadcast in the
      *  guest's name, so that switches send its frames here. */
     gboolean (*announce)(VfoHost *host, const VfoWire *wire, GError **error);
-    /** Has the guest get each frame once, in order, while VF @pci leaves it or comes: keeps what
-     *  arrives on the PF side until it is known whether the VF has taken it as well.
-     *  VFO_ERROR_NOT_SUPPORTED when this host or its wiring cannot; nothing has changed then. */
-    gboolean (*hold)(VfoHost *host, const VfoWire *wire, const char *pci, VfoHoldKind kind,
-                     GError **error);
-    /** Delivers what is kept, but for what the VF has taken, and keeps nothing more. Nothing kept
-     *  is success. */
+    /** VF @pci is about to leave the guest: keeps what arrives on the PF side, but for what the
+     *  VF has delivered for certain, until release(). VFO_ERROR_NOT_SUPPORTED when this host or
+     *  its wiring cannot; nothing has changed then. */
+    gboolean (*hold)(VfoHost *host, const VfoWire *wire, const char *pci, GError **error);
+    /** Delivers what is kept, in order, and keeps nothing more. Nothing kept is success. */
     gboolean (*release)(VfoHost *host, const VfoWire *wire, GError **error);
     /** Gives a VF its settings. What the driver cannot do fails only when it was asked
      *  for (a state that differs from the present one). */

@@ -228,9 +228,8 @@ static gboolean hold_frames(VfoJob *job, GError **error)
     g_autoptr(GError) not_held = NULL;
 
     /* One that fails may have been half done. */
-    give->held =
-        give->host->ops->hold(give->host, give->wire, give->vf->pci, VFO_HOLD_LEAVING, &not_held) ||
-        !g_error_matches(not_held, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED);
+    give->held = give->host->ops->hold(give->host, give->wire, give->vf->pci, &not_held) ||
+                 !g_error_matches(not_held, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED);
     if (!not_held)
         return TRUE;
     if (!give->held) {

@@ -96,8 +96,6 @@ void vfo_take_undo_lease(VfoJob *job, GTask *task);
 void vfo_take_open(VfoJob *job, GTask *task);
 void vfo_take_configure(VfoJob *job, GTask *task);
 void vfo_take_undo_configure(VfoJob *job, GTask *task);
-void vfo_take_hold(VfoJob *job, GTask *task);
-void vfo_take_undo_hold(VfoJob *job, GTask *task);
 void vfo_take_prepare(VfoJob *job, GTask *task);
 void vfo_take_undo_prepare(VfoJob *job, GTask *task);
 void vfo_take_plug(VfoJob *job, GTask *task);
@@ -135,8 +133,6 @@ void vfo_take_settle(VfoJob *job, GTask *task);
 #define VFO_TAKE_STEPS \
     {"configure", "the VF's address and settings", vfo_take_configure, VFO_DEADLINE_QUERY, \
      vfo_take_undo_configure, VFO_DEADLINE_QUERY, 0}, \
-    {"hold", "frames for the guest to be sifted on the PF side", vfo_take_hold, VFO_DEADLINE_QUERY, \
-     vfo_take_undo_hold, VFO_DEADLINE_QUERY, 0}, \
     {"plug", "QEMU to realize the VF", vfo_take_plug, VFO_DEADLINE_PLUG, vfo_take_undo_plug, \
      VFO_DEADLINE_UNPLUG, VFO_STEP_UNDO_OR_STOP}, \
     {"use", "the guest to receive through the VF", vfo_take_use, VFO_DEADLINE_USE, VFO_NO_UNDO, 0}, \

@@ -194,8 +194,7 @@ void vfo_take_shut(VfoJob *job, GTask *task)
     gboolean ok = TRUE;
 
     if (take->vf)
-        ok = take->host->ops->close_pf(take->host, take->wire, TRUE, &error) &&
-             take->host->ops->release(take->host, take->wire, &error);
+        ok = take->host->ops->close_pf(take->host, take->wire, TRUE, &error);
     else
         vfo_job_remark(job, VFO_RESULT_SKIPPED, "left open: the guest is on its standby");
     vfo_task_return(task, ok, error);
@@ -247,35 +246,6 @@ void vfo_take_undo_configure(VfoJob *job, GTask *task)
     parked = vfo_vf_parked(take->vf);
     take->exposed = !set_vf(job, &parked, &error);
     vfo_task_return(task, !take->exposed, error);
-}
-
-/*
- * net_failover drops what comes in on the standby once a primary is registered (Linux 6.1,
- * net_failover_handle_frame()); the VF receives from some time before that: a host that cannot
- * tell delivers the frames of that time twice.
- */
-void vfo_take_hold(VfoJob *job, GTask *task)
-{
-    VfoTake *take = vfo_take_of(job);
-    GError *error = NULL;
-
-    if (skips(job, task))
-        return;
-    if (!take->host->ops->hold(take->host, take->wire, take->vf->pci, VFO_HOLD_COMING, &error) &&
-        g_error_matches(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED)) {
-        vfo_job_remark(job, VFO_RESULT_SKIPPED, error->message);
-        g_clear_error(&error);
-    }
-    vfo_task_return(task, error == NULL, error);
-}
-
-void vfo_take_undo_hold(VfoJob *job, GTask *task)
-{
-    VfoTake *take = vfo_take_of(job);
-    GError *error = NULL;
-    gboolean ok = take->host->ops->release(take->host, take->wire, &error);
-
-    vfo_task_return(task, ok, error);
 }
 
 static void on_unprepared(GObject *source, GAsyncResult *result, gpointer data)

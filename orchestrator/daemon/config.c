@@ -365,14 +365,12 @@ static gboolean read_driver(const Reader *r, const char *group, VfoConfig *confi
         return fail(r, group, "vf-counters", error, "'%s' is neither 'yes' nor 'no'", counters);
     if (counters)
         quirks->no_vf_counters = g_str_equal(counters, "no");
-    if (vector)
-        quirks->receives_alone = FALSE;
     if (vector && g_str_equal(vector, "none"))
-        quirks->receive_vector = -1;
+        quirks->receive_vector = quirks->ready_vector = -1;
     else if (vector && !read_number(r, group, "receive-vector", 0, 2047, &number, error))
         return FALSE;
     else if (vector)
-        quirks->receive_vector = (int)number;
+        quirks->receive_vector = quirks->ready_vector = (int)number;
     return read_cannot_set(r, group, &quirks->cannot_set, error);
 }
 

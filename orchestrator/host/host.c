@@ -20,10 +20,10 @@
 #include "host/vf.h"
 
 #define CLOSED_EVERY_MS 5
-/* Until it is noticed both sides deliver; a guest whose frames are not held gets them twice. */
-#define USED_EVERY_MS 16
+/* Until it is noticed both sides deliver, and the guest gets frames twice. */
+#define USED_EVERY_MS 10
 /* The counters of a PF are part of a message about all of its VFs: not at each look. */
-#define ACTIVE_EVERY 3
+#define ACTIVE_EVERY 5
 
 typedef struct {
     VfoHost host; /* first: a VfoHost * is a Host * */
@@ -495,13 +495,6 @@ static void on_queued(const VfoQueued *frame, gpointer data)
     vfo_queue_decide(host->queue, frame->id, TRUE);
 }
 
-static VfoVectors vectors_of(const VfoQuirks *quirks)
-{
-    if (quirks->receives_alone)
-        return (VfoVectors){.receive = quirks->receive_vector, .ready = 0};
-    return (VfoVectors){.receive = -1, .ready = quirks->receive_vector};
-}
-
 static gboolean host_release(VfoHost *base, const VfoWire *wire, GError **error)
 {
     Host *host = (Host *)base;
@@ -513,12 +506,10 @@ static gboolean host_release(VfoHost *base, const VfoWire *wire, GError **error)
     return TRUE;
 }
 
-static gboolean host_hold(VfoHost *base, const VfoWire *wire, const char *pci, VfoHoldKind kind,
-                          GError **error)
+static gboolean host_hold(VfoHost *base, const VfoWire *wire, const char *pci, GError **error)
 {
     Host *host = (Host *)base;
     g_auto(Place) place = {0};
-    VfoHoldVf vf = {.sysfs = host->sysfs, .pci = pci};
     VfoLink uplink;
     VfoLink tap;
     VfoHold *hold;
@@ -538,8 +529,8 @@ static gboolean host_hold(VfoHost *base, const VfoWire *wire, const char *pci, V
         host->queue = vfo_queue_new(on_queued, host, error);
     if (!host->queue)
         return FALSE;
-    vf.vectors = vectors_of(quirks_of(host, place.pf_pci));
-    hold = vfo_hold_new(host->queue, &uplink, &tap, kind, &vf, error);
+    hold = vfo_hold_new(host->queue, &uplink, &tap, host->sysfs, pci,
+                        quirks_of(host, place.pf_pci)->receive_vector, error);
     if (!hold)
         return FALSE;
     g_hash_table_insert(host->holds, g_strdup(wire->tap), hold);
@@ -825,9 +816,9 @@ static gboolean is_used(gpointer data, GError **error)
     Watch *watch = data;
     g_autofree char *irq = NULL;
 
-    if (watch->quirks->receive_vector >= 0) {
+    if (watch->quirks->ready_vector >= 0) {
         vfo_stopwatch_begin_outside();
-        irq = vfo_pci_irq(watch->host->sysfs, watch->pci, (guint)watch->quirks->receive_vector);
+        irq = vfo_pci_irq(watch->host->sysfs, watch->pci, (guint)watch->quirks->ready_vector);
         vfo_stopwatch_end_outside();
     }
     return irq || (watch->ticks++ % ACTIVE_EVERY == 0 && is_active(watch, error));

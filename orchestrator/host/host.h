@@ -31,10 +31,9 @@ typedef struct {
     char *driver;
     guint cannot_set;        /* VFO_QUIRK_* */
     gboolean no_vf_counters; /* the PF does not count what its VFs receive */
-    int receive_vector;      /* the interrupt vector that a guest's driver asks for when
-                                its VF receives already; -1: not known */
-    gboolean receives_alone; /* that vector does nothing but receive, and vector 0 is asked for
-                                just before it */
+    int receive_vector;      /* the interrupt vector by which a VF receives; -1: not known */
+    int ready_vector;        /* the first that a guest's driver asks for when its VF receives
+                                already; -1: not known */
 } VfoQuirks;
 
 void vfo_quirks_free(VfoQuirks *quirks);

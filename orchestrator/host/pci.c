@@ -180,13 +180,6 @@ guint64 vfo_pci_interrupts(const char *sysfs, const char *pci)
     return sum;
 }
 
-gboolean vfo_pci_has_msix(const char *sysfs, const char *pci)
-{
-    g_autofree char *path = device_path(sysfs, pci, "msi_irqs");
-
-    return g_file_test(path, G_FILE_TEST_EXISTS);
-}
-
 static gint compare_numbers(gconstpointer a, gconstpointer b)
 {
     guint left = *(const guint *)a, right = *(const guint *)b;

@@ -37,9 +37,6 @@ void vfo_pci_ids(const char *sysfs, const char *pci, guint16 *vendor, guint16 *d
  *  delivered, on all CPUs; at most 64 vectors are looked at. 0: no vectors. */
 guint64 vfo_pci_interrupts(const char *sysfs, const char *pci);
 
-/** vfo_pci_has_msix: message-signalled interrupts are enabled at @pci. */
-gboolean vfo_pci_has_msix(const char *sysfs, const char *pci);
-
 /** vfo_pci_irq: the host's number, as text, of the interrupt by which vfio waits for MSI-X vector
  *  number @vector of @pci; NULL: the driver in the guest has not asked for it
  *  (vfio_msi_set_vector_signal() in drivers/vfio/pci/vfio_pci_intrs.c names it

@@ -15,25 +15,28 @@ static const VfoQuirks rows[] = {
         .cannot_set = VFO_QUIRK_LINK_STATE | VFO_QUIRK_MIN_RATE | VFO_QUIRK_OUTER_VLAN,
         .no_vf_counters = TRUE,
         .receive_vector = 1,
-        .receives_alone = TRUE,
+        .ready_vector = 0,
     },
     {
         /* intel/ixgbe/ixgbe_sriov.c: ixgbe_ndo_set_vf_bw(), ixgbe_ndo_set_vf_vlan(). */
         .driver = (char *)"ixgbe",
         .cannot_set = VFO_QUIRK_MIN_RATE | VFO_QUIRK_OUTER_VLAN,
         .receive_vector = -1,
+        .ready_vector = -1,
     },
     {
         /* intel/i40e/i40e_virtchnl_pf.c: i40e_ndo_set_vf_bw(), i40e_ndo_set_vf_port_vlan(). */
         .driver = (char *)"i40e",
         .cannot_set = VFO_QUIRK_MIN_RATE | VFO_QUIRK_OUTER_VLAN,
         .receive_vector = -1,
+        .ready_vector = -1,
     },
     {
         /* mellanox/mlx5/core/en_main.c: mlx5e_set_vf_vlan(). */
         .driver = (char *)"mlx5_core",
         .cannot_set = VFO_QUIRK_OUTER_VLAN,
         .receive_vector = -1,
+        .ready_vector = -1,
     },
     {
         /* broadcom/bnxt/bnxt_sriov.c: bnxt_set_vf_vlan(); bnxt.c: bnxt_netdev_ops has no
@@ -42,6 +45,7 @@ static const VfoQuirks rows[] = {
         .cannot_set = VFO_QUIRK_OUTER_VLAN,
         .no_vf_counters = TRUE,
         .receive_vector = -1,
+        .ready_vector = -1,
     },
 };
 
@@ -55,7 +59,8 @@ void vfo_quirks_free(VfoQuirks *quirks)
 
 const VfoQuirks *vfo_quirks_of(const GPtrArray *configured, const char *driver)
 {
-    static const VfoQuirks none = {.driver = (char *)"(none)", .receive_vector = -1};
+    static const VfoQuirks none = {
+        .driver = (char *)"(none)", .receive_vector = -1, .ready_vector = -1};
 
     for (guint i = 0; configured && i < configured->len; i++) {
         const VfoQuirks *own = g_ptr_array_index(configured, i);

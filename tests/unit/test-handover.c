@@ -452,18 +452,16 @@ static gboolean host_announce(VfoHost *host, const VfoWire *wire, GError **error
     return leave(world, enter(world, "host_announce"), error);
 }
 
-static gboolean host_hold(VfoHost *host, const VfoWire *wire, const char *pci, VfoHoldKind kind,
-                          GError **error)
+static gboolean host_hold(VfoHost *host, const VfoWire *wire, const char *pci, GError **error)
 {
     World *world = world_of_host(host);
-    Fault fault = enter(world, "hold%s", kind == VFO_HOLD_COMING ? " coming" : "");
+    Fault fault = enter(world, "hold");
 
     if (world->cannot_hold) {
         g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED, "this kernel cannot hold frames");
         return FALSE;
     }
-    /* What comes while a VF comes is kept for a moment only. */
-    world->held |= has_effect(fault) && kind == VFO_HOLD_LEAVING;
+    world->held |= has_effect(fault);
     world->was_held |= world->held;
     return leave(world, fault, error);
 }
@@ -1461,13 +1459,11 @@ static void test_destination(void)
         "open_pf",
         "announce net0",
         "set_vf " VF " guest",
-        "hold coming",
         "plug vf0 " VF,
         "announce net0",
         "activity_vf " VF,
         "used_vf " VF " 7",
         "close_pf to_vf",
-        "release",
         NULL,
     };
     g_autoptr(World) world = world_new(FALSE);

@@ -464,7 +464,7 @@ static void test_hold(Fixture *f, gconstpointer data)
     g_assert_true(open_pf(f, &error));
     g_assert_true(f->host->ops->release(f->host, f->wire, &error));
     g_assert_no_error(error);
-    g_assert_false(f->host->ops->hold(f->host, f->wire, "0000:00:00.0", VFO_HOLD_LEAVING, &error));
+    g_assert_false(f->host->ops->hold(f->host, f->wire, "0000:00:00.0", &error));
     g_assert_error(error, VFO_ERROR, VFO_ERROR_NOT_FOUND);
 }
 

@@ -306,15 +306,13 @@ static gboolean host_close_pf(VfoHost *host, const VfoWire *wire, gboolean to_vf
     return outcome(world, fault, error);
 }
 
-static gboolean host_hold(VfoHost *host, const VfoWire *wire, const char *pci, VfoHoldKind kind,
-                          GError **error)
+static gboolean host_hold(VfoHost *host, const VfoWire *wire, const char *pci, GError **error)
 {
     World *world = world_of(host);
     Guest *guest = guest_of(world, &wire->mac);
     Fault fault = enter(world, "hold %s", guest->vm.name);
 
-    /* What comes while a VF comes is kept for a moment only. */
-    guest->held |= has_effect(fault) && kind == VFO_HOLD_LEAVING;
+    guest->held |= has_effect(fault);
     return outcome(world, fault, error);
 }
 
@@ -844,8 +842,8 @@ static void test_attach(void)
     assert_calls(world, "inspect web1\nfind_wire tap0 -\nlist_vfs\nfind_wire tap0 eth0\n"
                         "set_vf " VF " tried\nset_vf " VF " parked\n"
                         "open_pf web1\nannounce web1\nset_vf " VF " web1\n"
-                        "hold web1\nplug web1 vf-net0 rp1 " VF "\nannounce web1\nactivity_vf " VF
-                        "\nused_vf " VF "\nclose_pf web1\nrelease web1\n");
+                        "plug web1 vf-net0 rp1 " VF "\nannounce web1\nactivity_vf " VF
+                        "\nused_vf " VF "\nclose_pf web1\n");
     assert_good(world);
     g_assert_cmpstr(world->guests[0].vf, ==, VF);
     g_assert_cmpuint(settings->vlan, ==, STANDBY_VLAN);
@@ -866,7 +864,7 @@ static void test_attach_again(void)
     assert_good(world);
     g_assert_cmpstr(world->guests[0].vf, ==, VF);
     g_assert_cmpuint(vf_of(world, VF)->settings.max_tx_rate, ==, 500);
-    g_assert_nonnull(strstr(call_at(world, world->calls->len - 6), "plug web1 vf0 rp1"));
+    g_assert_nonnull(strstr(call_at(world, world->calls->len - 5), "plug web1 vf0 rp1"));
     g_assert_null(vfo_absences_find(world->absences, TAKER, NULL));
 }
 
@@ -900,7 +898,7 @@ static void test_attach_other_bus(void)
     world->kind = ATTACH;
     run(world);
     assert_good(world);
-    g_assert_nonnull(strstr(call_at(world, world->calls->len - 6), "plug web1 vf0 rp7"));
+    g_assert_nonnull(strstr(call_at(world, world->calls->len - 5), "plug web1 vf0 rp7"));
 }
 
 static void test_attach_vf(void)
@@ -1003,8 +1001,8 @@ static void test_lend(void)
                         "find_wire tap0 eth0\nopen_pf web1\nannounce web1\nhold web2\n"
                         "open_pf web2\nunplug web2 vf0\nrelease web2\nannounce web2\nclosed_vf " VF
                         "\nset_vf " VF " parked\nreset_vf " VF "\nset_vf " VF " web1\n"
-                        "hold web1\nplug web1 vf-net0 rp1 " VF "\nannounce web1\nactivity_vf " VF
-                        "\nused_vf " VF "\nclose_pf web1\nrelease web1\n");
+                        "plug web1 vf-net0 rp1 " VF "\nannounce web1\nactivity_vf " VF
+                        "\nused_vf " VF "\nclose_pf web1\n");
     assert_good(world);
     g_assert_cmpstr(world->guests[0].vf, ==, VF);
     g_assert_null(world->guests[1].vf);
@@ -1054,7 +1052,7 @@ static void test_lend_not_used(void)
     g_autoptr(World) world = world_new(LEND);
 
     world->faults[0] = FAULT_SILENT;
-    world->fault_at[0] = count_calls(LEND) - 3; /* then the PF side is closed and frames go */
+    world->fault_at[0] = count_calls(LEND) - 2;
     world->policy.deadline_ms[VFO_DEADLINE_USE] = 20;
     run(world);
     g_assert_cmpstr(call_at(world, world->fault_at[0]), ==, "used_vf " VF);
@@ -1072,10 +1070,10 @@ static void test_lend_lost(void)
     g_autoptr(World) world = world_new(LEND);
 
     world->faults[0] = FAULT_BROKEN;
-    world->fault_at[0] = count_calls(LEND) - 3;
+    world->fault_at[0] = count_calls(LEND) - 2;
     world->faults[1] = world->faults[2] = FAULT_REFUSED;
-    world->fault_at[1] = world->fault_at[0] + 4;
-    world->fault_at[2] = world->fault_at[0] + 6;
+    world->fault_at[1] = world->fault_at[0] + 3;
+    world->fault_at[2] = world->fault_at[0] + 5;
     run(world);
     g_assert_cmpstr(call_at(world, world->fault_at[0]), ==, "used_vf " VF);
     g_assert_cmpstr(call_at(world, world->fault_at[1]), ==, "set_vf " VF " parked");
