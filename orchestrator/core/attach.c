@@ -214,6 +214,7 @@ static gboolean match(VfoJob *job, GError **error)
         return FALSE;
     g_free(take->offer->network);
     take->offer->network = g_strdup(take->wire->network);
+    take->offer->settings.vlan = take->wire->vlan;
     take->vf = vfo_vf_copy(give->vf);
     return TRUE;
 }

@@ -343,6 +343,7 @@ static gboolean host_set_vf(VfoHost *host, const char *pci, const VfoVfSettings 
                         : parks ? "parked"
                                 : "tried");
 
+    g_assert_cmpuint(settings->vlan, <=, 4094);
     g_assert_true(vfo_leases_check(world->leases, pci, vfo_job_id(world->job), NULL));
     g_assert_true(guest || vfo_mac_equal(&settings->mac, &vf_of(world, pci)->parking));
     g_assert_false(in_a_guest(world, pci));
