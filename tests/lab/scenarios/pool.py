@@ -17,6 +17,7 @@ CONTENDERS = ("vfailover",)
 VFS = 2
 
 FOLLOW_SECONDS = 10
+CARRIER_SECONDS = 30
 OTHER_MAC = "52:54:00:bb:00:10"
 SETTINGS = ("mac", "vlan", "vlan-outer", "qos", "spoofchk", "trust", "min-tx-rate", "max-tx-rate")
 
@@ -121,6 +122,12 @@ def _pf(test: Run, host: Host) -> None:
     def set_up(up: bool) -> None:
         host.run(["ip", "link", "set", "pf0", "up" if up else "down"])
 
+    # igb has no carrier for some seconds after its VFs were switched off and on.
+    wait.until(
+        f"{host.name}: a carrier after the VFs have come back",
+        lambda: all(vf["usable"] for vf in state.read(host).vfs),
+        CARRIER_SECONDS,
+    )
     _followed(test, host, "PF down", lambda: set_up(False), "PF pf0 .* is down")
     test.expect("no usable VF", not any(vf["usable"] for vf in state.read(host).vfs))
     printed = host.run([str(paths.COMMAND), "vfs"]).stdout
