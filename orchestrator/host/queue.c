@@ -31,7 +31,8 @@ struct _VfoQueue {
     struct nft_ctx *nft;
     struct nl_sock *sock;
     guint number;
-    int stamps;           /* a socket that has the kernel note when frames arrive */
+    guint n_kept; /* ports */
+    int stamps;   /* a socket that has the kernel note when frames arrive; -1: nothing is kept */
     GByteArray *verdicts; /* that have not been sent */
     VfoQueueArrived arrived;
     gpointer data;
@@ -72,14 +73,45 @@ static gboolean change_port(VfoQueue *queue, const char *verb, const char *port,
     return run_nft(queue, command, error);
 }
 
+/* The kernel notes arrivals only as long as somebody asks for that: it costs every frame of the
+ * host a look at the clock. */
+static void begin_stamps(VfoQueue *queue)
+{
+    int on = 1;
+
+    queue->stamps = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (queue->stamps >= 0 &&
+        setsockopt(queue->stamps, SOL_SOCKET, SO_TIMESTAMP, &on, sizeof(on)) < 0)
+        g_debug("SO_TIMESTAMP: %s", g_strerror(errno));
+}
+
+static void end_stamps(VfoQueue *queue)
+{
+    if (queue->stamps >= 0)
+        close(queue->stamps);
+    queue->stamps = -1;
+}
+
 gboolean vfo_queue_keep(VfoQueue *queue, const char *port, GError **error)
 {
-    return change_port(queue, "add", port, error);
+    if (queue->n_kept == 0)
+        begin_stamps(queue);
+    if (change_port(queue, "add", port, error)) {
+        queue->n_kept++;
+        return TRUE;
+    }
+    if (queue->n_kept == 0)
+        end_stamps(queue);
+    return FALSE;
 }
 
 gboolean vfo_queue_pass(VfoQueue *queue, const char *port, GError **error)
 {
-    return change_port(queue, "delete", port, error);
+    if (!change_port(queue, "delete", port, error))
+        return FALSE;
+    if (--queue->n_kept == 0)
+        end_stamps(queue);
+    return TRUE;
 }
 
 /* What another life of this daemon left is replaced: the chain's rules, and the set. */
@@ -246,7 +278,6 @@ static gboolean open_queue(VfoQueue *queue, GError **error)
 VfoQueue *vfo_queue_new(VfoQueueArrived arrived, gpointer data, GError **error)
 {
     VfoQueue *queue = g_new0(VfoQueue, 1);
-    int on = 1;
 
     queue->verdicts = g_byte_array_new();
     queue->arrived = arrived;
@@ -256,11 +287,7 @@ VfoQueue *vfo_queue_new(VfoQueueArrived arrived, gpointer data, GError **error)
         g_error("out of memory for nftables");
     nft_ctx_buffer_error(queue->nft);
     nft_ctx_buffer_output(queue->nft);
-    /* The kernel notes arrivals only as long as somebody asks for that. */
-    queue->stamps = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (queue->stamps >= 0 &&
-        setsockopt(queue->stamps, SOL_SOCKET, SO_TIMESTAMP, &on, sizeof(on)) < 0)
-        g_debug("SO_TIMESTAMP: %s", g_strerror(errno));
+    queue->stamps = -1;
     if (!open_queue(queue, error) || !make_table(queue, error))
         g_clear_pointer(&queue, vfo_queue_free);
     return queue;
@@ -273,7 +300,6 @@ void vfo_queue_free(VfoQueue *queue)
     nl_socket_free(queue->sock);
     g_byte_array_unref(queue->verdicts);
     nft_ctx_free(queue->nft);
-    if (queue->stamps >= 0)
-        close(queue->stamps);
+    end_stamps(queue);
     g_free(queue);
 }
