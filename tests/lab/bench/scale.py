@@ -7,7 +7,6 @@ that strace sees at the netlink sockets, in runs of their own.
 
 import argparse
 import json
-import os
 import re
 import statistics
 import subprocess
@@ -17,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import certificates, isolation, netdevsim, paths, runs, wait
+from .. import certificates, isolation, netdevsim, paths, runs, setup, wait
 from ..contenders import Vfailover
 from ..contenders.vfailover import SOCKET
 from ..errors import LabError
@@ -84,10 +83,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Measure, and say what came of it."""
-    if os.geteuid() != 0:
-        print("bench: must be run as root", file=sys.stderr)
-        return 1
-    if subprocess.run([paths.REPOSITORY / "scripts" / "lab-setup"]).returncode != 0:
+    if not setup.ready():
         return 1
     directory = runs.new("scale")
     code = isolation.run(lambda: _measure_and_write(given, directory))
