@@ -214,6 +214,32 @@ typedef struct {
     /** A job keeps its VM's object although the VM may go away; its ops fail from then on. */
     void (*ref)(VfoVm *vm);
     void (*unref)(VfoVm *vm);
+
+    /*
+     * A VM that somebody else migrates (libvirt), for a job that follows: NULL in a back end that
+     * cannot be followed. Each waits for what that somebody does; what has happened already in the
+     * migration that is under way counts. They return nothing, and fail with VFO_ERROR_CLOSED
+     * when the VM has gone from this host (but for ended()).
+     */
+
+    /** Source: done when QEMU asks the guest for the primary (UNPLUG_PRIMARY). Fails when the
+     *  migration was given up before, or goes on without asking. */
+    void (*unplugging)(VfoVm *vm, const VfoPair *pair, GTask *task);
+    /** Source: done when the guest has released the primary and memory moves. QEMU keeps it open
+     *  until it ends. Fails when the migration is given up. */
+    void (*unplugged)(VfoVm *vm, const VfoPair *pair, GTask *task);
+    /** Source: done when the VM has been stopped for the switch-over (STOP), not when somebody has
+     *  paused it. Fails when the migration is given up. */
+    void (*stopped)(VfoVm *vm, GTask *task);
+    /** Source, after a migration that was given up: done when QEMU has, or is about to have, the
+     *  primary in the guest again. */
+    void (*replugged)(VfoVm *vm, const VfoPair *pair, GTask *task);
+    /** Source, after a migration that has completed: done when QEMU has gone and whoever manages
+     *  the VM is through with what it does to the VM's devices then (STOPPED). */
+    void (*ended)(VfoVm *vm, GTask *task);
+    /** Destination: done when QEMU is about to be started here; inspect() then knows the
+     *  standbys' taps. Fails when it will not be started. */
+    void (*started)(VfoVm *vm, GTask *task);
 } VfoVmOps;
 
 /** VfoVm: what every back end's VM begins with. */
@@ -636,17 +662,34 @@ const VfoOffer *vfo_absences_find(VfoAbsences *absences, const char *vm, const c
  *  wanted, the oldest first. Valid until the next call. */
 GPtrArray *vfo_absences_wanted(VfoAbsences *absences, const char *network);
 
-/** VfoSourceArgs: what the source's steps work on. None of it is owned; all of it must outlive the
- * job. */
+/** VFO_URI_LIBVIRT: what a destination answers to a reservation, in place of a URI, when libvirt
+ *  migrates the VM. */
+#define VFO_URI_LIBVIRT "libvirt"
+
+/** VfoReady: @job has got so far that whoever waits for it may go on. */
+typedef void (*VfoReady)(VfoJob *job, gpointer data);
+
+/** VfoSourceArgs: what the source's steps work on. None of it is owned, but for the string; all of
+ * it must outlive the job. */
 typedef struct {
     VfoVm *vm;         /* not owned */
     VfoHost *host;     /* not owned */
     VfoPeer *peer;     /* not owned */
     VfoLeases *leases; /* not owned */
+
+    /* For vfo_follow_source_job() alone. */
+    const char *job; /* the UUID that the destination has chosen; copied */
+    VfoReady ready;  /* the destination is ready, and QEMU is watched here; NULL: nobody waits */
+    gpointer data;
 } VfoSourceArgs;
 
 /** vfo_source_job: the source's half of a hand-over of args->vm to args->peer. */
 VfoJob *vfo_source_job(const char *host_name, const VfoSourceArgs *args, const VfoPolicy *policy);
+
+/** vfo_follow_source_job: the same while libvirt migrates args->vm to the host of args->peer: it
+ *  asks QEMU for nothing but to give up (cancel()) when the job fails. */
+VfoJob *vfo_follow_source_job(const char *host_name, const VfoSourceArgs *args,
+                              const VfoPolicy *policy);
 
 /** VfoReserved: the destination is ready and listens on @uri. */
 typedef void (*VfoReserved)(VfoJob *job, const char *uri, gpointer data);
@@ -661,11 +704,25 @@ typedef struct {
     const char *ports;     /* copied */
     VfoReserved reserved;
     gpointer data;
+
+    /* For vfo_follow_destination_job() alone, which needs neither address nor ports. */
+    VfoReady wired; /* the standby reaches the network, and the VF is parked: QEMU may be
+                       started; NULL: nobody waits */
+    gpointer wired_data;
 } VfoDestinationArgs;
 
 /** vfo_destination_job: the destination's half, under the source's job id. */
 VfoJob *vfo_destination_job(const char *host_name, const VfoDestinationArgs *args,
                             const VfoPolicy *policy);
+
+/** vfo_follow_destination_job: the same for a VM that libvirt is about to start here, to receive
+ *  it. args->reserved is told VFO_URI_LIBVIRT when a VF is leased (vfo_follow_destination_vf()). */
+VfoJob *vfo_follow_destination_job(const char *host_name, const VfoDestinationArgs *args,
+                                   const VfoPolicy *policy);
+
+/** vfo_follow_destination_vf: the PCI address of the VF that the VM gets; NULL: it gets none, or
+ *  @job has not chosen yet. Valid while the job lives. */
+const char *vfo_follow_destination_vf(VfoJob *job);
 
 /**
  * vfo_destination_stopped: the source has stopped the VM of @job, whose memory is arriving: the PF

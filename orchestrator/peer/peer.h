@@ -71,6 +71,36 @@ void vfo_peer_set_job(VfoPeer *peer, VfoJob *job);
  *  ended. What still waits fails with VFO_ERROR_CLOSED. */
 void vfo_peer_free(VfoPeer *peer);
 
+/* ------------------------------------------------ a VM that libvirt migrates */
+
+/** VfoPeerCall: a VM that libvirt is about to migrate to the caller's host. */
+typedef struct {
+    const char *job;  /* the UUID of the job to be, chosen by the caller */
+    const char *vm;   /* as the domain is called at the caller's */
+    const char *uuid; /* the domain's; goes before the name */
+} VfoPeerCall;
+
+/**
+ * vfo_peer_call: asks the daemon at @address to hand over @call's VM to this host: to begin
+ * job call->job, which reserves here. Uses the connection that @pool has (NULL: none), or connects.
+ * All arguments are copied; @pool must outlive the call. @task returns nothing, when that job has
+ * reserved and watches the VM's QEMU.
+ *
+ * Errors: VFO_ERROR_NOT_FOUND when the VM does not run there, VFO_ERROR_NOT_SUPPORTED when that
+ * daemon does not know of libvirt, the job's own, those of connecting as for reserve(), DEADLINE
+ * when there is no answer within @timeout_ms. When @task is cancelled, or its deadline passes, the
+ * job is cancelled there, unless it had got so far.
+ */
+void vfo_peer_call(const VfoPeerAddress *address, const VfoTlsFiles *tls, VfoPeerPool *pool,
+                   const VfoPeerCall *call, guint timeout_ms, GTask *task);
+
+/** VfoPeerCalled: makes (does not run) the followed job for @call, towards @peer_name, which the
+ *  certificate of the caller carries; NULL and @error (VFO_ERROR_NOT_FOUND: no such VM here) when
+ *  it cannot. @ready and @ready_data are for VfoSourceArgs. The server takes the reference that is
+ *  returned, becomes the job's listener (vfo_peer_server_on_change()), and runs it. */
+typedef VfoJob *(*VfoPeerCalled)(const char *peer_name, const VfoPeerCall *call, VfoReady ready,
+                                 gpointer ready_data, gpointer data, GError **error);
+
 /* -------------------------------------------------- as the destination */
 
 /** VfoPeerStart: makes (does not run) the destination's job for @offer; NULL and @error when
@@ -93,6 +123,10 @@ VfoPeerServer *vfo_peer_server_new(const char *address, guint16 port, const VfoT
 /** vfo_peer_server_on_change: @changed is called, too, for every change of every job that a peer
  *  reserved: the server is their one listener. */
 void vfo_peer_server_on_change(VfoPeerServer *server, VfoJobChanged changed, gpointer data);
+
+/** vfo_peer_server_on_call: @called answers vfo_peer_call() of peers; without it they are told
+ *  VFO_ERROR_NOT_SUPPORTED. A peer may have a few calls under way at a time. */
+void vfo_peer_server_on_call(VfoPeerServer *server, VfoPeerCalled called, gpointer data);
 
 /** vfo_peer_server_set_idle_limit: how long a connection over which nothing was reserved is kept
  *  without a command; 3 min unless set. A peer has two of them at most, and the oldest make room
