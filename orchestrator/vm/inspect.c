@@ -200,7 +200,7 @@ static void then(VfoOp *op, void (*next)(VfoOp *op))
 static gboolean set_broken(GError **error, VfoOp *op, const VfoDevice *device, const char *what)
 {
     g_set_error(error, VFO_ERROR, VFO_ERROR_PROTOCOL, "QEMU's answer about %s of %s '%s' is %s",
-                what, device ? "the device" : "the VM", device ? device->id : op->vm->base.name,
+                what, device ? "the device" : "the VM", device ? device->id : op->vm->vm.name,
                 "malformed or beyond all bounds");
     return FALSE;
 }
@@ -252,10 +252,10 @@ static gboolean take_machine(VfoOp *op, VfoDevice *device, guint index, json_obj
 
     if (!type)
         return set_broken(error, op, NULL, "the machine type");
-    g_free(op->vm->machine);
-    op->vm->machine = g_strdup(type);
+    g_free(vfo_qmp_vm_of(op)->machine);
+    vfo_qmp_vm_of(op)->machine = g_strdup(type);
     if (g_str_has_suffix(type, "-machine"))
-        op->vm->machine[strlen(type) - strlen("-machine")] = '\0';
+        vfo_qmp_vm_of(op)->machine[strlen(type) - strlen("-machine")] = '\0';
     return TRUE;
 }
 
@@ -302,7 +302,7 @@ static gboolean take_devices(VfoOp *op, VfoDevice *ignored, guint index, json_ob
                              GError **error)
 {
     Inspection *inspection = op->state;
-    VfoQmpVm *vm = op->vm;
+    VfoQmpVm *vm = vfo_qmp_vm_of(op);
 
     if (!json_object_is_type(value, json_type_array) ||
         json_object_array_length(value) > MAX_DEVICES)
@@ -563,7 +563,7 @@ static void keep_devices(VfoQmpVm *vm, const Inspection *inspection)
 static void finish(VfoOp *op)
 {
     Inspection *inspection = op->state;
-    VfoQmpVm *vm = op->vm;
+    VfoQmpVm *vm = vfo_qmp_vm_of(op);
     VfoVmInfo *info;
 
     for (guint i = 0; i < inspection->devices->len; i++) {
@@ -577,7 +577,7 @@ static void finish(VfoOp *op)
     keep_devices(vm, inspection);
 
     info = g_new0(VfoVmInfo, 1);
-    info->name = g_strdup(vm->base.name);
+    info->name = g_strdup(vm->base.vm.name);
     info->machine = g_strdup(vm->machine);
     info->status = g_strdup(inspection->status);
     info->numa_node = vfo_numa_of_process(vfo_qmp_client_peer_pid(vm->client));
@@ -589,8 +589,7 @@ static void finish(VfoOp *op)
         if (device->failover && !device->gone)
             g_ptr_array_add(info->pairs, pair_of(inspection, device));
     }
-    vfo_vm_info_free(vm->info);
-    vm->info = info;
+    vfo_local_vm_keep(&vm->base, info);
     vfo_op_return(op, info_copy(info), (GDestroyNotify)vfo_vm_info_free);
 }
 
@@ -684,7 +683,7 @@ static void ask_kinds(VfoOp *op)
 void vfo_qmp_vm_inspect(VfoVm *base, GTask *task)
 {
     VfoQmpVm *vm = (VfoQmpVm *)base;
-    VfoOp *op = vfo_op_begin(vm, task, NULL, "inspect VM '%s'", base->name);
+    VfoOp *op = vfo_op_begin(&vm->base, task, NULL, "inspect VM '%s'", base->name);
     Inspection *inspection;
 
     if (!op)

@@ -41,7 +41,9 @@ static void on_reason(VfoOp *op, json_object *value, const GError *error, gpoint
         if (g_ascii_iscntrl(*c))
             *c = ' ';
     vfo_op_fail(op, VFO_ERROR_FAILED, "the migration %s: %s",
-                g_strcmp0(op->vm->migration, "cancelled") == 0 ? "was cancelled" : "failed", plain);
+                g_strcmp0(vfo_qmp_vm_of(op)->migration, "cancelled") == 0 ? "was cancelled"
+                                                                          : "failed",
+                plain);
 }
 
 /* Fails the op with QEMU's reason. */
@@ -159,7 +161,7 @@ static void on_listen_events(VfoOp *op, json_object *value, const GError *error,
         vfo_op_fail_because(op, error);
         return;
     }
-    op->vm->events = TRUE;
+    vfo_qmp_vm_of(op)->events = TRUE;
     listen_start(op);
 }
 
@@ -174,12 +176,12 @@ static void on_listen_status(VfoOp *op, json_object *value, const GError *error,
     status = vfo_qmp_vm_take_status(op, value);
     if (!status)
         return;
-    if (!op->vm->waiting)
+    if (!vfo_qmp_vm_of(op)->waiting)
         vfo_op_fail(op, VFO_ERROR_BUSY,
                     "it does not wait for one (its state is '%s'); start it with "
                     "-incoming defer",
                     status);
-    else if (op->vm->events)
+    else if (vfo_qmp_vm_of(op)->events)
         listen_start(op);
     else
         vfo_qmp_vm_ask_events(op, on_listen_events);
@@ -187,7 +189,7 @@ static void on_listen_status(VfoOp *op, json_object *value, const GError *error,
 
 void vfo_qmp_vm_listen(VfoVm *base, const char *address, const char *ports, GTask *task)
 {
-    VfoOp *op = vfo_op_begin((VfoQmpVm *)base, task, NULL,
+    VfoOp *op = vfo_op_begin((VfoLocalVm *)base, task, NULL,
                              "make VM '%s' listen for a migration on %s, port %s", base->name,
                              address, ports);
     Listen *listen;
@@ -208,7 +210,7 @@ void vfo_qmp_vm_listen(VfoVm *base, const char *address, const char *ports, GTas
 
 static void on_resumed_status(VfoOp *op, json_object *value, const GError *error, gpointer data)
 {
-    VfoQmpVm *vm = op->vm;
+    VfoQmpVm *vm = vfo_qmp_vm_of(op);
     const char *status;
 
     if (error) {
@@ -226,7 +228,7 @@ static void on_resumed_status(VfoOp *op, json_object *value, const GError *error
         /* The VM is nowhere else any more, so this is no reason to undo anything. */
         g_message("VM '%s' has arrived but does not run (%s): it was paused at the source, or "
                   "QEMU was started here with -S; resume it with the QMP command cont",
-                  vm->base.name, status);
+                  vm->base.vm.name, status);
         vfo_op_done(op);
     }
 }
@@ -235,15 +237,16 @@ static void on_resumed_event(VfoOp *op, const char *event, json_object *data)
 {
     if (g_str_equal(event, "RESUME"))
         vfo_op_done(op);
-    else if (g_str_equal(event, "MIGRATION") && is_status(op->vm->migration, over_badly))
+    else if (g_str_equal(event, "MIGRATION") && is_status(vfo_qmp_vm_of(op)->migration, over_badly))
         fail_with_reason(op);
-    else if (g_str_equal(event, "MIGRATION") && g_strcmp0(op->vm->migration, "completed") == 0)
+    else if (g_str_equal(event, "MIGRATION") &&
+             g_strcmp0(vfo_qmp_vm_of(op)->migration, "completed") == 0)
         vfo_op_ask(op, "query-status", NULL, on_resumed_status, NULL);
 }
 
 void vfo_qmp_vm_resumed(VfoVm *base, GTask *task)
 {
-    VfoOp *op = vfo_op_begin((VfoQmpVm *)base, task, on_resumed_event,
+    VfoOp *op = vfo_op_begin((VfoLocalVm *)base, task, on_resumed_event,
                              "wait for VM '%s' to run here", base->name);
 
     /* RESUME may have come before the op; asked after the op has begun to watch, the state
@@ -281,12 +284,12 @@ static void on_figures(VfoOp *op, json_object *value, const GError *error, gpoin
     if (!error) {
         /* Memory moves meanwhile. */
         vfo_stopwatch_begin_spare();
-        vfo_qmp_vm_read_progress(op->vm, value);
+        vfo_qmp_vm_read_progress(vfo_qmp_vm_of(op), value);
         vfo_stopwatch_end_spare();
     } else if (!vfo_op_is_answer(error)) {
         vfo_op_fail_because(op, error);
     } else {
-        g_debug("no progress of VM '%s': %s", op->vm->base.name, error->message);
+        g_debug("no progress of VM '%s': %s", op->vm->vm.name, error->message);
     }
 }
 
@@ -319,11 +322,11 @@ static void on_migrate_event(VfoOp *op, const char *event, json_object *data)
 
     if (!migrate->started)
         return;
-    if (told && is_status(op->vm->migration, over_badly))
+    if (told && is_status(vfo_qmp_vm_of(op)->migration, over_badly))
         fail_with_reason(op);
     else if (g_str_equal(event, "STOP") ||
              /* A VM that was paused before is not stopped again. */
-             (told && g_strcmp0(op->vm->migration, "completed") == 0))
+             (told && g_strcmp0(vfo_qmp_vm_of(op)->migration, "completed") == 0))
         vfo_op_done(op);
 }
 
@@ -340,7 +343,7 @@ static void on_migrate_started(VfoOp *op, json_object *value, const GError *erro
 static void migrate_start(VfoOp *op)
 {
     Migrate *migrate = op->state;
-    VfoQmpVm *vm = op->vm;
+    VfoQmpVm *vm = vfo_qmp_vm_of(op);
     json_object *arguments = json_object_new_object();
 
     vm->ran = vm->running;
@@ -385,7 +388,7 @@ static void on_migrate_events(VfoOp *op, json_object *value, const GError *error
         vfo_op_fail_because(op, error);
         return;
     }
-    op->vm->events = TRUE;
+    vfo_qmp_vm_of(op)->events = TRUE;
     migrate_set_parameters(op);
 }
 
@@ -393,7 +396,8 @@ void vfo_qmp_vm_migrate(VfoVm *base, const char *uri, guint64 max_bandwidth,
                         guint downtime_limit_ms, GTask *task)
 {
     VfoQmpVm *vm = (VfoQmpVm *)base;
-    VfoOp *op = vfo_op_begin(vm, task, on_migrate_event, "migrate VM '%s' to %s", base->name, uri);
+    VfoOp *op =
+        vfo_op_begin(&vm->base, task, on_migrate_event, "migrate VM '%s' to %s", base->name, uri);
     Migrate *migrate;
 
     if (!op)
@@ -417,17 +421,17 @@ static void on_final_figures(VfoOp *op, json_object *value, const GError *error,
         vfo_op_fail_because(op, error);
         return;
     }
-    vfo_qmp_vm_read_progress(op->vm, value);
+    vfo_qmp_vm_read_progress(vfo_qmp_vm_of(op), value);
     vfo_op_done(op);
 }
 
 /* Goes by the last status that QEMU told; nothing yet to go by is fine. */
 static void completed_look(VfoOp *op)
 {
-    if (g_strcmp0(op->vm->migration, "completed") == 0) {
+    if (g_strcmp0(vfo_qmp_vm_of(op)->migration, "completed") == 0) {
         op->event = NULL;
         vfo_op_ask(op, "query-migrate", NULL, on_final_figures, NULL);
-    } else if (is_status(op->vm->migration, over_badly)) {
+    } else if (is_status(vfo_qmp_vm_of(op)->migration, over_badly)) {
         fail_with_reason(op);
     }
 }
@@ -441,7 +445,7 @@ static void on_completed_event(VfoOp *op, const char *event, json_object *data)
 void vfo_qmp_vm_completed(VfoVm *base, GTask *task)
 {
     VfoQmpVm *vm = (VfoQmpVm *)base;
-    VfoOp *op = vfo_op_begin(vm, task, on_completed_event,
+    VfoOp *op = vfo_op_begin(&vm->base, task, on_completed_event,
                              "wait for the end of the migration of VM '%s'", base->name);
 
     if (!op)
@@ -468,7 +472,7 @@ static void on_continued(VfoOp *op, json_object *value, const GError *error, gpo
  * migration that completed, wherever that one came from. */
 static void on_cancel_status(VfoOp *op, json_object *value, const GError *error, gpointer data)
 {
-    VfoQmpVm *vm = op->vm;
+    VfoQmpVm *vm = vfo_qmp_vm_of(op);
     const char *status;
 
     if (error) {
@@ -493,9 +497,9 @@ static void on_cancel_status(VfoOp *op, json_object *value, const GError *error,
 
 static void on_cancel_event(VfoOp *op, const char *event, json_object *data)
 {
-    if (g_str_equal(event, "MIGRATION") && is_status(op->vm->migration, over))
+    if (g_str_equal(event, "MIGRATION") && is_status(vfo_qmp_vm_of(op)->migration, over))
         vfo_op_ask(op, "query-status", NULL, on_cancel_status, NULL);
-    else if (g_str_equal(event, "RESUME") && is_status(op->vm->migration, over))
+    else if (g_str_equal(event, "RESUME") && is_status(vfo_qmp_vm_of(op)->migration, over))
         vfo_op_done(op);
 }
 
@@ -517,10 +521,10 @@ static void on_cancel_migration(VfoOp *op, json_object *value, const GError *err
         return;
     }
     status = status_of(value);
-    if (g_str_equal(status, "none") || op->vm->waiting) {
+    if (g_str_equal(status, "none") || vfo_qmp_vm_of(op)->waiting) {
         vfo_op_done(op);
     } else if (g_strv_contains(over, status)) {
-        vfo_qmp_vm_set_migration(op->vm, status);
+        vfo_qmp_vm_set_migration(vfo_qmp_vm_of(op), status);
         vfo_op_ask(op, "query-status", NULL, on_cancel_status, NULL);
     } else if (!asked) {
         vfo_op_ask(op, "migrate_cancel", NULL, on_cancel_asked, NULL);
@@ -534,7 +538,7 @@ static void cancel_look(VfoOp *op)
 
 void vfo_qmp_vm_cancel(VfoVm *base, GTask *task)
 {
-    VfoOp *op = vfo_op_begin((VfoQmpVm *)base, task, on_cancel_event,
+    VfoOp *op = vfo_op_begin((VfoLocalVm *)base, task, on_cancel_event,
                              "abandon the migration of VM '%s'", base->name);
 
     if (op)

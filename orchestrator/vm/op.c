@@ -1,11 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "vm/qmp-vm.h"
-
-typedef struct {
-    VfoOp *op;
-    VfoOpReply reply;
-    gpointer data;
-} Question;
+#include "vm/local-vm.h"
 
 VfoOp *vfo_op_ref(VfoOp *op)
 {
@@ -20,7 +14,7 @@ void vfo_op_unref(VfoOp *op)
     g_assert(!op->task);
     if (op->state_free)
         op->state_free(op->state);
-    vfo_vm_unref(&op->vm->base);
+    vfo_vm_unref(&op->vm->vm);
     g_free(op->what);
     g_free(op);
 }
@@ -58,7 +52,7 @@ static gboolean on_cancelled(GCancellable *cancellable, gpointer data)
     return G_SOURCE_REMOVE;
 }
 
-VfoOp *vfo_op_begin(VfoQmpVm *vm, GTask *task, VfoOpEvent event, const char *format, ...)
+VfoOp *vfo_op_begin(VfoLocalVm *vm, GTask *task, VfoOpEvent event, const char *format, ...)
 {
     GCancellable *cancellable = g_task_get_cancellable(task);
     g_autofree char *what = NULL;
@@ -73,17 +67,17 @@ VfoOp *vfo_op_begin(VfoQmpVm *vm, GTask *task, VfoOpEvent event, const char *for
     va_start(args, format);
     what = g_strdup_vprintf(format, args);
     va_end(args);
-    state = vfo_vm_state(&vm->base);
+    state = vfo_vm_state(&vm->vm);
     if (state) {
         vfo_task_fail(task, g_error_new(VFO_ERROR, VFO_ERROR_CLOSED, "cannot %s: %s", what,
-                                        vfo_qmp_vm_reason(vm, state)));
+                                        vfo_local_vm_reason(vm, state)));
         return NULL;
     }
 
     op = g_new0(VfoOp, 1);
     op->refs = 1;
     op->vm = vm;
-    vfo_vm_ref(&vm->base);
+    vfo_vm_ref(&vm->vm);
     op->task = task;
     op->what = g_steal_pointer(&what);
     op->event = event;
@@ -103,44 +97,6 @@ void vfo_op_set_state(VfoOp *op, gpointer state, GDestroyNotify state_free)
 {
     op->state = state;
     op->state_free = state_free;
-}
-
-static void on_answer(GObject *source, GAsyncResult *result, gpointer data)
-{
-    g_autofree Question *question = data;
-    g_autoptr(VfoOp) op = question->op;
-    g_autoptr(GError) error = NULL;
-    g_autoptr(json_object) value =
-        vfo_qmp_client_execute_finish(VFO_QMP_CLIENT(source), result, &error);
-
-    if (op->spare)
-        vfo_stopwatch_begin_spare();
-    if (op->task)
-        question->reply(op, value, error, question->data);
-    if (op->spare)
-        vfo_stopwatch_end_spare();
-}
-
-void vfo_op_ask(VfoOp *op, const char *command, json_object *arguments, VfoOpReply reply,
-                gpointer data)
-{
-    Question *question;
-
-    if (!op->task || !op->vm->client ||
-        g_cancellable_is_cancelled(g_task_get_cancellable(op->task))) {
-        json_object_put(arguments);
-        return;
-    }
-    question = g_new0(Question, 1);
-    question->op = vfo_op_ref(op);
-    question->reply = reply;
-    question->data = data;
-    if (op->spare)
-        vfo_stopwatch_begin_spare();
-    /* Not under the task's cancellable: the op watches that one itself, for all its questions. */
-    vfo_qmp_client_execute_async(op->vm->client, command, arguments, 0, NULL, on_answer, question);
-    if (op->spare)
-        vfo_stopwatch_end_spare();
 }
 
 void vfo_op_done(VfoOp *op)
@@ -193,7 +149,7 @@ void vfo_op_fail_because(VfoOp *op, const GError *error)
 {
     if (error->domain == VFO_ERROR)
         op_fail(op, g_error_new(VFO_ERROR, error->code, "cannot %s: %s", op->what,
-                                vfo_qmp_vm_reason(op->vm, error)));
+                                vfo_local_vm_reason(op->vm, error)));
     else
         op_fail(op, g_error_copy(error));
 }
@@ -203,7 +159,7 @@ static gpointer copy_op(gconstpointer op, gpointer data)
     return vfo_op_ref((VfoOp *)op);
 }
 
-void vfo_op_tell_all(VfoQmpVm *vm, const char *event, json_object *data)
+void vfo_op_tell_all(VfoLocalVm *vm, const char *event, json_object *data)
 {
     /* An op that ends may begin others, and these shall not see this event. */
     g_autoptr(GPtrArray) ops = g_ptr_array_copy(vm->ops, copy_op, NULL);
@@ -216,16 +172,11 @@ void vfo_op_tell_all(VfoQmpVm *vm, const char *event, json_object *data)
     }
 }
 
-void vfo_op_fail_all(VfoQmpVm *vm, const GError *error)
+void vfo_op_fail_all(VfoLocalVm *vm, const GError *error)
 {
     g_autoptr(GPtrArray) ops = g_ptr_array_copy(vm->ops, copy_op, NULL);
 
     for (guint i = 0; i < ops->len; i++)
         vfo_op_fail(g_ptr_array_index(ops, i), VFO_ERROR_CLOSED,
-                    "%s; if QEMU has exited, its log says why", vfo_qmp_vm_reason(vm, error));
-}
-
-gboolean vfo_op_is_answer(const GError *error)
-{
-    return error->domain == VFO_ERROR && error->code >= VFO_ERROR_QMP_GENERIC;
+                    "%s; if QEMU has exited, its log says why", vfo_local_vm_reason(vm, error));
 }

@@ -60,8 +60,8 @@ void vfo_qmp_vm_unplug(VfoVm *base, const VfoPair *pair, GTask *task)
         vfo_task_done(task);
         return;
     }
-    op = vfo_op_begin((VfoQmpVm *)base, task, on_unplug_event, "unplug the primary '%s' of VM '%s'",
-                      pair->primary, base->name);
+    op = vfo_op_begin((VfoLocalVm *)base, task, on_unplug_event,
+                      "unplug the primary '%s' of VM '%s'", pair->primary, base->name);
     if (!op)
         return;
     vfo_op_set_state(op, g_strdup(pair->primary), g_free);
@@ -121,7 +121,7 @@ static void on_plug_listed(VfoOp *op, json_object *value, const GError *error, g
         fail_hidden(op);
         return;
     }
-    vfo_qmp_vm_refresh(op->vm);
+    vfo_local_vm_refresh(op->vm, VFO_REFRESH_AFTER_MS);
     vfo_op_done(op);
 }
 
@@ -133,7 +133,7 @@ static void on_plugged(VfoOp *op, json_object *value, const GError *error, gpoin
         vfo_op_fail_because(op, error);
         return;
     }
-    vfo_qmp_vm_forget(op->vm, ((const Plug *)op->state)->pair->primary);
+    vfo_qmp_vm_forget(vfo_qmp_vm_of(op), ((const Plug *)op->state)->pair->primary);
     /* Stock QEMU reports success for a primary that it keeps hidden from the guest. */
     arguments = json_object_new_object();
     json_object_object_add(arguments, "path", json_object_new_string("/machine/peripheral"));
@@ -194,11 +194,11 @@ static void on_features(VfoOp *op, json_object *value, const GError *error, gpoi
 }
 
 /* An op about @pci as the primary of @pair; NULL: it has failed. */
-static VfoOp *begin_plug(VfoQmpVm *vm, const VfoPair *pair, const char *pci, GTask *task,
+static VfoOp *begin_plug(VfoLocalVm *vm, const VfoPair *pair, const char *pci, GTask *task,
                          const char *verb)
 {
     VfoOp *op = vfo_op_begin(vm, task, NULL, "%s the VF %s %s VM '%s'", verb, pci,
-                             g_str_equal(verb, "plug") ? "into" : "for", vm->base.name);
+                             g_str_equal(verb, "plug") ? "into" : "for", vm->vm.name);
     Plug *plug;
 
     if (!op)
@@ -218,7 +218,7 @@ static VfoOp *begin_plug(VfoQmpVm *vm, const VfoPair *pair, const char *pci, GTa
 
 void vfo_qmp_vm_plug(VfoVm *base, const VfoPair *pair, const char *pci, GTask *task)
 {
-    VfoOp *op = begin_plug((VfoQmpVm *)base, pair, pci, task, "plug");
+    VfoOp *op = begin_plug((VfoLocalVm *)base, pair, pci, task, "plug");
     g_autofree char *path = NULL;
     json_object *arguments;
 
@@ -279,7 +279,7 @@ static void on_failover(VfoOp *op, json_object *value, const GError *error, gpoi
  */
 void vfo_qmp_vm_prepare(VfoVm *base, const VfoPair *pair, const char *pci, GTask *task)
 {
-    VfoOp *op = begin_plug((VfoQmpVm *)base, pair, pci, task, "prepare");
+    VfoOp *op = begin_plug((VfoLocalVm *)base, pair, pci, task, "prepare");
 
     if (op)
         vfo_op_ask(op, "query-virtio-net-failover", NULL, on_failover, NULL);
@@ -297,7 +297,7 @@ static void on_announced(VfoOp *op, json_object *value, const GError *error, gpo
 
 void vfo_qmp_vm_announce(VfoVm *base, const VfoPair *pair, GTask *task)
 {
-    VfoOp *op = vfo_op_begin((VfoQmpVm *)base, task, NULL, "announce the standby '%s' of VM '%s'",
+    VfoOp *op = vfo_op_begin((VfoLocalVm *)base, task, NULL, "announce the standby '%s' of VM '%s'",
                              pair->standby, base->name);
     json_object *arguments, *interfaces;
 

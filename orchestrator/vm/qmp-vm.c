@@ -3,12 +3,6 @@
 
 #include <string.h>
 
-/* Events come in bursts (a migration sends six); one inspection after a burst is enough. It is not
- * to come between the steps of a job that follow one another without a wait. */
-#define REFRESH_AFTER_MS 500
-/* A QEMU that does not answer an inspection nobody waits for is left alone until it tells more. */
-#define REFRESH_TIMEOUT_MS 30000
-
 static gboolean qmp_vm_incoming_began(VfoVm *vm)
 {
     return ((VfoQmpVm *)vm)->began;
@@ -17,11 +11,6 @@ static gboolean qmp_vm_incoming_began(VfoVm *vm)
 static void qmp_vm_progress(VfoVm *vm, VfoProgress *progress)
 {
     *progress = ((VfoQmpVm *)vm)->progress;
-}
-
-static void qmp_vm_ref(VfoVm *vm)
-{
-    vfo_vm_ref(vm);
 }
 
 static const VfoVmOps qmp_vm_ops = {
@@ -37,18 +26,11 @@ static const VfoVmOps qmp_vm_ops = {
     .cancel = vfo_qmp_vm_cancel,
     .incoming_began = qmp_vm_incoming_began,
     .progress = qmp_vm_progress,
-    .ref = qmp_vm_ref,
+    .ref = vfo_local_vm_ref,
     .unref = vfo_vm_unref,
 };
 
 /* ------------------------------------------------------------ what it knows */
-
-const char *vfo_qmp_vm_reason(const VfoQmpVm *vm, const GError *error)
-{
-    g_autofree char *prefix = g_strdup_printf("VM '%s': ", vm->base.name);
-
-    return error->message + (g_str_has_prefix(error->message, prefix) ? strlen(prefix) : 0);
-}
 
 const char *vfo_qmp_vm_take_status(VfoOp *op, json_object *answer)
 {
@@ -64,8 +46,8 @@ const char *vfo_qmp_vm_take_status(VfoOp *op, json_object *answer)
         vfo_op_fail(op, VFO_ERROR_PROTOCOL, "QEMU's answer to query-status is malformed");
         return NULL;
     }
-    op->vm->running = g_str_equal(status, "running");
-    op->vm->waiting = g_str_equal(status, "inmigrate");
+    vfo_qmp_vm_of(op)->running = g_str_equal(status, "running");
+    vfo_qmp_vm_of(op)->waiting = g_str_equal(status, "inmigrate");
     return status;
 }
 
@@ -105,78 +87,64 @@ void vfo_qmp_vm_read_progress(VfoQmpVm *vm, json_object *answer)
         if (json_object_is_type(mbps, json_type_double) || json_object_is_type(mbps, json_type_int))
             vm->progress.mbps = json_object_get_double(mbps);
     }
-    vm->moved(&vm->base, vm->told_data);
+    vm->base.listener.moved(&vm->base.vm, vm->base.listener.data);
 }
 
-/* ------------------------------------------------------- inspecting unasked */
+/* -------------------------------------------------------------- questions */
 
-static void qmp_vm_schedule_refresh(VfoQmpVm *vm, guint after_ms);
+typedef struct {
+    VfoOp *op;
+    VfoOpReply reply;
+    gpointer data;
+} Question;
 
-static void on_refreshed(GObject *source, GAsyncResult *result, gpointer data)
+VfoQmpVm *vfo_qmp_vm_of(const VfoOp *op)
 {
-    g_autoptr(VfoVm) base = data;
-    VfoQmpVm *vm = (VfoQmpVm *)base;
+    return (VfoQmpVm *)op->vm;
+}
+
+static void on_answer(GObject *source, GAsyncResult *result, gpointer data)
+{
+    g_autofree Question *question = data;
+    g_autoptr(VfoOp) op = question->op;
     g_autoptr(GError) error = NULL;
-    VfoVmInfo *info = g_task_propagate_pointer(G_TASK(result), &error);
+    g_autoptr(json_object) value =
+        vfo_qmp_client_execute_finish(VFO_QMP_CLIENT(source), result, &error);
 
-    if (vm->refresh) {
-        g_source_remove(vm->refresh);
-        vm->refresh = 0;
+    if (op->spare)
+        vfo_stopwatch_begin_spare();
+    if (op->task)
+        question->reply(op, value, error, question->data);
+    if (op->spare)
+        vfo_stopwatch_end_spare();
+}
+
+void vfo_op_ask(VfoOp *op, const char *command, json_object *arguments, VfoOpReply reply,
+                gpointer data)
+{
+    Question *question;
+
+    if (!op->task || !vfo_qmp_vm_of(op)->client ||
+        g_cancellable_is_cancelled(g_task_get_cancellable(op->task))) {
+        json_object_put(arguments);
+        return;
     }
-    g_clear_object(&vm->refreshing);
-    if (error && g_error_matches(error, G_IO_ERROR, G_IO_ERROR_CANCELLED))
-        g_warning("VM '%s' did not answer an inspection within %d s; what is shown of it may be "
-                  "out of date",
-                  vm->base.name, REFRESH_TIMEOUT_MS / 1000);
-    else if (error && !g_error_matches(error, VFO_ERROR, VFO_ERROR_CLOSED))
-        g_warning("what is shown of VM '%s' may be out of date: %s", vm->base.name, error->message);
-    if (info && vm->client)
-        vm->inspected(base, vm->told_data);
-    vfo_vm_info_free(info);
-    if (vm->stale)
-        qmp_vm_schedule_refresh(vm, REFRESH_AFTER_MS);
+    question = g_new0(Question, 1);
+    question->op = vfo_op_ref(op);
+    question->reply = reply;
+    question->data = data;
+    if (op->spare)
+        vfo_stopwatch_begin_spare();
+    /* Not under the task's cancellable: the op watches that one itself, for all its questions. */
+    vfo_qmp_client_execute_async(vfo_qmp_vm_of(op)->client, command, arguments, 0, NULL, on_answer,
+                                 question);
+    if (op->spare)
+        vfo_stopwatch_end_spare();
 }
 
-static gboolean on_refresh_timeout(gpointer data)
+gboolean vfo_op_is_answer(const GError *error)
 {
-    VfoQmpVm *vm = data;
-
-    vm->refresh = 0;
-    g_cancellable_cancel(vm->refreshing);
-    return G_SOURCE_REMOVE;
-}
-
-static gboolean on_refresh(gpointer data)
-{
-    VfoQmpVm *vm = data;
-
-    vm->refresh = 0;
-    vm->stale = FALSE;
-    if (!vm->client || !vfo_qmp_client_is_ready(vm->client))
-        return G_SOURCE_REMOVE;
-    vm->refreshing = g_cancellable_new();
-    vm->refresh = g_timeout_add(REFRESH_TIMEOUT_MS, on_refresh_timeout, vm);
-    vfo_qmp_vm_inspect(&vm->base,
-                       g_task_new(NULL, vm->refreshing, on_refreshed, vfo_vm_ref(&vm->base)));
-    return G_SOURCE_REMOVE;
-}
-
-static void qmp_vm_schedule_refresh(VfoQmpVm *vm, guint after_ms)
-{
-    if (vm->refreshing)
-        vm->stale = TRUE;
-    else if (vm->client && !vm->refresh) /* else it has gone: nothing would stop the timer */
-        vm->refresh = g_timeout_add_full(G_PRIORITY_LOW, after_ms, on_refresh, vm, NULL);
-}
-
-void vfo_qmp_vm_refresh(VfoQmpVm *vm)
-{
-    qmp_vm_schedule_refresh(vm, REFRESH_AFTER_MS);
-}
-
-void vfo_vm_refresh(VfoVm *vm)
-{
-    vfo_qmp_vm_refresh((VfoQmpVm *)vm);
+    return error->domain == VFO_ERROR && error->code >= VFO_ERROR_QMP_GENERIC;
 }
 
 /* --------------------------------------------------------- the connection */
@@ -184,7 +152,7 @@ void vfo_vm_refresh(VfoVm *vm)
 /* A daemon that was started in the middle of a migration has missed its events. */
 static void on_first_migration(VfoOp *op, json_object *value, const GError *error, gpointer data)
 {
-    VfoQmpVm *vm = op->vm;
+    VfoQmpVm *vm = vfo_qmp_vm_of(op);
     const char *status;
 
     if (error) {
@@ -198,7 +166,7 @@ static void on_first_migration(VfoOp *op, json_object *value, const GError *erro
         if (vm->running && g_str_equal(status, "completed"))
             vm->began = TRUE;
     }
-    qmp_vm_schedule_refresh(vm, 0);
+    vfo_local_vm_refresh(&vm->base, 0);
     vfo_op_done(op);
 }
 
@@ -214,9 +182,9 @@ static void on_first_capabilities(VfoOp *op, json_object *value, const GError *e
 {
     /* Refused while a migration is under way; migrate and listen ask again. */
     if (error && vfo_op_is_answer(error))
-        g_message("VM '%s' does not report migrations yet: %s", op->vm->base.name,
-                  vfo_qmp_vm_reason(op->vm, error));
-    op->vm->events = !error;
+        g_message("VM '%s' does not report migrations yet: %s", op->vm->vm.name,
+                  vfo_local_vm_reason(op->vm, error));
+    vfo_qmp_vm_of(op)->events = !error;
     vfo_op_ask(op, "query-status", NULL, on_first_status, NULL);
 }
 
@@ -260,8 +228,8 @@ static void on_ready(VfoQmpClient *client, gpointer data)
     g_clear_pointer(&vm->machine, g_free);
     vfo_qmp_vm_forget(vm, NULL);
 
-    op = vfo_op_begin(vm, g_task_new(NULL, NULL, on_met, vfo_vm_ref(&vm->base)), NULL,
-                      "get to know VM '%s'", vm->base.name);
+    op = vfo_op_begin(&vm->base, g_task_new(NULL, NULL, on_met, vfo_vm_ref(&vm->base.vm)), NULL,
+                      "get to know VM '%s'", vm->base.vm.name);
     if (op)
         vfo_qmp_vm_ask_events(op, on_first_capabilities);
 }
@@ -281,7 +249,7 @@ static void on_event(VfoQmpClient *client, const char *name, json_object *data, 
                      gpointer user_data)
 {
     VfoQmpVm *vm = user_data;
-    g_autoptr(VfoVm) keep = vfo_vm_ref(&vm->base);
+    g_autoptr(VfoVm) keep = vfo_vm_ref(&vm->base.vm);
     const char *text = NULL;
 
     if (g_str_equal(name, "STOP")) {
@@ -296,105 +264,78 @@ static void on_event(VfoQmpClient *client, const char *name, json_object *data, 
                vfo_json_string(data, "device", name, &text, NULL)) {
         vfo_qmp_vm_forget(vm, text);
     }
-    vfo_op_tell_all(vm, name, data);
+    vfo_op_tell_all(&vm->base, name, data);
     if (tells_more(vm, name))
-        qmp_vm_schedule_refresh(vm, REFRESH_AFTER_MS);
+        vfo_local_vm_refresh(&vm->base, VFO_REFRESH_AFTER_MS);
 }
 
 static void on_closed(VfoQmpClient *client, const GError *error, gpointer data)
 {
     VfoQmpVm *vm = data;
-    g_autoptr(VfoVm) keep = vfo_vm_ref(&vm->base);
+    g_autoptr(VfoVm) keep = vfo_vm_ref(&vm->base.vm);
 
-    vfo_op_fail_all(vm, error);
+    vfo_op_fail_all(&vm->base, error);
 }
 
 /* ------------------------------------------------------------------ its life */
 
-VfoQmpVm *vfo_qmp_vm_new(const char *name, const char *path, VfoQmpVmTold moved,
-                         VfoQmpVmTold inspected, gpointer data)
+static GError *qmp_vm_state(VfoLocalVm *base)
+{
+    VfoQmpVm *vm = (VfoQmpVm *)base;
+    const GError *last;
+
+    if (!vm->client)
+        return g_error_new(VFO_ERROR, VFO_ERROR_CLOSED,
+                           "VM '%s' has gone: its QMP socket was removed", base->vm.name);
+    if (vfo_qmp_client_is_ready(vm->client))
+        return NULL;
+    last = vfo_qmp_client_last_error(vm->client);
+    if (last)
+        return g_error_copy(last);
+    return g_error_new(VFO_ERROR, VFO_ERROR_CLOSED,
+                       "VM '%s' has not answered on its QMP socket yet", base->vm.name);
+}
+
+static void qmp_vm_close(VfoLocalVm *base)
+{
+    VfoQmpVm *vm = (VfoQmpVm *)base;
+
+    g_signal_handlers_disconnect_by_data(vm->client, vm);
+    vfo_qmp_client_close(vm->client);
+    g_clear_object(&vm->client);
+}
+
+static void qmp_vm_clear(VfoLocalVm *base)
+{
+    VfoQmpVm *vm = (VfoQmpVm *)base;
+
+    g_hash_table_unref(vm->devices);
+    g_clear_pointer(&vm->free_buses, g_ptr_array_unref);
+    g_free(vm->machine);
+    g_free(vm->migration);
+}
+
+static const VfoVmBackend qmp_backend = {
+    .state = qmp_vm_state,
+    .close = qmp_vm_close,
+    .clear = qmp_vm_clear,
+};
+
+VfoLocalVm *vfo_qmp_vm_new(const char *name, const char *path, const VfoVmListener *listener)
 {
     g_autofree char *peer = g_strdup_printf("VM '%s'", name);
     VfoQmpVm *vm = g_new0(VfoQmpVm, 1);
 
-    vm->base.ops = &qmp_vm_ops;
-    vm->base.name = g_strdup(name);
-    vm->refs = 1;
-    vm->moved = moved;
-    vm->inspected = inspected;
-    vm->told_data = data;
-    vm->ops = g_ptr_array_new_with_free_func((GDestroyNotify)vfo_op_unref);
+    vfo_local_vm_init(&vm->base, &qmp_backend, &qmp_vm_ops, name, path, listener);
     vm->devices = vfo_qmp_vm_new_devices();
     vm->client = vfo_qmp_client_new_unix(peer, path, TRUE);
     g_signal_connect(vm->client, "ready", G_CALLBACK(on_ready), vm);
     g_signal_connect(vm->client, "event", G_CALLBACK(on_event), vm);
     g_signal_connect(vm->client, "closed", G_CALLBACK(on_closed), vm);
-    return vm;
+    return &vm->base;
 }
 
-void vfo_qmp_vm_close(VfoQmpVm *vm)
+gboolean vfo_qmp_vm_is(const VfoLocalVm *vm)
 {
-    g_autoptr(VfoVm) keep = vfo_vm_ref(&vm->base);
-
-    if (!vm->client)
-        return;
-    g_signal_handlers_disconnect_by_data(vm->client, vm);
-    vfo_qmp_client_close(vm->client);
-    g_clear_object(&vm->client);
-    if (vm->refresh) {
-        g_source_remove(vm->refresh);
-        vm->refresh = 0;
-    }
-    vfo_op_fail_all(vm, vfo_vm_state(&vm->base));
-}
-
-VfoVm *vfo_vm_ref(VfoVm *vm)
-{
-    ((VfoQmpVm *)vm)->refs++;
-    return vm;
-}
-
-void vfo_vm_unref(VfoVm *base)
-{
-    VfoQmpVm *vm = (VfoQmpVm *)base;
-
-    if (--vm->refs)
-        return;
-    g_assert(!vm->client && !vm->ops->len);
-    g_ptr_array_unref(vm->ops);
-    g_hash_table_unref(vm->devices);
-    g_clear_pointer(&vm->free_buses, g_ptr_array_unref);
-    vfo_vm_info_free(vm->info);
-    g_clear_error(&vm->state);
-    g_free(vm->machine);
-    g_free(vm->migration);
-    g_free(vm->base.name);
-    g_free(vm);
-}
-
-const GError *vfo_vm_state(VfoVm *base)
-{
-    VfoQmpVm *vm = (VfoQmpVm *)base;
-    const GError *last;
-
-    g_clear_error(&vm->state);
-    if (!vm->client) {
-        g_set_error(&vm->state, VFO_ERROR, VFO_ERROR_CLOSED,
-                    "VM '%s' has gone: its QMP socket was removed", base->name);
-        return vm->state;
-    }
-    if (vfo_qmp_client_is_ready(vm->client))
-        return NULL;
-    last = vfo_qmp_client_last_error(vm->client);
-    if (last)
-        vm->state = g_error_copy(last);
-    else
-        g_set_error(&vm->state, VFO_ERROR, VFO_ERROR_CLOSED,
-                    "VM '%s' has not answered on its QMP socket yet", base->name);
-    return vm->state;
-}
-
-const VfoVmInfo *vfo_vm_cached(VfoVm *vm)
-{
-    return ((VfoQmpVm *)vm)->info;
+    return vm->backend == &qmp_backend;
 }

@@ -16,7 +16,8 @@ struct _VfoVms {
     GObject parent_instance;
     char *directory;
     GFileMonitor *monitor;
-    GHashTable *vms; /* name -> VfoQmpVm */
+    VfoVmListener listener;
+    GHashTable *vms; /* name -> VfoLocalVm */
 };
 
 G_DEFINE_FINAL_TYPE(VfoVms, vfo_vms, G_TYPE_OBJECT)
@@ -58,11 +59,44 @@ static void on_inspected(VfoVm *vm, gpointer data)
     g_signal_emit(data, signals[INSPECTED], 0, vm);
 }
 
+/* There may be a VM more, and none is called @name yet. */
+static gboolean vms_has_room(VfoVms *vms, const char *name, const char *where)
+{
+    const VfoLocalVm *other = g_hash_table_lookup(vms->vms, name);
+
+    if (other && g_str_equal(other->where, where))
+        return FALSE;
+    if (other)
+        g_warning("VM '%s' is reached through %s; the one of the same name at %s is ignored", name,
+                  other->where, where);
+    else if (g_hash_table_size(vms->vms) >= MAX_VMS)
+        g_warning("there are more than %d VMs; '%s' at %s is ignored", MAX_VMS, name, where);
+    else
+        return TRUE;
+    return FALSE;
+}
+
+static void vms_insert(VfoVms *vms, VfoLocalVm *vm)
+{
+    g_hash_table_insert(vms->vms, g_strdup(vm->vm.name), vm);
+    g_signal_emit(vms, signals[ADDED], 0, vm);
+}
+
+static void vms_drop(VfoVms *vms, const char *name)
+{
+    g_autofree char *key = NULL;
+    VfoLocalVm *vm = NULL;
+
+    g_hash_table_steal_extended(vms->vms, name, (gpointer *)&key, (gpointer *)&vm);
+    vfo_local_vm_close(vm);
+    g_signal_emit(vms, signals[REMOVED], 0, vm);
+    vfo_vm_unref(&vm->vm);
+}
+
 static void vms_add(VfoVms *vms, const char *base)
 {
     g_autofree char *name = name_of_file(base);
     g_autofree char *path = NULL;
-    VfoQmpVm *vm;
 
     if (!name) {
         g_autofree char *shown = g_strescape(base, NULL);
@@ -72,29 +106,18 @@ static void vms_add(VfoVms *vms, const char *base)
                   shown, vms->directory, SUFFIX, MAX_NAME);
         return;
     }
-    if (g_hash_table_contains(vms->vms, name))
-        return;
-    if (g_hash_table_size(vms->vms) >= MAX_VMS) {
-        g_warning("more than %d sockets in %s; '%s' is ignored", MAX_VMS, vms->directory, base);
-        return;
-    }
     path = g_build_filename(vms->directory, base, NULL);
-    vm = vfo_qmp_vm_new(name, path, on_moved, on_inspected, vms);
-    g_hash_table_insert(vms->vms, g_steal_pointer(&name), vm);
-    g_signal_emit(vms, signals[ADDED], 0, vm);
+    if (vms_has_room(vms, name, path))
+        vms_insert(vms, vfo_qmp_vm_new(name, path, &vms->listener));
 }
 
 static void vms_remove(VfoVms *vms, const char *base)
 {
     g_autofree char *name = name_of_file(base);
-    g_autofree char *key = NULL;
-    VfoQmpVm *vm;
+    const VfoLocalVm *vm = name ? g_hash_table_lookup(vms->vms, name) : NULL;
 
-    if (!name || !g_hash_table_steal_extended(vms->vms, name, (gpointer *)&key, (gpointer *)&vm))
-        return;
-    vfo_qmp_vm_close(vm);
-    g_signal_emit(vms, signals[REMOVED], 0, vm);
-    vfo_vm_unref(&vm->base);
+    if (vm && vfo_qmp_vm_is(vm))
+        vms_drop(vms, name);
 }
 
 static void on_file_changed(GFileMonitor *monitor, GFile *file, GFile *other,
@@ -200,7 +223,7 @@ static char *list_names(VfoVms *vms)
 
 VfoVm *vfo_vms_get(VfoVms *vms, const char *name, GError **error)
 {
-    VfoQmpVm *vm = g_hash_table_lookup(vms->vms, name);
+    VfoLocalVm *vm = g_hash_table_lookup(vms->vms, name);
     const GError *state;
 
     if (!is_name(name)) {
@@ -216,14 +239,13 @@ VfoVm *vfo_vms_get(VfoVms *vms, const char *name, GError **error)
                     name, names, vms->directory, name);
         return NULL;
     }
-    state = vfo_vm_state(&vm->base);
+    state = vfo_vm_state(&vm->vm);
     if (state) {
-        g_set_error(error, VFO_ERROR, VFO_ERROR_CLOSED,
-                    "VM '%s' does not answer on %s/%s" SUFFIX ": %s", name, vms->directory, name,
-                    vfo_qmp_vm_reason(vm, state));
+        g_set_error(error, VFO_ERROR, VFO_ERROR_CLOSED, "VM '%s' does not answer on %s: %s", name,
+                    vm->where, vfo_local_vm_reason(vm, state));
         return NULL;
     }
-    return &vm->base;
+    return &vm->vm;
 }
 
 static void vfo_vms_dispose(GObject *object)
@@ -238,7 +260,7 @@ static void vfo_vms_dispose(GObject *object)
     }
     g_hash_table_remove_all(vms->vms);
     for (guint i = 0; i < list->len; i++) {
-        vfo_qmp_vm_close(g_ptr_array_index(list, i));
+        vfo_local_vm_close(g_ptr_array_index(list, i));
         vfo_vm_unref(g_ptr_array_index(list, i));
     }
     G_OBJECT_CLASS(vfo_vms_parent_class)->dispose(object);
@@ -255,6 +277,7 @@ static void vfo_vms_finalize(GObject *object)
 
 static void vfo_vms_init(VfoVms *vms)
 {
+    vms->listener = (VfoVmListener){on_moved, on_inspected, vms};
     vms->vms = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 }
 
