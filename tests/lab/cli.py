@@ -127,7 +127,10 @@ def _one(name: str, contender_name: str, directory: Path) -> int:
         settings = {
             "qemu": qemus.patched() if _kind(name) == qemus.PATCHED else qemus.stock(),
             "vfs": getattr(scenario, "VFS", 4),
-            "memory_mb": getattr(scenario, "HOST_MEMORY_MB", HOST_MEMORY_MB),
+            "memory_mb": max(
+                contender.memory_mb, getattr(scenario, "HOST_MEMORY_MB", HOST_MEMORY_MB)
+            ),
+            "layer": contender.layer(),
             "programs": getattr(scenario, "PROGRAMS", ()),
         }
         with Lab(directory, **settings) as lab:
@@ -162,7 +165,7 @@ def _stay(contender_name: str, directory: Path) -> int:
     except LabError as error:
         print(f"lab: {error}", file=sys.stderr)
         return 1
-    with Lab(directory) as lab:
+    with Lab(directory, memory_mb=contender.memory_mb, layer=contender.layer()) as lab:
         lab.say("hosts are up")
         contender.prepare(lab)
         guest = Run("shell", lab, contender).start_guest("hosta")

@@ -21,7 +21,7 @@ class Lab:
     """Two hosts, booted and prepared; use as a context manager, inside isolation.run().
 
     `directory` gets all logs. `vfs` is the number of VFs of each host.
-    `programs` of this machine are in the guests, too. `qemu` runs the guests; the usual one if none
+    `layer` is a tree that hosts lay over their root. `programs` of this machine are in the guests, too. `qemu` runs the guests; the usual one if none
     is given.
     """
 
@@ -33,6 +33,7 @@ class Lab:
         memory_mb: int = HOST_MEMORY_MB,
         programs: tuple[str, ...] = (),
         qemu: Qemu | None = None,
+        layer: Path | None = None,
     ) -> None:
         self._programs = programs
         self.qemu = qemu or qemus.usual()
@@ -40,7 +41,8 @@ class Lab:
         self.vfs = vfs
         self._started = time.monotonic()
         self.hosts = [
-            Host(name, n, directory / name, memory_mb) for n, name in enumerate(names, start=1)
+            Host(name, n, directory / name, memory_mb, layer)
+            for n, name in enumerate(names, start=1)
         ]
         self._guests = 0
         self.image: Image

@@ -4,6 +4,8 @@
 import os
 from pathlib import Path
 
+from .errors import LabError
+
 LAB = Path(__file__).resolve().parent
 REPOSITORY = LAB.parent.parent
 
@@ -20,3 +22,17 @@ BUILD = _from_environment("VFAILOVER_BUILD", REPOSITORY / "build")
 KERNEL = CACHE / "kernel"
 DAEMON = BUILD / "orchestrator" / "vfailoverd"
 COMMAND = BUILD / "orchestrator" / "vfailover"
+HOOK = BUILD / "orchestrator" / "hook" / "vfailover-hook"
+
+
+def libvirt() -> Path:
+    """The libvirt that hosts lay over their root: the version that VFAILOVER_LIBVIRT names."""
+    wanted = os.environ.get("VFAILOVER_LIBVIRT") or "11.3"
+    tree = CACHE / f"libvirt-{wanted}"
+    if not tree.is_dir():
+        found = sorted(p.name.removeprefix("libvirt-") for p in CACHE.glob("libvirt-[0-9]*"))
+        raise LabError(
+            f"no libvirt {wanted} in {CACHE} (there is: {', '.join(found) or 'none'}): "
+            "run scripts/lab-setup, or set VFAILOVER_LIBVIRT to one that is there"
+        )
+    return tree

@@ -123,6 +123,11 @@ class Qmp:
             raise DeadlineError(f"{what}: not within {seconds:g} s")
         return event
 
+    @property
+    def closed(self) -> bool:
+        """Whether QEMU has gone, or has closed the connection."""
+        return self._closed
+
     def close(self) -> None:
         """Let another client have the socket."""
         try:

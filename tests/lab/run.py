@@ -129,7 +129,7 @@ class Run:
             after_us=self._rough_us(host_name, resume),
         )
         vf_us = shown_us if with_vf else None
-        statistics = guest.qmp.command("query-migrate")
+        total_ms, downtime_ms = destination.migration_ms(guest)
         self.migrations.append(
             Migration(
                 guest.host.name,
@@ -138,13 +138,13 @@ class Run:
                 stop,
                 resume,
                 vf_us,
-                statistics["total-time"],
-                statistics["downtime"],
+                total_ms,
+                downtime_ms,
                 outcome,
             )
         )
         self.lab.say(
-            f"migrated {guest.host.name} to {host_name}: {statistics['total-time']} ms, "
+            f"migrated {guest.host.name} to {host_name}: {total_ms} ms, "
             + (f"VF back {(vf_us - start_us) / 1000:.0f} ms after the start" if vf_us else "no VF")
         )
         self._traffic.observe(SETTLE_SECONDS)

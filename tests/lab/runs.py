@@ -53,6 +53,7 @@ def last_lines(directory: Path) -> str:
     """The ends of those logs that tell why a run failed."""
     parts = []
     for pattern in ("*/vfailoverd.log", "*/vfailover.log", "*/guest-*-qemu.log", "*/qemu.log",
+                    "*/guest.log", "*/libvirtd.log",
                     "traffic/client.log", "*/guest-*-console.log", "*/console.log"):  # fmt: skip
         for path in sorted(directory.glob(pattern)):
             lines = path.read_text(errors="replace").strip().splitlines()[-LINES_SHOWN:]

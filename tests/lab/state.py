@@ -12,7 +12,7 @@ from .host import Host
 # In one shell, as each command that the lab sends costs time. Without a daemon there is no list.
 _SCRIPT = """
 echo @link; ip -d -json link show dev pf0
-echo @tap; ip -d -json link show dev tap0
+echo @tap; ip -d -json link show dev "$2" 2>/dev/null || true
 echo @fdb; bridge -json fdb show
 echo @held; nft list ruleset bridge 2>/dev/null | grep elements || true
 echo @drivers
@@ -35,6 +35,8 @@ class State:
     """The bridge's port that leads to the network; None: the standby is a macvtap, which is in no
     bridge and has the guest's address in the PF's filter while the guest is there."""
     parts: dict[str, Any]
+    standby: str = field(default="tap0", kw_only=True)
+    """The tap of the guest."""
 
     @property
     def vfs(self) -> list[dict[str, Any]]:
@@ -79,7 +81,7 @@ class State:
 
 def read(host: Host) -> State:
     """The host as it is now."""
-    out = host.run(["/bin/sh", "-uc", _SCRIPT, "sh", str(paths.COMMAND)]).stdout
+    out = host.run(["/bin/sh", "-uc", _SCRIPT, "sh", str(paths.COMMAND), host.standby]).stdout
     parts: dict[str, Any] = {}
     for section in out.split("@link", 1)[1:]:
         name, lines = "link", []
@@ -99,7 +101,7 @@ def read(host: Host) -> State:
         (entry for entry in parts["fdb"] if entry.get("state") in ("permanent", "static")),
         key=lambda entry: (entry["ifname"], entry["mac"], str(entry)),
     )
-    return State(host.name, parts, uplink=host.uplink)
+    return State(host.name, parts, uplink=host.uplink, standby=host.standby)
 
 
 def _without_timers(value: Any) -> Any:
@@ -175,7 +177,8 @@ def arrived_on_standby(before: State, after: State, vm: str, mac: str) -> list[s
             "side standby": after.side_of(vm) == "standby",
             "no VF touched": before.vfs == after.vfs,
             f"{mac} in the PF's filter": after.lets_in(mac),
-            f"the bridge's entry for {mac} at tap0": after.bridge_port(mac) == "tap0",
+            f"the bridge's entry for {mac} at {after.standby}": after.bridge_port(mac)
+            == after.standby,
             "no frames held": not after.holds,
         },
         after,

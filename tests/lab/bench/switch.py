@@ -15,7 +15,7 @@ from .. import isolation, neighbours, phases, qemus, runs, setup, summary, switc
 from ..analysis import TO_CLIENT, TO_GUEST
 from ..contenders import ALL
 from ..errors import LabError
-from ..lab import HOST_MEMORY_MB, Lab
+from ..lab import Lab
 from ..run import header
 from . import number
 
@@ -126,8 +126,11 @@ def _make(way: Way, tasks: list[Task], directory: Path, with_neighbours: bool) -
         try:
             contender.check()
             qemu = qemus.patched() if way.qemu == qemus.PATCHED else qemus.stock()
-            memory_mb = neighbours.HOST_MEMORY_MB if with_neighbours else HOST_MEMORY_MB
-            with Lab(directory, memory_mb=memory_mb, qemu=qemu) as lab:
+            memory_mb = contender.memory_mb
+            if with_neighbours:
+                memory_mb = max(memory_mb, neighbours.HOST_MEMORY_MB)
+            layer = contender.layer()
+            with Lab(directory, memory_mb=memory_mb, qemu=qemu, layer=layer) as lab:
                 contender.prepare(lab)
                 others = neighbours.Neighbours(lab) if with_neighbours else None
                 here, there = (host.name for host in lab.hosts)

@@ -4,6 +4,12 @@
 from .contender import Contender, Outcome
 from .detach import Detach
 from .kernel_script import KernelScript
+from .libvirt import LibvirtHostdev, LibvirtInterface
+from .libvirt_vfailover import (
+    LibvirtHostdevVfailover,
+    LibvirtInterfaceVfailover,
+    LibvirtVfailover,
+)
 from .stock import Stock
 from .stock_filter import StockFilter
 from .vfailover import Vfailover
@@ -11,7 +17,18 @@ from .virtio_net import VirtioNet
 
 ALL: dict[str, type[Contender]] = {
     kind.name: kind
-    for kind in (VirtioNet, Stock, KernelScript, Detach, StockFilter, Vfailover)
+    for kind in (
+        VirtioNet,
+        Stock,
+        LibvirtHostdev,
+        LibvirtInterface,
+        KernelScript,
+        Detach,
+        StockFilter,
+        LibvirtHostdevVfailover,
+        LibvirtInterfaceVfailover,
+        Vfailover,
+    )
 }
 
-__all__ = ["ALL", "Contender", "Outcome"]
+__all__ = ["ALL", "Contender", "LibvirtVfailover", "Outcome", "Vfailover"]

@@ -3,11 +3,12 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ..guest import Guest
 from ..host import Host
-from ..lab import Lab
+from ..lab import HOST_MEMORY_MB, Lab
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,15 @@ class Contender(ABC):
     name: str
     has_vf = True
     """Whether its guests have a VF at all."""
+    memory_mb = HOST_MEMORY_MB
+    """What its hosts need."""
 
     def check(self) -> None:
         """LabError if something that it needs is not on this machine."""
+
+    def layer(self) -> Path | None:
+        """What its hosts lay over their root."""
+        return None
 
     def prepare(self, lab: Lab) -> None:
         """Set up the hosts, before any guest is there."""

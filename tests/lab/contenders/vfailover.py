@@ -54,12 +54,16 @@ class Vfailover(Contender):
                 raise LabError(f"{program} is not there: build it first with scripts/build")
 
     def prepare(self, lab: Lab) -> None:
+        self.prepare_daemons(lab)
+        self.give_vf(lab.hosts[0], 0)
+
+    def prepare_daemons(self, lab: Lab) -> None:
+        """Start a daemon in each host."""
         pki = certificates.directory([host.name for host in lab.hosts])
         for host in lab.hosts:
             certificates.install(host, pki)
             host.write(CONFIG, self.config(lab, host))
             self.start_daemon(host)
-        self.give_vf(lab.hosts[0], 0)
 
     def config(
         self, lab: Lab, host: Host, changes: dict[str, dict[str, str]] | None = None

@@ -97,11 +97,6 @@ class Guest:
     def _arguments(
         self, image: Image, primary: str | None, memory_mb: int, console: str
     ) -> list[str]:
-        append = (
-            "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check tsc=reliable "
-            f"net.ifnames=0 lab_address={self.address}/24 "
-            "lab_peers=" + "/".join(",".join(peer) for peer in self._peers)
-        )
         argv = ["-name", self.name, "-nodefaults", "-no-reboot", "-display", "none"]
         argv += ["-M", "q35,memory-backend=ram0", "-accel", "kvm", "-cpu", "host", "-smp", "1"]
         # A VF pins all of the guest's memory in any case. Had before the guest runs, the memory
@@ -120,10 +115,19 @@ class Guest:
         if primary is not None:
             argv += ["-device", f"vfio-pci,host={primary},id={self.primary_id},bus={self.primary_bus},"
                      f"failover_pair_id={self.standby_id},rombar=0"]  # fmt: skip
-        argv += ["-kernel", str(image.kernel), "-initrd", str(image.ram_disk), "-append", append]
+        argv += ["-kernel", str(image.kernel), "-initrd", str(image.ram_disk)]
+        argv += ["-append", self._append()]
         if self.incoming:
             argv += ["-incoming", "defer"]
         return argv
+
+    def _append(self) -> str:
+        """The guest kernel's command line."""
+        return (
+            "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check tsc=reliable "
+            f"net.ifnames=0 lab_address={self.address}/24 "
+            "lab_peers=" + "/".join(",".join(peer) for peer in self._peers)
+        )
 
     def _tap(self) -> str:
         if self.host.has_macvtap:
@@ -188,6 +192,11 @@ class Guest:
     def running(self) -> bool:
         """Whether QEMU has not ended."""
         return self._process is not None and self._process.poll() is None
+
+    def migration_ms(self, source: "Guest") -> tuple[int, int]:
+        """Of the migration that brought the guest here: its duration, and QEMU's downtime."""
+        statistics = source.qmp.command("query-migrate")
+        return statistics["total-time"], statistics["downtime"]
 
     def kill(self) -> None:
         """End QEMU as a crash would: what it would have cleaned up stays."""

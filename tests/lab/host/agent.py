@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Runs inside an emulated host, as its process 1, and does what the lab asks.
+"""Runs inside an emulated host, as its first process, and does what the lab asks.
 
 One TCP connection per request: a line of JSON in, a line of JSON back. It stays running because
 starting Python takes most of a second in there.
@@ -151,7 +151,20 @@ def serve(connection: socket.socket) -> None:
 
 
 def main(address: str) -> None:
-    """Serve for ever."""
+    """Serve for ever, in a process of its own.
+
+    Process 1 inherits what others leave behind, and must see it end: who waits for a daemon of his
+    to be gone (libvirt does) would wait for ever.
+    """
+    server = os.fork()
+    while server:
+        if os.wait()[0] == server:
+            sys.exit("lab: the agent has ended")
+    serve_all(address)
+
+
+def serve_all(address: str) -> None:
+    """One thread for each request."""
     with socket.create_server((address, PORT), backlog=16) as server:
         print("lab: agent ready", flush=True)
         while True:

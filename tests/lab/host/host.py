@@ -61,7 +61,14 @@ class Background:
 class Host:
     """One host of the lab; `number` (from 1) gives it its addresses."""
 
-    def __init__(self, name: str, number: int, directory: Path, memory_mb: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        number: int,
+        directory: Path,
+        memory_mb: int,
+        layer: Path | None = None,
+    ) -> None:
         self.name = name
         self.number = number
         self.mgmt = f"10.8.0.{number}"
@@ -74,6 +81,8 @@ class Host:
         self.directory = directory
         self.console = directory / "console.log"
         self._memory_mb = memory_mb
+        self._layer = layer
+        """A tree that lies over this machine's root."""
         self._qemu: subprocess.Popen[str] | None = None
 
     def boot(self, peers: dict[str, str]) -> None:
@@ -93,6 +102,8 @@ class Host:
             "agent": str(DIRECTORY / "agent.py"),
             "init": str(DIRECTORY / "init"),
         }
+        if self._layer is not None:
+            parameters["layer"] = "layer"
         # no_timer_check: the kernel's test of its timer fails when this machine is busy for 10 ms.
         append = (
             "console=ttyS0 panic=-1 quiet no_timer_check intel_iommu=on iommu=pt mitigations=off "
@@ -105,11 +116,14 @@ class Host:
         argv += ["-m", str(self._memory_mb), "-device", "intel-iommu,intremap=on"]
         argv += ["-virtfs", "local,path=/,mount_tag=root,security_model=none,"
                  "readonly=on,multidevs=remap"]  # fmt: skip
+        if self._layer is not None:
+            argv += ["-virtfs", f"local,path={self._layer},mount_tag=layer,security_model=none,"
+                     "readonly=on,multidevs=remap"]  # fmt: skip
         argv += ["-virtfs", f"local,path={self.directory},mount_tag=logs,security_model=none"]
         argv += ["-netdev", f"tap,id=mgmt,ifname={mgmt_tap},{tap}"]
         mgmt_mac = f"52:54:00:00:08:{self.number:02x}"
         argv += ["-device", f"virtio-net-pci,netdev=mgmt,mac={mgmt_mac},romfile="]
-        argv += ["-device", "pcie-root-port,id=root1,chassis=1,slot=1,bus=pcie.0,addr=4"]
+        argv += ["-device", "pcie-root-port,id=root1,chassis=1,slot=1,bus=pcie.0,addr=10"]
         argv += ["-netdev", f"tap,id=fabric,ifname={self.fabric_tap},{tap}"]
         argv += ["-device", f"igb,id=pf,bus=root1,netdev=fabric,mac={self.mac},romfile="]
         argv += ["-qmp", f"unix:{self.directory}/qmp.sock,server=on,wait=off"]

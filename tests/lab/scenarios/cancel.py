@@ -118,7 +118,7 @@ def _cancel(
         Phase(phases.CANCELLED, ((start_us, max(since_us, clock.now_us())),))
     )
     test.lab.say(f"cancelled in {step}: guest on its VF, {_undone(results)}")
-    _expect_as_before(test, guest, before, opened=step != "reserve")
+    expect_as_before(test, guest, before, opened=step != "reserve")
     destination.quit()
 
 
@@ -132,7 +132,7 @@ def _undone(results: dict[str, str]) -> str:
     return ", ".join(names) if names else "nothing to undo"
 
 
-def _expect_as_before(
+def expect_as_before(
     test: Run, guest: Guest, before: dict[str, state.State], opened: bool
 ) -> None:
     """Nothing is left of the attempt; `opened`: it has opened the source's PF side."""

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""libvirt alone: `virsh migrate` of a domain with a failover pair."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from .. import fabric, neighbours, paths
+from ..guest import Guest
+from ..host import Host
+from ..lab import Lab
+from ..libvirt import Domain, Form, Libvirtd
+from ..libvirt import daemon as libvirtd
+from . import monitor
+from .contender import Contender, Outcome
+
+MIGRATION_SECONDS = 180
+
+
+class Libvirt(Contender):
+    """The domain of both hosts has the VF of the same PCI address."""
+
+    form: Form
+    memory_mb = libvirtd.MEMORY_MB
+
+    def __init__(self) -> None:
+        self.libvirtds: dict[str, Libvirtd] = {}
+        self._generation = 0
+
+    def layer(self) -> Path | None:
+        return paths.libvirt()
+
+    def prepare(self, lab: Lab) -> None:
+        self.libvirtds = {host.name: Libvirtd(host) for host in lab.hosts}
+        for host in lab.hosts:
+            self.prepare_host(lab, host)
+            self.libvirtds[host.name].prepare()
+        # Most of it is the emulated processor's time.
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(Libvirtd.start, self.libvirtds.values()))
+
+    def prepare_host(self, lab: Lab, host: Host) -> None:
+        """What is to be done before libvirt runs."""
+        del lab
+        if self.form is Form.HOSTDEV:
+            # libvirt leaves the address of such a VF alone.
+            self.give_vf(host, 0)
+
+    def domain(self, lab: Lab, host: Host, vf: str | None, managed: bool = False) -> Domain:
+        """The guest as a domain, not started."""
+        self._generation += 1
+        made = Domain(
+            host,
+            lab.image,
+            lab.qemu,
+            self.form,
+            vf,
+            self._generation,
+            neighbours.peers(lab.hosts, lab.vfs),
+            managed,
+        )
+        fabric.set_neighbour(made.address, made.mac)
+        return made
+
+    def start_source(self, lab: Lab, host: Host) -> Guest:
+        guest = self.domain(lab, host, host.vfs[0])
+        guest.start()
+        guest.wait_ready(primary=True)
+        guest.learn_standby()
+        return guest
+
+    def start_destination(self, lab: Lab, host: Host) -> Guest:
+        return self.domain(lab, host, None)
+
+    def migrate(self, lab: Lab, source: Guest, destination: Guest) -> Outcome:
+        assert isinstance(source, Domain) and isinstance(destination, Domain)
+        source.qmp.command(
+            "migrate-set-parameters", **{"downtime-limit": monitor.DOWNTIME_LIMIT_MS}
+        )
+        destination.expect()
+        source.virsh(*self.migration(source.name, destination.host))
+        destination.learn_standby()
+        return Outcome()
+
+    def migration(self, name: str, destination: Host) -> list[str]:
+        """virsh's arguments."""
+        return ["migrate", "--live", "--p2p", name, f"qemu+tcp://{destination.name}/system"]
+
+
+class LibvirtHostdev(Libvirt):
+    """<hostdev>. The VF with the guest's MAC is there on both hosts all the time."""
+
+    name = "libvirt-hostdev"
+    form = Form.HOSTDEV
+
+
+class LibvirtInterface(Libvirt):
+    """<interface type='hostdev'>. libvirt gives the VF the MAC when it prepares the migration."""
+
+    name = "libvirt-interface"
+    form = Form.INTERFACE

@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Guests that libvirt starts and migrates."""
+
+from .daemon import Libvirtd
+from .domain import Domain
+from .xml import Form, Spec
+
+__all__ = ["Domain", "Form", "Libvirtd", "Spec"]

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A domain of libvirt: `virsh migrate` there and back under traffic, with nothing but its own XML."""
+
+from ..errors import LabError
+from ..libvirt import Domain, domain, xml
+from ..run import Run
+
+DESCRIPTION = "virsh migrate, <hostdev>, hosta to hostb and back: the VF, and what dumpxml says of it"
+CONTENDERS = (
+    "libvirt-hostdev-vfailover",
+    "libvirt-interface-vfailover",
+    "libvirt-hostdev",
+    "libvirt-interface",
+)
+
+
+def run(test: Run) -> None:
+    guest = test.start_guest("hosta")
+    assert isinstance(guest, Domain)
+    used = [_described(guest)]
+    test.start_traffic(guest)
+    for host in ("hostb", "hosta"):
+        there = test.migrate(guest, host)
+        assert isinstance(there, Domain)
+        _gone(guest)
+        used.append(_described(there))
+        guest = there
+    test.note("VFs", " -> ".join(used))
+    if test.contender.name.endswith("vfailover"):
+        test.expect(f"another VF at the destination: {used}", used[0] != used[1])
+
+
+def _described(guest: Domain) -> str:
+    """The VF of a running domain: the one in its XML, which must be the one that QEMU has."""
+    said = xml.vf_of(guest.description())
+    found = domain.opened_vfs(guest.host)
+    if said is None or found != [said]:
+        raise LabError(f"{guest.host.name}: dumpxml says {said}, QEMU has {found}")
+    return said
+
+
+def _gone(guest: Domain) -> None:
+    """The domain that was created at the source is gone there."""
+    listed = guest.virsh("list", "--all", "--name").split()
+    if listed or domain.opened_vfs(guest.host):
+        raise LabError(f"{guest.host.name}: the domain has left, and there still is {listed}")
