@@ -160,11 +160,6 @@ def main(address: str) -> None:
     while server:
         if os.wait()[0] == server:
             sys.exit("lab: the agent has ended")
-    serve_all(address)
-
-
-def serve_all(address: str) -> None:
-    """One thread for each request."""
     with socket.create_server((address, PORT), backlog=16) as server:
         print("lab: agent ready", flush=True)
         while True:

@@ -6,12 +6,7 @@ from ..libvirt import Domain, domain, xml
 from ..run import Run
 
 DESCRIPTION = "virsh migrate, <hostdev>, hosta to hostb and back: the VF, and what dumpxml says of it"
-CONTENDERS = (
-    "libvirt-hostdev-vfailover",
-    "libvirt-interface-vfailover",
-    "libvirt-hostdev",
-    "libvirt-interface",
-)
+CONTENDERS = ("libvirt-hostdev", "libvirt-interface")
 
 
 def run(test: Run) -> None:
