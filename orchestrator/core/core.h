@@ -594,6 +594,10 @@ gboolean vfo_job_lost_vf(VfoJob *job, const GError *why);
  *  outcome if it is OK otherwise (VFO_RESULT_OK or VFO_RESULT_SKIPPED). */
 void vfo_job_remark(VfoJob *job, VfoResult result, const char *detail);
 
+/** vfo_job_undo_no_further: when the undo that is running fails, what was done before its step is
+ *  left as it is: the VM may be on the other host. */
+void vfo_job_undo_no_further(VfoJob *job);
+
 /** vfo_job_degrade: the job will end as VFO_JOB_DEGRADED for @reason unless it fails. */
 void vfo_job_degrade(VfoJob *job, const char *reason);
 

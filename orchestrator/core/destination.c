@@ -6,41 +6,61 @@
 #include "core/parts.h"
 
 typedef struct {
-    VfoParts parts;
+    VfoDestination base;
     char *address;
     char *ports;
-    VfoReserved reserved;
-    gpointer data;
     char *uri;
-    gboolean waits;  /* for memory to arrive */
-    gboolean opened; /* the PF side, before the VM runs */
 } Destination;
+
+void vfo_destination_init(VfoDestination *destination, const VfoDestinationArgs *args)
+{
+    VfoTake *take = &destination->parts.take;
+
+    vfo_take_init(take, args->vm, args->host, args->leases);
+    take->absences = args->absences;
+    take->offer = vfo_offer_copy(args->offer);
+    destination->reserved = args->reserved;
+    destination->data = args->data;
+}
+
+void vfo_destination_clear(VfoDestination *destination)
+{
+    vfo_take_clear(&destination->parts.take);
+}
 
 static void destination_free(gpointer data)
 {
     Destination *d = data;
 
-    vfo_take_clear(&d->parts.take);
+    vfo_destination_clear(&d->base);
     g_free(d->address);
     g_free(d->ports);
     g_free(d->uri);
     g_free(d);
 }
 
+/* This side waits for memory from its reservation on: for all that the source does first, and for
+ * longer than the source, which is the one to give up. */
+VfoPolicy vfo_destination_patience(const VfoPolicy *policy)
+{
+    VfoPolicy patient = *policy;
+
+    for (int i = 0; i < VFO_N_DEADLINES; i++) {
+        if (i != VFO_DEADLINE_MIGRATE)
+            patient.deadline_ms[VFO_DEADLINE_MIGRATE] += policy->deadline_ms[i];
+    }
+    return patient;
+}
+
 /* ---------------------------------------------------------------- inspect */
 
-static gboolean matches(const VfoVmInfo *info, const VfoOffer *offer, GError **error)
+const VfoPair *vfo_destination_match(const VfoVmInfo *info, const VfoOffer *offer, GError **error)
 {
     const VfoPair *theirs = offer->pair;
     const VfoPair *ours = vfo_take_find_standby(info, theirs->standby);
     char our_mac[VFO_MAC_STRLEN], their_mac[VFO_MAC_STRLEN];
 
-    if (!g_str_equal(info->status, "inmigrate"))
-        g_set_error(error, VFO_ERROR, VFO_ERROR_FAILED,
-                    "VM %s at the destination does not wait for a migration (%s): start its QEMU "
-                    "there with '-incoming defer'",
-                    info->name, info->status);
-    else if (!g_str_equal(info->machine, offer->machine))
+    if (!g_str_equal(info->machine, offer->machine))
         g_set_error(error, VFO_ERROR, VFO_ERROR_MISMATCH,
                     "VM %s has machine type %s here and %s at the destination: start it there with "
                     "'-machine %s'",
@@ -56,7 +76,27 @@ static gboolean matches(const VfoVmInfo *info, const VfoOffer *offer, GError **e
                     "with the same mac=",
                     info->name, theirs->standby, vfo_mac_format(&theirs->mac, their_mac),
                     vfo_mac_format(&ours->mac, our_mac));
-    else if (!g_str_equal(ours->features, theirs->features))
+    else
+        return ours;
+    return NULL;
+}
+
+static const VfoPair *find_ours(const VfoVmInfo *info, const VfoOffer *offer, GError **error)
+{
+    const VfoPair *theirs = offer->pair;
+    const VfoPair *ours;
+
+    if (!g_str_equal(info->status, "inmigrate")) {
+        g_set_error(error, VFO_ERROR, VFO_ERROR_FAILED,
+                    "VM %s at the destination does not wait for a migration (%s): start its QEMU "
+                    "there with '-incoming defer'",
+                    info->name, info->status);
+        return NULL;
+    }
+    ours = vfo_destination_match(info, offer, error);
+    if (!ours)
+        return NULL;
+    if (!g_str_equal(ours->features, theirs->features))
         g_set_error(error, VFO_ERROR, VFO_ERROR_MISMATCH,
                     "VM %s: standby %s has other features here (%s) than at the destination (%s)",
                     info->name, theirs->standby, theirs->features, ours->features);
@@ -76,8 +116,8 @@ static gboolean matches(const VfoVmInfo *info, const VfoOffer *offer, GError **e
                     "pcie-root-port with id=%s",
                     info->name, theirs->bus);
     else
-        return TRUE;
-    return FALSE;
+        return ours;
+    return NULL;
 }
 
 static void on_inspected(GObject *source, GAsyncResult *result, gpointer data)
@@ -87,9 +127,9 @@ static void on_inspected(GObject *source, GAsyncResult *result, gpointer data)
     GError *error = NULL;
     g_autoptr(VfoVmInfo) info = g_task_propagate_pointer(G_TASK(result), &error);
 
-    if (info && matches(info, take->offer, &error)) {
-        const VfoPair *ours = vfo_take_find_standby(info, take->offer->pair->standby);
+    const VfoPair *ours = info ? find_ours(info, take->offer, &error) : NULL;
 
+    if (ours) {
         take->pair = vfo_pair_copy(take->offer->pair);
         g_free(take->pair->tap);
         take->pair->tap = g_strdup(ours->tap);
@@ -120,7 +160,7 @@ static void on_listening(GObject *source, GAsyncResult *result, gpointer data)
 static void listen_for_memory(VfoJob *job, GTask *task)
 {
     Destination *d = vfo_job_context(job);
-    const VfoTake *take = &d->parts.take;
+    const VfoTake *take = vfo_take_of(job);
 
     take->vm->ops->listen(take->vm, d->address, d->ports,
                           vfo_job_inner_task(job, task, on_listening));
@@ -130,8 +170,8 @@ static void answer(VfoJob *job, GTask *task)
 {
     Destination *d = vfo_job_context(job);
 
-    if (d->reserved)
-        d->reserved(job, d->uri, d->data);
+    if (d->base.reserved)
+        d->base.reserved(job, d->uri, d->base.data);
     vfo_task_done(task);
 }
 
@@ -140,7 +180,7 @@ static void answer(VfoJob *job, GTask *task)
 static void on_resumed(GObject *source, GAsyncResult *result, gpointer data)
 {
     GTask *task = data;
-    Destination *d = vfo_job_context(g_task_get_task_data(task));
+    VfoDestination *d = vfo_job_context(g_task_get_task_data(task));
     const VfoTake *take = &d->parts.take;
     GError *error = NULL;
     gboolean ok = g_task_propagate_boolean(G_TASK(result), &error);
@@ -151,9 +191,9 @@ static void on_resumed(GObject *source, GAsyncResult *result, gpointer data)
     vfo_task_return(task, ok, error);
 }
 
-static void resume(VfoJob *job, GTask *task)
+void vfo_destination_resume(VfoJob *job, GTask *task)
 {
-    Destination *d = vfo_job_context(job);
+    VfoDestination *d = vfo_job_context(job);
     const VfoTake *take = &d->parts.take;
     GTask *inner = vfo_job_inner_task(job, task, on_resumed);
 
@@ -165,7 +205,7 @@ static void resume(VfoJob *job, GTask *task)
 
 gboolean vfo_destination_stopped(VfoJob *job, GError **error)
 {
-    Destination *d = vfo_job_context(job);
+    VfoDestination *d = vfo_job_context(job);
     const VfoTake *take = &d->parts.take;
 
     if (!d->waits || !take->vm->ops->incoming_began(take->vm)) {
@@ -176,31 +216,43 @@ gboolean vfo_destination_stopped(VfoJob *job, GError **error)
     }
     /* Half opened is to be closed as well. */
     d->opened = TRUE;
-    return take->host->ops->open_pf(take->host, take->wire, error) &&
-           take->host->ops->announce(take->host, take->wire, error);
+    if (!take->host->ops->open_pf(take->host, take->wire, error) ||
+        !take->host->ops->announce(take->host, take->wire, error))
+        return FALSE;
+    /* Nobody uses it yet; the guest will look at its address as soon as it runs. */
+    return !d->shows || !take->vf || vfo_take_expose(job, error);
 }
 
 /* The VM does not come: it is at the source, and so its frames belong there. */
-static void undo_resume(VfoJob *job, GTask *task)
+void vfo_destination_undo_resume(VfoJob *job, GTask *task)
 {
-    const Destination *d = vfo_job_context(job);
+    const VfoDestination *d = vfo_job_context(job);
     const VfoTake *take = &d->parts.take;
     GError *error = NULL;
+    gboolean parked = !take->exposed || vfo_take_park(job, &error);
     gboolean ok = TRUE;
 
     if (d->opened)
-        ok = take->host->ops->close_pf(take->host, take->wire, FALSE, &error);
-    vfo_task_return(task, ok, error);
+        ok = take->host->ops->close_pf(take->host, take->wire, FALSE, parked ? &error : NULL);
+    vfo_task_return(task, parked && ok, error);
 }
 
-/* The source gives up, or does not, and QEMU tells; a job that ended here meanwhile would leave
- * the VM to itself. */
-static gboolean memory_arrives(VfoJob *job)
+gboolean vfo_destination_memory_arrives(VfoJob *job)
 {
-    const Destination *d = vfo_job_context(job);
+    const VfoDestination *d = vfo_job_context(job);
     const VfoTake *take = &d->parts.take;
 
     return d->waits && take->vm->ops->incoming_began(take->vm);
+}
+
+void vfo_destination_orphaned(VfoJob *job)
+{
+    VfoDestination *d = vfo_job_context(job);
+
+    d->reserved = NULL;
+    /* Refused once memory arrives. */
+    if (!d->stays)
+        vfo_job_cancel(job, NULL);
 }
 
 /* ------------------------------------------------------------------ steps */
@@ -216,8 +268,9 @@ static const VfoStep steps[] = {
     {"answer", "the source to be told", answer, VFO_DEADLINE_QUERY, VFO_NO_UNDO, 0},
     {"prepare", "QEMU to open the VF", vfo_take_prepare, VFO_DEADLINE_PLUG, vfo_take_undo_prepare,
      VFO_DEADLINE_UNPLUG, 0},
-    {"resume", "the VM to run here", resume, VFO_DEADLINE_MIGRATE, undo_resume, VFO_DEADLINE_QUERY,
-     VFO_STEP_COMMITS | VFO_STEP_NEEDS_VF, memory_arrives},
+    {"resume", "the VM to run here", vfo_destination_resume, VFO_DEADLINE_MIGRATE,
+     vfo_destination_undo_resume, VFO_DEADLINE_QUERY, VFO_STEP_COMMITS | VFO_STEP_NEEDS_VF,
+     vfo_destination_memory_arrives},
     {"open", "the PF's filter, the bridge entry, the announcement", vfo_take_open,
      VFO_DEADLINE_QUERY, vfo_take_undo_lease, VFO_DEADLINE_QUERY, 0},
     VFO_TAKE_STEPS,
@@ -227,35 +280,14 @@ static const VfoStep steps[] = {
 VfoJob *vfo_destination_job(const char *host_name, const VfoDestinationArgs *args,
                             const VfoPolicy *policy)
 {
-    VfoPolicy patient = *policy;
+    VfoPolicy patient = vfo_destination_patience(policy);
     Destination *d = g_new0(Destination, 1);
-    VfoJob *job;
+    VfoJob *job = vfo_job_new(args->offer->job, args->vm->name, host_name, steps,
+                              G_N_ELEMENTS(steps), &patient);
 
-    /* This side waits for memory from its reservation on: for all that the source does first, and
-     * for longer than the source, which is the one to give up. */
-    for (int i = 0; i < VFO_N_DEADLINES; i++) {
-        if (i != VFO_DEADLINE_MIGRATE)
-            patient.deadline_ms[VFO_DEADLINE_MIGRATE] += policy->deadline_ms[i];
-    }
-    job = vfo_job_new(args->offer->job, args->vm->name, host_name, steps, G_N_ELEMENTS(steps),
-                      &patient);
-
-    vfo_take_init(&d->parts.take, args->vm, args->host, args->leases);
-    d->parts.take.absences = args->absences;
-    d->parts.take.offer = vfo_offer_copy(args->offer);
+    vfo_destination_init(&d->base, args);
     d->address = g_strdup(args->address);
     d->ports = g_strdup(args->ports);
-    d->reserved = args->reserved;
-    d->data = args->data;
     vfo_job_set_context(job, d, destination_free);
     return job;
-}
-
-void vfo_destination_orphaned(VfoJob *job)
-{
-    Destination *d = vfo_job_context(job);
-
-    d->reserved = NULL;
-    /* Refused once memory arrives. */
-    vfo_job_cancel(job, NULL);
 }

@@ -256,6 +256,14 @@ static gboolean release_held(VfoGive *give, GError **error)
     return !give->held;
 }
 
+void vfo_give_release_held(VfoJob *job)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (!release_held(vfo_give_of(job), &error))
+        g_warning("job %s: VM %s: %s", vfo_job_id(job), vfo_job_vm(job), error->message);
+}
+
 void vfo_give_undo_hold(VfoJob *job, GTask *task)
 {
     GError *error = NULL;
@@ -269,12 +277,9 @@ void vfo_give_undo_hold(VfoJob *job, GTask *task)
 static gboolean on_held_too_long(gpointer data)
 {
     VfoJob *job = data;
-    VfoGive *give = vfo_give_of(job);
-    g_autoptr(GError) error = NULL;
 
-    give->hold_timer = 0;
-    if (!release_held(give, &error))
-        g_warning("job %s: VM %s: %s", vfo_job_id(job), vfo_job_vm(job), error->message);
+    vfo_give_of(job)->hold_timer = 0;
+    vfo_give_release_held(job);
     vfo_job_remark(job, VFO_RESULT_OK,
                    "the guest took longer than the deadline 'hold': frames were no longer held");
     return G_SOURCE_REMOVE;
@@ -295,7 +300,7 @@ static void on_unplugged(GObject *source, GAsyncResult *result, gpointer data)
     vfo_task_return(task, ok, error);
 }
 
-void vfo_give_unplug(VfoJob *job, GTask *task)
+GTask *vfo_give_await_release(VfoJob *job, GTask *task)
 {
     VfoGive *give = vfo_give_of(job);
 
@@ -303,7 +308,26 @@ void vfo_give_unplug(VfoJob *job, GTask *task)
         give->hold_timer = g_timeout_add(vfo_job_policy(job)->deadline_ms[VFO_DEADLINE_HOLD],
                                          on_held_too_long, job);
     give->asked = TRUE;
-    give->vm->ops->unplug(give->vm, give->pair, vfo_job_inner_task(job, task, on_unplugged));
+    return vfo_job_inner_task(job, task, on_unplugged);
+}
+
+void vfo_give_unplug(VfoJob *job, GTask *task)
+{
+    VfoGive *give = vfo_give_of(job);
+
+    give->vm->ops->unplug(give->vm, give->pair, vfo_give_await_release(job, task));
+}
+
+gboolean vfo_give_restore(VfoJob *job, GError **error)
+{
+    return set_vf(job, &vfo_give_of(job)->vf->settings, error);
+}
+
+gboolean vfo_give_silence(VfoJob *job, GError **error)
+{
+    VfoVfSettings parked = vfo_vf_parked(vfo_give_of(job)->vf);
+
+    return set_vf(job, &parked, error);
 }
 
 static void on_used_again(GObject *source, GAsyncResult *result, gpointer data)
@@ -314,7 +338,17 @@ static void on_used_again(GObject *source, GAsyncResult *result, gpointer data)
     gboolean ok = g_task_propagate_boolean(G_TASK(result), &error);
 
     give->in_guest = ok;
+    if (ok)
+        give->asked = FALSE;
     vfo_task_return(task, ok, error);
+}
+
+void vfo_give_await_use(VfoJob *job, guint64 since, GTask *task)
+{
+    VfoGive *give = vfo_give_of(job);
+
+    give->host->ops->used_vf(give->host, give->vf->pci, since,
+                             vfo_job_inner_task(job, task, on_used_again));
 }
 
 static void on_replugged(GObject *source, GAsyncResult *result, gpointer data)
@@ -330,8 +364,7 @@ static void on_replugged(GObject *source, GAsyncResult *result, gpointer data)
         vfo_task_fail(task, error);
         return;
     }
-    give->host->ops->used_vf(give->host, give->vf->pci, activity,
-                             vfo_task_inner(task, on_used_again));
+    vfo_give_await_use(job, activity, task);
 }
 
 static void on_inspected_for_replug(GObject *source, GAsyncResult *result, gpointer data)
@@ -340,7 +373,6 @@ static void on_inspected_for_replug(GObject *source, GAsyncResult *result, gpoin
     VfoJob *job = g_task_get_task_data(task);
     VfoGive *give = vfo_give_of(job);
     GError *error = NULL;
-    g_autoptr(GError) not_released = NULL;
     g_autoptr(VfoVmInfo) info = g_task_propagate_pointer(G_TASK(result), &error);
 
     if (!info) {
@@ -362,14 +394,13 @@ static void on_inspected_for_replug(GObject *source, GAsyncResult *result, gpoin
     }
     give->in_guest = give->asked = FALSE;
     /* net_failover pairs by MAC when the VF's driver registers its interface. */
-    if (!set_vf(job, &give->vf->settings, &error)) {
+    if (!vfo_give_restore(job, &error)) {
         vfo_task_fail(task, error);
         return;
     }
     /* The guest is on its standby: nothing may wait while the VF comes back. When frames do,
      * the VF is the guest's only way, and the undo of "hold" tries again. */
-    if (!release_held(give, &not_released))
-        g_warning("job %s: VM %s: %s", vfo_job_id(job), vfo_job_vm(job), not_released->message);
+    vfo_give_release_held(job);
     give->vm->ops->plug(give->vm, give->pair, give->vf->pci, vfo_task_inner(task, on_replugged));
 }
 
@@ -392,7 +423,7 @@ void vfo_give_deliver(VfoJob *job, GTask *task)
         vfo_task_fail(task, error);
         return;
     }
-    give->vm->ops->announce(give->vm, give->pair, task);
+    vfo_announce(give->vm, give->host, give->pair, give->wire, task);
 }
 
 /* ---------------------------------------------- close, park, reset, return */
@@ -406,10 +437,8 @@ void vfo_give_close(VfoJob *job, GTask *task)
 
 void vfo_give_park(VfoJob *job, GTask *task)
 {
-    VfoGive *give = vfo_give_of(job);
-    VfoVfSettings parked = vfo_vf_parked(give->vf);
     GError *error = NULL;
-    gboolean ok = set_vf(job, &parked, &error);
+    gboolean ok = vfo_give_silence(job, &error);
 
     vfo_task_return(task, ok, error);
 }

@@ -312,11 +312,13 @@ static void on_undone(GObject *source, GAsyncResult *result, gpointer data)
     g_autoptr(GError) error = NULL;
 
     if (g_task_propagate_boolean(G_TASK(result), &error)) {
+        job->stop_undoing = FALSE;
         end(job, VFO_RESULT_UNDONE, NULL);
     } else {
         explain(job, step->undo_deadline, &error);
         end(job, VFO_RESULT_UNDO_FAILED, error);
-        job->stop_undoing = (step->flags & VFO_STEP_UNDO_OR_STOP) != 0;
+        if (step->flags & VFO_STEP_UNDO_OR_STOP)
+            job->stop_undoing = TRUE;
     }
     if (job->stop_undoing || job->present == job->undo_floor) {
         finish(job);
@@ -458,6 +460,11 @@ void vfo_job_remark(VfoJob *job, VfoResult result, const char *detail)
     job->record->result = result;
     g_free(job->record->detail);
     job->record->detail = g_strdup(detail);
+}
+
+void vfo_job_undo_no_further(VfoJob *job)
+{
+    job->stop_undoing = TRUE;
 }
 
 void vfo_job_degrade(VfoJob *job, const char *reason)

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Inside core/: what the tables of steps have in common. A VF leaves its guest
- * (give.c), a VF comes to a guest (take.c); a job does one of them, or both.
+ * (give.c), a VF comes to a guest (take.c); a job does one of them, or both. The two halves of a
+ * migration (source.c, destination.c) have each a table for a VM whose QEMU does what we say, and
+ * one for a VM that libvirt migrates (follow-source.c, follow-destination.c).
  */
 #pragma once
 
@@ -50,6 +52,29 @@ typedef struct {
     VfoTake take;
 } VfoParts;
 
+/** VfoSource: the context of both tables of a source begins with it. */
+typedef struct {
+    VfoParts parts;
+    VfoPeer *peer;    /* not owned */
+    gboolean follows; /* libvirt migrates the VM */
+    char *uri;
+} VfoSource;
+
+/** VfoDestination: the context of both tables of a destination begins with it. */
+typedef struct {
+    VfoParts parts;
+    VfoReserved reserved;
+    gpointer data;
+    gboolean waits;  /* for memory to arrive */
+    gboolean opened; /* the PF side, before the VM runs */
+    gboolean shows;  /* QEMU shows the VF to the guest by itself when the VM runs */
+    gboolean stays;  /* without the source's daemon: the VM may come all the same */
+} VfoDestination;
+
+/** vfo_announce: @pair's guest is reached through its standby: @vm says so itself, or the host does
+ *  where it cannot. */
+void vfo_announce(VfoVm *vm, VfoHost *host, const VfoPair *pair, const VfoWire *wire, GTask *task);
+
 /** vfo_give_init: for the VF of @vm, of which it keeps a reference. */
 void vfo_give_init(VfoGive *give, VfoVm *vm, VfoHost *host, VfoLeases *leases);
 /** vfo_give_describe: @job's VF for somebody else; nothing in @offer is copied. */
@@ -60,6 +85,19 @@ void vfo_give_note(VfoJob *job);
 void vfo_give_clear(VfoGive *give);
 /** vfo_give_of: @job's, which has VfoParts. */
 VfoGive *vfo_give_of(VfoJob *job);
+
+/** vfo_give_await_release: the guest has been, or is about to be, asked for its VF: frames are held
+ *  for as long as the policy says. Returns the task to wait with for its answer. */
+GTask *vfo_give_await_release(VfoJob *job, GTask *task);
+/** vfo_give_await_use: waits until the guest uses its VF again; its activity was @since. */
+void vfo_give_await_use(VfoJob *job, guint64 since, GTask *task);
+/** vfo_give_restore: the VF gets the settings that it had in the guest. */
+gboolean vfo_give_restore(VfoJob *job, GError **error);
+/** vfo_give_silence: it loses them, for its parking address. */
+gboolean vfo_give_silence(VfoJob *job, GError **error);
+/** vfo_give_release_held: nothing is held any more; what goes wrong is logged, and tried again in
+ *  the undo of "hold". */
+void vfo_give_release_held(VfoJob *job);
 
 /* The steps, in the order of a table, and their undos. */
 void vfo_give_inspect(VfoJob *job, GTask *task);
@@ -91,6 +129,16 @@ const VfoPair *vfo_take_find_standby(const VfoVmInfo *info, const char *standby)
 /** vfo_take_is_wide_enough: the frames of @job's guest fit through the PF. */
 gboolean vfo_take_is_wide_enough(VfoJob *job, GError **error);
 
+/** vfo_take_find_wire: how the standby reaches the network of the offer. */
+gboolean vfo_take_find_wire(VfoJob *job, GError **error);
+/** vfo_take_expose: the VF gets the guest's address and settings. */
+gboolean vfo_take_expose(VfoJob *job, GError **error);
+/** vfo_take_park: it loses them. */
+gboolean vfo_take_park(VfoJob *job, GError **error);
+/** vfo_take_skips: there is no VF: @task is done. */
+gboolean vfo_take_skips(VfoJob *job, GTask *task);
+
+void vfo_take_choose(VfoJob *job, GTask *task); /* a lease without a wire */
 void vfo_take_lease(VfoJob *job, GTask *task);
 void vfo_take_undo_lease(VfoJob *job, GTask *task);
 void vfo_take_open(VfoJob *job, GTask *task);
@@ -104,6 +152,31 @@ void vfo_take_use(VfoJob *job, GTask *task);
 void vfo_take_shut(VfoJob *job, GTask *task);
 void vfo_take_settle(VfoJob *job, GTask *task);
 
+void vfo_source_init(VfoSource *source, const VfoSourceArgs *args);
+void vfo_source_clear(VfoSource *source);
+/** vfo_source_reopen: the VM is here after all, so its frames belong here. What goes wrong is
+ *  logged and remarked: the VM needs its VF all the more. */
+void vfo_source_reopen(VfoJob *job);
+
+void vfo_source_reserve(VfoJob *job, GTask *task);
+void vfo_source_undo_reserve(VfoJob *job, GTask *task);
+void vfo_source_tell(VfoJob *job, GTask *task);
+void vfo_source_leave(VfoJob *job, GTask *task);
+void vfo_source_complete(VfoJob *job, GTask *task);
+void vfo_source_arrive(VfoJob *job, GTask *task);
+
+void vfo_destination_init(VfoDestination *destination, const VfoDestinationArgs *args);
+void vfo_destination_clear(VfoDestination *destination);
+/** vfo_destination_patience: @policy with a longer wait for memory. */
+VfoPolicy vfo_destination_patience(const VfoPolicy *policy);
+/** vfo_destination_match: the standby here that is the offer's, NULL: none is. */
+const VfoPair *vfo_destination_match(const VfoVmInfo *info, const VfoOffer *offer, GError **error);
+void vfo_destination_resume(VfoJob *job, GTask *task);
+void vfo_destination_undo_resume(VfoJob *job, GTask *task);
+/** vfo_destination_memory_arrives: a veto. The source gives up, or does not, and QEMU tells; a job
+ *  that ended here meanwhile would leave the VM to itself. */
+gboolean vfo_destination_memory_arrives(VfoJob *job);
+
 /* For steps that leave nothing behind, and their deadline. */
 #define VFO_NO_UNDO NULL, VFO_DEADLINE_QUERY
 
@@ -115,11 +188,14 @@ void vfo_take_settle(VfoJob *job, GTask *task);
  * A guest that was asked for its VF cannot be asked to keep it: it lets go a moment later, and
  * would be without if nobody waited for that.
  */
-#define VFO_GIVE_STEPS \
+#define VFO_HOLD_STEPS \
     {"hold", "frames for the guest to be held on the PF side", vfo_give_hold, VFO_DEADLINE_QUERY, \
      vfo_give_undo_hold, VFO_DEADLINE_QUERY, 0}, \
     {"open", "the PF's filter and the bridge entry", vfo_give_open, VFO_DEADLINE_QUERY, \
-     vfo_give_undo_open, VFO_DEADLINE_QUERY, 0}, \
+     vfo_give_undo_open, VFO_DEADLINE_QUERY, 0}
+
+#define VFO_GIVE_STEPS \
+    VFO_HOLD_STEPS, \
     {"unplug", "the guest to release the VF", vfo_give_unplug, VFO_DEADLINE_UNPLUG, \
      vfo_give_undo_unplug, VFO_DEADLINE_PLUG, VFO_STEP_CANCEL_AFTER}, \
     {"deliver", "the held frames to be delivered", vfo_give_deliver, VFO_DEADLINE_QUERY, \

@@ -5,45 +5,66 @@
  */
 #include "core/parts.h"
 
-typedef struct {
-    VfoParts parts;
-    VfoPeer *peer;
-    char *uri;
-} Source;
+void vfo_source_init(VfoSource *source, const VfoSourceArgs *args)
+{
+    vfo_give_init(&source->parts.give, args->vm, args->host, args->leases);
+    source->parts.give.several = "only one can be handed over";
+    source->peer = args->peer;
+}
+
+void vfo_source_clear(VfoSource *source)
+{
+    vfo_give_clear(&source->parts.give);
+    g_free(source->uri);
+}
 
 static void source_free(gpointer data)
 {
-    Source *s = data;
-
-    vfo_give_clear(&s->parts.give);
-    g_free(s->uri);
-    g_free(s);
+    vfo_source_clear(data);
+    g_free(data);
 }
 
 /* ---------------------------------------------------------------- reserve */
 
+/* Both halves are about libvirt's migration, or neither is. */
+static gboolean suits(VfoJob *job, GError **error)
+{
+    const VfoSource *s = vfo_job_context(job);
+
+    if (s->follows == g_str_equal(s->uri, VFO_URI_LIBVIRT))
+        return TRUE;
+    g_set_error(error, VFO_ERROR, VFO_ERROR_MISMATCH,
+                s->follows ? "VM %s: libvirt migrates it, but %s waits for it in a QEMU without "
+                             "libvirt: end that one"
+                           : "VM %s: libvirt waits for it at %s, but its QEMU here is not "
+                             "libvirt's: migrate it to a QEMU started with '-incoming defer'",
+                vfo_job_vm(job), s->peer->name);
+    return FALSE;
+}
+
 static void on_reserved(GObject *source, GAsyncResult *result, gpointer data)
 {
     GTask *task = data;
-    Source *s = vfo_job_context(g_task_get_task_data(task));
+    VfoJob *job = g_task_get_task_data(task);
+    VfoSource *s = vfo_job_context(job);
     GError *error = NULL;
 
     s->uri = g_task_propagate_pointer(G_TASK(result), &error);
-    vfo_task_return(task, s->uri != NULL, error);
+    vfo_task_return(task, s->uri && suits(job, &error), error);
 }
 
-static void reserve(VfoJob *job, GTask *task)
+void vfo_source_reserve(VfoJob *job, GTask *task)
 {
-    Source *s = vfo_job_context(job);
+    VfoSource *s = vfo_job_context(job);
     VfoOffer offer;
 
     vfo_give_describe(job, &offer);
     s->peer->ops->reserve(s->peer, &offer, vfo_job_inner_task(job, task, on_reserved));
 }
 
-static void undo_reserve(VfoJob *job, GTask *task)
+void vfo_source_undo_reserve(VfoJob *job, GTask *task)
 {
-    Source *s = vfo_job_context(job);
+    VfoSource *s = vfo_job_context(job);
 
     s->peer->ops->release(s->peer, task);
 }
@@ -52,7 +73,7 @@ static void undo_reserve(VfoJob *job, GTask *task)
 
 static void migrate(VfoJob *job, GTask *task)
 {
-    Source *s = vfo_job_context(job);
+    VfoSource *s = vfo_job_context(job);
     const VfoGive *give = &s->parts.give;
     const VfoPolicy *policy = vfo_job_policy(job);
 
@@ -60,22 +81,27 @@ static void migrate(VfoJob *job, GTask *task)
                            task);
 }
 
+/* The destination may have drawn the guest's frames. */
+void vfo_source_reopen(VfoJob *job)
+{
+    const VfoGive *give = vfo_give_of(job);
+    g_autoptr(GError) error = NULL;
+
+    if (give->host->ops->open_pf(give->host, give->wire, &error) &&
+        give->host->ops->announce(give->host, give->wire, &error))
+        return;
+    g_warning("job %s: VM %s: %s", vfo_job_id(job), vfo_job_vm(job), error->message);
+    vfo_job_remark(job, VFO_RESULT_UNDO_FAILED, error->message);
+}
+
 static void on_migration_cancelled(GObject *source, GAsyncResult *result, gpointer data)
 {
     GTask *task = data;
-    VfoJob *job = g_task_get_task_data(task);
-    const VfoGive *give = vfo_give_of(job);
     GError *error = NULL;
-    g_autoptr(GError) not_opened = NULL;
     gboolean ok = g_task_propagate_boolean(G_TASK(result), &error);
 
-    /* The VM is here: without its PF side it needs its VF all the more. The destination may have
-     * drawn its frames. */
-    if (ok && !(give->host->ops->open_pf(give->host, give->wire, &not_opened) &&
-                give->host->ops->announce(give->host, give->wire, &not_opened))) {
-        g_warning("job %s: VM %s: %s", vfo_job_id(job), vfo_job_vm(job), not_opened->message);
-        vfo_job_remark(job, VFO_RESULT_UNDO_FAILED, not_opened->message);
-    }
+    if (ok)
+        vfo_source_reopen(g_task_get_task_data(task));
     vfo_task_return(task, ok, error);
 }
 
@@ -87,15 +113,15 @@ static void undo_migrate(VfoJob *job, GTask *task)
     give->vm->ops->cancel(give->vm, vfo_job_inner_task(job, task, on_migration_cancelled));
 }
 
-static void tell(VfoJob *job, GTask *task)
+void vfo_source_tell(VfoJob *job, GTask *task)
 {
-    const Source *s = vfo_job_context(job);
+    const VfoSource *s = vfo_job_context(job);
 
     s->peer->ops->stopped(s->peer);
     vfo_task_done(task);
 }
 
-static void leave(VfoJob *job, GTask *task)
+void vfo_source_leave(VfoJob *job, GTask *task)
 {
     const VfoGive *give = vfo_give_of(job);
     GError *error = NULL;
@@ -104,16 +130,16 @@ static void leave(VfoJob *job, GTask *task)
     vfo_task_return(task, ok, error);
 }
 
-static void complete(VfoJob *job, GTask *task)
+void vfo_source_complete(VfoJob *job, GTask *task)
 {
     const VfoGive *give = vfo_give_of(job);
 
     give->vm->ops->completed(give->vm, task);
 }
 
-static void arrive(VfoJob *job, GTask *task)
+void vfo_source_arrive(VfoJob *job, GTask *task)
 {
-    Source *s = vfo_job_context(job);
+    VfoSource *s = vfo_job_context(job);
 
     s->peer->ops->finished(s->peer, task);
 }
@@ -129,32 +155,30 @@ static const VfoStep steps[] = {
     {"inspect", "QEMU to describe the pair", vfo_give_inspect, VFO_DEADLINE_QUERY, VFO_NO_UNDO, 0},
     {"lease", "the host to describe the VF and its wire", vfo_give_lease, VFO_DEADLINE_QUERY,
      vfo_give_undo_lease, VFO_DEADLINE_QUERY, 0},
-    {"reserve", "the destination to be ready", reserve, VFO_DEADLINE_PEER, undo_reserve,
-     VFO_DEADLINE_PEER, VFO_STEP_NEEDS_VF},
+    {"reserve", "the destination to be ready", vfo_source_reserve, VFO_DEADLINE_PEER,
+     vfo_source_undo_reserve, VFO_DEADLINE_PEER, VFO_STEP_NEEDS_VF},
     VFO_GIVE_STEPS,
     {"migrate", "the VM to be stopped for the switch-over", migrate, VFO_DEADLINE_MIGRATE,
      undo_migrate, VFO_DEADLINE_SWITCH, VFO_STEP_UNDO_OR_STOP},
-    {"tell", "the destination to be told that the VM is stopped", tell, VFO_DEADLINE_QUERY,
+    {"tell", "the destination to be told that the VM is stopped", vfo_source_tell,
+     VFO_DEADLINE_QUERY, VFO_NO_UNDO, VFO_STEP_NO_CANCEL},
+    {"leave", "the guest's address to leave the PF", vfo_source_leave, VFO_DEADLINE_QUERY,
      VFO_NO_UNDO, VFO_STEP_NO_CANCEL},
-    {"leave", "the guest's address to leave the PF", leave, VFO_DEADLINE_QUERY, VFO_NO_UNDO,
-     VFO_STEP_NO_CANCEL},
-    {"complete", "the migration to complete", complete, VFO_DEADLINE_SWITCH, VFO_NO_UNDO,
+    {"complete", "the migration to complete", vfo_source_complete, VFO_DEADLINE_SWITCH, VFO_NO_UNDO,
      VFO_STEP_NO_CANCEL | VFO_STEP_COMMITS},
     {"return", "the VF to be back in its pool", vfo_give_return, VFO_DEADLINE_QUERY, VFO_NO_UNDO,
      0},
-    {"arrive", "the destination to finish", arrive, VFO_DEADLINE_ARRIVE, VFO_NO_UNDO, 0},
+    {"arrive", "the destination to finish", vfo_source_arrive, VFO_DEADLINE_ARRIVE, VFO_NO_UNDO, 0},
 };
 
 VfoJob *vfo_source_job(const char *host_name, const VfoSourceArgs *args, const VfoPolicy *policy)
 {
     g_autofree char *id = g_uuid_string_random();
     VfoJob *job = vfo_job_new(id, args->vm->name, host_name, steps, G_N_ELEMENTS(steps), policy);
-    Source *s = g_new0(Source, 1);
+    VfoSource *s = g_new0(VfoSource, 1);
 
-    vfo_give_init(&s->parts.give, args->vm, args->host, args->leases);
+    vfo_source_init(s, args);
     s->parts.give.none = "there is nothing to hand over, and QEMU's own migrate command moves it";
-    s->parts.give.several = "only one can be handed over";
-    s->peer = args->peer;
     vfo_job_set_context(job, s, source_free);
     return job;
 }

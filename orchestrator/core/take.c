@@ -118,22 +118,30 @@ static gboolean try_and_park(VfoTake *take, GError **error)
     return ops->set_vf(take->host, take->vf->pci, &parked, tried ? error : NULL) && tried;
 }
 
-static gboolean lease_vf(VfoJob *job, GError **error)
+/* FALSE: there is none, and it does not go without. */
+static gboolean choose(VfoJob *job, GError **error)
 {
     VfoTake *take = vfo_take_of(job);
     const VfoPolicy *policy = vfo_job_policy(job);
     g_autoptr(GError) no_vf = NULL;
-    g_autofree char *way = NULL;
 
     take->vf = take->pci ? named_vf(take, &no_vf) : choose_vf(take, policy, &no_vf);
-    if (!take->vf) {
-        if (!policy->standby_only || !g_error_matches(no_vf, VFO_ERROR, VFO_ERROR_BUSY)) {
-            g_propagate_error(error, g_steal_pointer(&no_vf));
-            return FALSE;
-        }
-        vfo_job_remark(job, VFO_RESULT_SKIPPED, no_vf->message);
-        vfo_job_degrade(job, no_vf->message);
+    if (take->vf)
+        return TRUE;
+    if (!policy->standby_only || !g_error_matches(no_vf, VFO_ERROR, VFO_ERROR_BUSY)) {
+        g_propagate_error(error, g_steal_pointer(&no_vf));
+        return FALSE;
     }
+    vfo_job_remark(job, VFO_RESULT_SKIPPED, no_vf->message);
+    vfo_job_degrade(job, no_vf->message);
+    return TRUE;
+}
+
+gboolean vfo_take_find_wire(VfoJob *job, GError **error)
+{
+    VfoTake *take = vfo_take_of(job);
+    g_autofree char *way = NULL;
+
     take->wire = take->host->ops->find_wire(take->host, take->pair->tap, take->vf,
                                             &take->offer->settings, error);
     if (!take->wire)
@@ -147,19 +155,36 @@ static gboolean lease_vf(VfoJob *job, GError **error)
     }
     if (!vfo_take_is_wide_enough(job, error))
         return FALSE;
-    if (!take->vf)
-        return TRUE;
-    way = vfo_wire_describe(take->wire);
-    vfo_job_remark(job, VFO_RESULT_OK, way);
-    return vfo_leases_take(take->leases, take->vf->pci, vfo_job_id(job),
-                           policy->deadline_ms[VFO_DEADLINE_MIGRATE] / 1000 + 3600, error) &&
-           try_and_park(take, error);
+    if (take->vf) {
+        way = vfo_wire_describe(take->wire);
+        vfo_job_remark(job, VFO_RESULT_OK, way);
+    }
+    return TRUE;
+}
+
+static gboolean lease_vf(VfoJob *job, GError **error)
+{
+    VfoTake *take = vfo_take_of(job);
+
+    return !take->vf ||
+           (vfo_leases_take(take->leases, take->vf->pci, vfo_job_id(job),
+                            vfo_job_policy(job)->deadline_ms[VFO_DEADLINE_MIGRATE] / 1000 + 3600,
+                            error) &&
+            try_and_park(take, error));
+}
+
+void vfo_take_choose(VfoJob *job, GTask *task)
+{
+    GError *error = NULL;
+    gboolean ok = choose(job, &error) && lease_vf(job, &error);
+
+    vfo_task_return(task, ok, error);
 }
 
 void vfo_take_lease(VfoJob *job, GTask *task)
 {
     GError *error = NULL;
-    gboolean ok = lease_vf(job, &error);
+    gboolean ok = choose(job, &error) && vfo_take_find_wire(job, &error) && lease_vf(job, &error);
 
     vfo_task_return(task, ok, error);
 }
@@ -182,7 +207,7 @@ void vfo_take_open(VfoJob *job, GTask *task)
     GError *error = NULL;
 
     if (take->host->ops->open_pf(take->host, take->wire, &error))
-        take->vm->ops->announce(take->vm, take->pair, task);
+        vfo_announce(take->vm, take->host, take->pair, take->wire, task);
     else
         vfo_task_fail(task, error);
 }
@@ -210,7 +235,7 @@ static gboolean set_vf(VfoJob *job, const VfoVfSettings *settings, GError **erro
            take->host->ops->set_vf(take->host, take->vf->pci, settings, error);
 }
 
-static gboolean skips(VfoJob *job, GTask *task)
+gboolean vfo_take_skips(VfoJob *job, GTask *task)
 {
     VfoTake *take = vfo_take_of(job);
 
@@ -221,31 +246,43 @@ static gboolean skips(VfoJob *job, GTask *task)
     return TRUE;
 }
 
-void vfo_take_configure(VfoJob *job, GTask *task)
+gboolean vfo_take_expose(VfoJob *job, GError **error)
 {
     VfoTake *take = vfo_take_of(job);
+
+    take->exposed = TRUE;
+    return set_vf(job, &take->offer->settings, error);
+}
+
+gboolean vfo_take_park(VfoJob *job, GError **error)
+{
+    VfoTake *take = vfo_take_of(job);
+    VfoVfSettings parked = vfo_vf_parked(take->vf);
+
+    take->exposed = !set_vf(job, &parked, error);
+    return !take->exposed;
+}
+
+void vfo_take_configure(VfoJob *job, GTask *task)
+{
     GError *error = NULL;
 
-    if (!skips(job, task)) {
-        gboolean ok;
+    if (!vfo_take_skips(job, task)) {
+        gboolean ok = vfo_take_expose(job, &error);
 
-        take->exposed = TRUE;
-        ok = set_vf(job, &take->offer->settings, &error);
         vfo_task_return(task, ok, error);
     }
 }
 
 void vfo_take_undo_configure(VfoJob *job, GTask *task)
 {
-    VfoTake *take = vfo_take_of(job);
-    VfoVfSettings parked;
     GError *error = NULL;
 
-    if (skips(job, task))
-        return;
-    parked = vfo_vf_parked(take->vf);
-    take->exposed = !set_vf(job, &parked, &error);
-    vfo_task_return(task, !take->exposed, error);
+    if (!vfo_take_skips(job, task)) {
+        gboolean ok = vfo_take_park(job, &error);
+
+        vfo_task_return(task, ok, error);
+    }
 }
 
 static void on_unprepared(GObject *source, GAsyncResult *result, gpointer data)
@@ -293,7 +330,7 @@ void vfo_take_prepare(VfoJob *job, GTask *task)
 {
     VfoTake *take = vfo_take_of(job);
 
-    if (!skips(job, task))
+    if (!vfo_take_skips(job, task))
         take->vm->ops->prepare(take->vm, take->pair, take->vf->pci,
                                vfo_job_inner_task(job, task, on_prepared));
 }
@@ -303,7 +340,7 @@ void vfo_take_plug(VfoJob *job, GTask *task)
     VfoTake *take = vfo_take_of(job);
     GError *error = NULL;
 
-    if (skips(job, task))
+    if (vfo_take_skips(job, task))
         return;
     if (vfo_leases_check(take->leases, take->vf->pci, vfo_job_id(job), &error))
         take->vm->ops->plug(take->vm, take->pair, take->vf->pci, task);
@@ -336,7 +373,7 @@ void vfo_take_undo_plug(VfoJob *job, GTask *task)
 {
     VfoTake *take = vfo_take_of(job);
 
-    if (!skips(job, task))
+    if (!vfo_take_skips(job, task))
         take->vm->ops->inspect(take->vm, vfo_job_inner_task(job, task, on_inspected_for_unplug));
 }
 
@@ -360,8 +397,9 @@ void vfo_take_use(VfoJob *job, GTask *task)
 {
     VfoTake *take = vfo_take_of(job);
 
-    if (!skips(job, task))
-        take->vm->ops->announce(take->vm, take->pair, vfo_job_inner_task(job, task, on_announced));
+    if (!vfo_take_skips(job, task))
+        vfo_announce(take->vm, take->host, take->pair, take->wire,
+                     vfo_job_inner_task(job, task, on_announced));
 }
 
 /* From here on the VF is the VM's, which QEMU shows; it needs no lease. */

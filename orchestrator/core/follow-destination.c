@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The destination's half of a hand-over that libvirt carries out: the table at the end of this
+ * file.
+ *
+ * QEMU is started when the VF has been chosen, and not before: its tap, and so its wire, are known
+ * later. It opens the VF while the VM is stopped, and shows it to the guest as soon as the VM runs.
+ */
+#include "core/parts.h"
+
+typedef struct {
+    VfoDestination base;
+    VfoReady wired;
+    gpointer wired_data;
+} Follow;
+
+static void follow_free(gpointer data)
+{
+    vfo_destination_clear(data);
+    g_free(data);
+}
+
+/* ---------------------------------------------------------- inspect, answer */
+
+static const VfoPair *find_ours(const VfoVmInfo *info, const VfoOffer *offer, GError **error)
+{
+    const VfoPair *ours = vfo_destination_match(info, offer, error);
+
+    if (!ours || ours->primary)
+        return ours;
+    g_set_error(error, VFO_ERROR, VFO_ERROR_MISMATCH,
+                "VM %s: standby %s has no VF in the domain's XML for the destination: leave it in, "
+                "whatever its address is",
+                info->name, ours->standby);
+    return NULL;
+}
+
+static void on_inspected(GObject *source, GAsyncResult *result, gpointer data)
+{
+    GTask *task = data;
+    VfoTake *take = vfo_take_of(g_task_get_task_data(task));
+    GError *error = NULL;
+    g_autoptr(VfoVmInfo) info = g_task_propagate_pointer(G_TASK(result), &error);
+    const VfoPair *ours = info ? find_ours(info, take->offer, &error) : NULL;
+
+    if (ours) {
+        take->pair = vfo_pair_copy(take->offer->pair);
+        g_free(take->pair->primary);
+        take->pair->primary = g_strdup(ours->primary);
+        take->numa_node = info->numa_node;
+    }
+    vfo_task_return(task, ours != NULL, error);
+}
+
+static void inspect(VfoJob *job, GTask *task)
+{
+    const VfoTake *take = vfo_take_of(job);
+
+    take->vm->ops->inspect(take->vm, vfo_job_inner_task(job, task, on_inspected));
+}
+
+/* From here on libvirt goes on, with the source's daemon or without. */
+static void answer(VfoJob *job, GTask *task)
+{
+    VfoDestination *d = vfo_job_context(job);
+
+    d->stays = TRUE;
+    if (d->reserved)
+        d->reserved(job, VFO_URI_LIBVIRT, d->data);
+    vfo_task_done(task);
+}
+
+/* ------------------------------------------------------- start, wire, quiet */
+
+static void start(VfoJob *job, GTask *task)
+{
+    const VfoTake *take = vfo_take_of(job);
+
+    take->vm->ops->started(take->vm, task);
+}
+
+static gboolean find_wire(VfoJob *job, const VfoVmInfo *info, GError **error)
+{
+    VfoTake *take = vfo_take_of(job);
+    const VfoPair *ours = vfo_take_find_standby(info, take->pair->standby);
+
+    if (!ours || !ours->tap) {
+        g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED,
+                    "VM %s: standby %s is not on a tap device at the destination", info->name,
+                    take->pair->standby);
+        return FALSE;
+    }
+    g_free(take->pair->tap);
+    take->pair->tap = g_strdup(ours->tap);
+    return vfo_take_find_wire(job, error);
+}
+
+static void on_inspected_for_wire(GObject *source, GAsyncResult *result, gpointer data)
+{
+    GTask *task = data;
+    GError *error = NULL;
+    g_autoptr(VfoVmInfo) info = g_task_propagate_pointer(G_TASK(result), &error);
+    gboolean ok = info && find_wire(g_task_get_task_data(task), info, &error);
+
+    vfo_task_return(task, ok, error);
+}
+
+static void wire(VfoJob *job, GTask *task)
+{
+    const VfoTake *take = vfo_take_of(job);
+
+    take->vm->ops->inspect(take->vm, vfo_job_inner_task(job, task, on_inspected_for_wire));
+}
+
+/* libvirt has given a VF of <interface type='hostdev'> the guest's address: it would black-hole
+ * this host's neighbours until the VM runs. */
+static void quiet(VfoJob *job, GTask *task)
+{
+    const Follow *f = vfo_job_context(job);
+    GError *error = NULL;
+
+    if (f->base.parts.take.vf && !vfo_take_park(job, &error)) {
+        vfo_task_fail(task, error);
+        return;
+    }
+    if (!f->base.parts.take.vf)
+        vfo_job_remark(job, VFO_RESULT_SKIPPED, "no VF");
+    if (f->wired)
+        f->wired(job, f->wired_data);
+    vfo_task_done(task);
+}
+
+/* ---------------------------------------------------------- configure, open */
+
+static void on_unplugged(GObject *source, GAsyncResult *result, gpointer data)
+{
+    GTask *task = data;
+    VfoJob *job = g_task_get_task_data(task);
+    GError *error = NULL;
+    gboolean ok = g_task_propagate_boolean(G_TASK(result), &error) && vfo_take_park(job, &error);
+
+    if (ok)
+        vfo_take_undo_lease(job, task);
+    else
+        vfo_task_fail(task, error);
+}
+
+/* QEMU has given the VF to the guest, whether or not it had its settings. One that stays there
+ * keeps them: a primary without them is deaf. */
+static void undo_configure(VfoJob *job, GTask *task)
+{
+    if (!vfo_take_skips(job, task))
+        vfo_take_undo_plug(job, vfo_job_inner_task(job, task, on_unplugged));
+}
+
+static void on_opened(GObject *source, GAsyncResult *result, gpointer data)
+{
+    GTask *task = data;
+    VfoJob *job = g_task_get_task_data(task);
+    GError *error = NULL;
+
+    if (!g_task_propagate_boolean(G_TASK(result), &error) && error->domain == VFO_ERROR &&
+        vfo_take_of(job)->vf) {
+        g_warning("job %s: VM %s: until it uses its VF it is not reached: %s", vfo_job_id(job),
+                  vfo_job_vm(job), error->message);
+        vfo_job_remark(job, VFO_RESULT_SKIPPED, error->message);
+        g_clear_error(&error);
+    }
+    vfo_task_return(task, error == NULL, error);
+}
+
+/* With a VF that comes by itself nothing is won by failing. */
+static void open_side(VfoJob *job, GTask *task)
+{
+    vfo_take_open(job, vfo_job_inner_task(job, task, on_opened));
+}
+
+/* ------------------------------------------------------------------ steps */
+
+/*
+ * "configure" is first when the VM runs: the guest looks for the VF's address some 100 ms later
+ * (and the VF has it since the VM's stop, if the source has told of that). Its undo takes the VF
+ * out again, which no step has plugged in.
+ */
+static const VfoStep steps[] = {
+    /* name, waits for, run, deadline, undo, its deadline, flags, veto */
+    {"inspect", "libvirt to describe the standby", inspect, VFO_DEADLINE_QUERY, VFO_NO_UNDO, 0},
+    {"lease", "a free VF", vfo_take_choose, VFO_DEADLINE_QUERY, vfo_take_undo_lease,
+     VFO_DEADLINE_QUERY, 0},
+    {"answer", "the source and libvirt to be told", answer, VFO_DEADLINE_QUERY, VFO_NO_UNDO, 0},
+    {"start", "libvirt to start QEMU", start, VFO_DEADLINE_PLUG, VFO_NO_UNDO, VFO_STEP_NEEDS_VF},
+    {"wire", "the host to describe the standby's wire", wire, VFO_DEADLINE_QUERY, VFO_NO_UNDO, 0},
+    {"quiet", "the VF's parking address", quiet, VFO_DEADLINE_QUERY, VFO_NO_UNDO, 0},
+    {"resume", "the VM to run here", vfo_destination_resume, VFO_DEADLINE_MIGRATE,
+     vfo_destination_undo_resume, VFO_DEADLINE_QUERY, VFO_STEP_COMMITS | VFO_STEP_NEEDS_VF,
+     vfo_destination_memory_arrives},
+    {"configure", "the VF's address and settings", vfo_take_configure, VFO_DEADLINE_QUERY,
+     undo_configure, VFO_DEADLINE_UNPLUG, 0},
+    {"open", "the PF's filter, the bridge entry, the announcement", open_side, VFO_DEADLINE_QUERY,
+     VFO_NO_UNDO, 0},
+    {"use", "the guest to receive through the VF", vfo_take_use, VFO_DEADLINE_USE, VFO_NO_UNDO, 0},
+    {"shut", "the guest's address to leave the PF", vfo_take_shut, VFO_DEADLINE_QUERY,
+     vfo_take_open, VFO_DEADLINE_QUERY, VFO_STEP_UNDO_OR_STOP},
+    {"settle", "the lease to end", vfo_take_settle, VFO_DEADLINE_QUERY, VFO_NO_UNDO, 0},
+};
+
+VfoJob *vfo_follow_destination_job(const char *host_name, const VfoDestinationArgs *args,
+                                   const VfoPolicy *policy)
+{
+    VfoPolicy patient = vfo_destination_patience(policy);
+    VfoJob *job = vfo_job_new(args->offer->job, args->vm->name, host_name, steps,
+                              G_N_ELEMENTS(steps), &patient);
+    Follow *f = g_new0(Follow, 1);
+
+    vfo_destination_init(&f->base, args);
+    f->base.shows = TRUE;
+    f->wired = args->wired;
+    f->wired_data = args->wired_data;
+    vfo_job_set_context(job, f, follow_free);
+    return job;
+}
+
+const char *vfo_follow_destination_vf(VfoJob *job)
+{
+    const VfoTake *take = vfo_take_of(job);
+
+    return take->vf ? take->vf->pci : NULL;
+}
