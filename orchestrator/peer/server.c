@@ -4,6 +4,7 @@
  */
 #include "peer/peer.h"
 
+#include "peer/calls.h"
 #include "peer/tls.h"
 #include "peer/wire.h"
 
@@ -32,6 +33,7 @@ struct _VfoPeerServer {
     guint idle_ms;
     guint idle_timer;
     GPtrArray *halves; /* of Half: jobs that have not ended */
+    VfoCalls *calls;
 };
 
 /* One connection whose other end has not shown who it is. */
@@ -179,9 +181,9 @@ static void connection_free(gpointer data)
     g_free(connection);
 }
 
-static gboolean is_idle(const Connection *connection)
+static gboolean is_idle(VfoPeerServer *self, VfoQmpSession *session, const Connection *connection)
 {
-    return !connection->half && !connection->closing;
+    return !connection->half && !connection->closing && !vfo_calls_wait(self->calls, session);
 }
 
 /* The session that has been idle for the longest time, of the peer called @name or (NULL) of any,
@@ -198,7 +200,8 @@ static VfoQmpSession *oldest_idle(VfoPeerServer *self, const char *name, guint *
     while (g_hash_table_iter_next(&iter, &key, &value)) {
         const Connection *connection = value;
 
-        if (!is_idle(connection) || (name && !g_str_equal(vfo_qmp_session_name(key), name)))
+        if (!is_idle(self, key, connection) ||
+            (name && !g_str_equal(vfo_qmp_session_name(key), name)))
             continue;
         ++*count;
         if (connection->used_us < used_us) {
@@ -263,7 +266,7 @@ static gboolean on_idle_timer(gpointer data)
     while (g_hash_table_iter_next(&iter, &key, &value)) {
         const Connection *connection = value;
 
-        if (!is_idle(connection))
+        if (!is_idle(self, key, connection))
             continue;
         if (now_us - connection->used_us > (gint64)self->idle_ms * 1000)
             close_idle(self, key, "nobody has used it");
@@ -331,6 +334,15 @@ static void handle_reserve(VfoQmpCall *call, json_object *arguments, gpointer da
     g_ptr_array_add(self->halves, half);
     vfo_job_on_change(half->job, on_job_changed, half);
     vfo_job_run(half->job);
+}
+
+static void handle_hand_over(VfoQmpCall *call, json_object *arguments, gpointer data)
+{
+    VfoPeerServer *self = data;
+    Connection *connection = g_hash_table_lookup(self->connections, vfo_qmp_call_session(call));
+
+    connection->used_us = g_get_monotonic_time();
+    vfo_calls_take(self->calls, call, arguments);
 }
 
 /* The half that @call's connection has reserved; NULL: not that of the job in @arguments, which are
@@ -404,6 +416,7 @@ static void on_session_closed(VfoQmpServer *qmp, VfoQmpSession *session, gpointe
         return;
     connection = value;
     half = connection->half;
+    vfo_calls_closed(self->calls, session);
     if (!half)
         return;
     half->session = NULL;
@@ -612,11 +625,9 @@ VfoPeerServer *vfo_peer_server_new(const char *address, guint16 port, const VfoT
                                    GError **error)
 {
     static const VfoQmpCommand commands[] = {
-        {"reserve", TRUE, handle_reserve},
-        {"stopped", TRUE, handle_stopped},
-        {"release", TRUE, handle_release},
-        {"ping", FALSE, handle_ping},
-        {NULL, FALSE, NULL},
+        {"reserve", TRUE, handle_reserve}, {"stopped", TRUE, handle_stopped},
+        {"release", TRUE, handle_release}, {"hand-over", TRUE, handle_hand_over},
+        {"ping", FALSE, handle_ping},      {NULL, FALSE, NULL},
     };
     VfoPeerServer *self = g_new0(VfoPeerServer, 1);
 
@@ -633,6 +644,7 @@ VfoPeerServer *vfo_peer_server_new(const char *address, guint16 port, const VfoT
     self->handshakes = g_ptr_array_new();
     self->connections = g_hash_table_new_full(NULL, NULL, NULL, connection_free);
     self->halves = g_ptr_array_new_with_free_func(half_unref);
+    self->calls = vfo_calls_new();
     if (!vfo_tls_load(tls->ca, tls->server_cert, tls->server_key, &self->database,
                       &self->certificate, error) ||
         !start_listening(self, address, port, error))
@@ -646,6 +658,12 @@ void vfo_peer_server_on_change(VfoPeerServer *self, VfoJobChanged changed, gpoin
 {
     self->changed = changed;
     self->changed_data = data;
+    vfo_calls_set_changed(self->calls, changed, data);
+}
+
+void vfo_peer_server_on_call(VfoPeerServer *self, VfoPeerCalled called, gpointer data)
+{
+    vfo_calls_set_called(self->calls, called, data);
 }
 
 void vfo_peer_server_set_idle_limit(VfoPeerServer *self, guint ms)
@@ -681,6 +699,7 @@ void vfo_peer_server_free(VfoPeerServer *self)
     g_ptr_array_unref(self->halves);
     g_hash_table_unref(self->connections);
     g_object_unref(self->qmp);
+    vfo_calls_free(self->calls);
     g_clear_object(&self->database);
     g_clear_object(&self->certificate);
     g_ptr_array_unref(self->names);

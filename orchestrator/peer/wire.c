@@ -3,9 +3,11 @@
 
 #include <string.h>
 
-#define MAX_TEXT     1024
-#define MAX_FEATURES 8192
-#define MAX_TIME_US  (G_GINT64_CONSTANT(1) << 53) /* what a JSON reader may keep of an integer */
+#define MAX_TEXT      1024
+#define MAX_FEATURES  8192
+#define MAX_VM        128
+#define VM_CHARACTERS "-._+:@"
+#define MAX_TIME_US   (G_GINT64_CONSTANT(1) << 53) /* what a JSON reader may keep of an integer */
 
 static const char *const link_names[] = {
     [VFO_LINK_AUTO] = "auto",
@@ -66,6 +68,17 @@ static gboolean name_of(json_object *object, const char *member, const char *whe
     g_set_error(error, VFO_ERROR, VFO_ERROR_INVALID,
                 "%s: '%s' must be 1 to %zu letters, digits and characters of \"%s\"", where, member,
                 max, more);
+    return FALSE;
+}
+
+static gboolean uuid_of(json_object *object, const char *member, const char *where,
+                        const char **value, GError **error)
+{
+    if (!vfo_json_string(object, member, where, value, error))
+        return FALSE;
+    if (g_uuid_string_is_valid(*value))
+        return TRUE;
+    g_set_error(error, VFO_ERROR, VFO_ERROR_INVALID, "%s: '%s' is no UUID", where, member);
     return FALSE;
 }
 
@@ -265,17 +278,13 @@ VfoOffer *vfo_wire_to_offer(json_object *object, GError **error)
     json_object *settings = NULL;
 
     if (!vfo_json_only(object, members, where, error) ||
-        !vfo_json_string(object, "job", where, &job, error) ||
-        !name_of(object, "vm", where, "-._+:@", 128, &vm, error) ||
+        !uuid_of(object, "job", where, &job, error) ||
+        !name_of(object, "vm", where, VM_CHARACTERS, MAX_VM, &vm, error) ||
         !name_of(object, "machine", where, "-._+", 64, &machine, error) ||
         !name_of(object, "network", where, "-._", 64, &network, error) ||
         !vfo_json_object(object, "pair", where, &pair, error) ||
         !vfo_json_object(object, "settings", where, &settings, error))
         return NULL;
-    if (!g_uuid_string_is_valid(job)) {
-        g_set_error_literal(error, VFO_ERROR, VFO_ERROR_INVALID, "reserve: 'job' is no UUID");
-        return NULL;
-    }
     offer->pair = to_pair(pair, error);
     if (!offer->pair || !to_settings(settings, &offer->settings, error) ||
         !to_device(object, offer, error))
@@ -297,14 +306,39 @@ const char *vfo_wire_to_uri(json_object *object, GError **error)
     if (!vfo_json_only(object, members, "the answer to reserve", error) ||
         !vfo_json_string(object, "uri", "the answer to reserve", &uri, error))
         return NULL;
+    if (strcmp(uri, VFO_URI_LIBVIRT) == 0)
+        return uri;
     length = strlen(uri);
     if (length <= 256 && length > 4 && g_str_has_prefix(uri, "tcp:") &&
         strspn(uri, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.:[]%_") ==
             length)
         return uri;
     g_set_error_literal(error, VFO_ERROR, VFO_ERROR_INVALID,
-                        "the answer to reserve: 'uri' must be tcp:HOST:PORT");
+                        "the answer to reserve: 'uri' must be tcp:HOST:PORT or " VFO_URI_LIBVIRT);
     return NULL;
+}
+
+/* ------------------------------------------------------------------ call */
+
+json_object *vfo_wire_from_call(const VfoPeerCall *call)
+{
+    json_object *object = json_object_new_object();
+
+    add_string(object, "job", call->job);
+    add_string(object, "vm", call->vm);
+    add_string(object, "uuid", call->uuid);
+    return object;
+}
+
+gboolean vfo_wire_to_call(json_object *object, VfoPeerCall *call, GError **error)
+{
+    static const char where[] = "hand-over";
+    static const char *const members[] = {"job", "vm", "uuid", NULL};
+
+    return vfo_json_only(object, members, where, error) &&
+           uuid_of(object, "job", where, &call->job, error) &&
+           name_of(object, "vm", where, VM_CHARACTERS, MAX_VM, &call->vm, error) &&
+           uuid_of(object, "uuid", where, &call->uuid, error);
 }
 
 /* ---------------------------------------------------------------- events */

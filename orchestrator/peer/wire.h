@@ -4,13 +4,15 @@
  *
  * Commands:  reserve {job, vm, machine, network, pair, settings, vendor?, device?, mtu?} -> {uri}
  *            release {job} -> {}, once the destination's half has been undone
+ *            stopped {job} -> {}: the VM has been stopped at the source
+ *            hand-over {job, vm, uuid} -> {}, once that job has reserved with the one who asks
  *            ping -> {}: this connection is still wanted
  * Events:    STEP {job, step, host, start-us, duration-us, own-us, result, detail?}
  *            JOB  {job, state, error?}
  */
 #pragma once
 
-#include "core/core.h"
+#include "peer/peer.h"
 #include "qmp/qmp.h"
 
 /** vfo_wire_name_is_valid: TRUE for 1 to @max letters, digits and characters of @more, the first
@@ -25,6 +27,12 @@ json_object *vfo_wire_from_offer(const VfoOffer *offer);
 /** vfo_wire_to_offer: NULL with VFO_ERROR_INVALID unless every member is there, known and within
  *  its bounds. */
 VfoOffer *vfo_wire_to_offer(json_object *object, GError **error);
+
+json_object *vfo_wire_from_call(const VfoPeerCall *call);
+
+/** vfo_wire_to_call: FALSE with VFO_ERROR_INVALID unless every member is there, known and within
+ *  its bounds. @call's strings are borrowed from @object. */
+gboolean vfo_wire_to_call(json_object *object, VfoPeerCall *call, GError **error);
 
 json_object *vfo_wire_from_record(const char *job, const VfoRecord *record);
 
@@ -41,6 +49,6 @@ json_object *vfo_wire_from_state(const char *job, VfoJobState state, const GErro
 gboolean vfo_wire_to_state(json_object *object, const char *job, VfoJobState *state,
                            const char **text, GError **error);
 
-/** vfo_wire_to_uri: the answer to reserve, "tcp:HOST:PORT" and nothing else, as QEMU would run a
- *  command for other URIs. Borrowed from @object. */
+/** vfo_wire_to_uri: the answer to reserve, "tcp:HOST:PORT" or VFO_URI_LIBVIRT and nothing else, as
+ *  QEMU would run a command for other URIs. Borrowed from @object. */
 const char *vfo_wire_to_uri(json_object *object, GError **error);
