@@ -317,7 +317,6 @@ int guest_main(void)
     guest.polls[SLOT_LINKS].fd = links_open();
     guest.polls[SLOT_CONTROL_LISTENER].fd = listen_tcp(PORT_CONTROL);
     guest.polls[SLOT_ECHO_LISTENER].fd = listen_tcp(PORT_ECHO);
-    raise_priority();
     set_links(&guest, links_read(guest.polls[SLOT_LINKS].fd));
     puts("lab: probe ready");
     fflush(stdout);
