@@ -15,7 +15,8 @@ struct _VfoHold {
     int pf;
     int tap;
     char *port;
-    GQueue frames; /* of VfoQueued, in order */
+    GQueue frames; /* of VfoQueued from the PF, in order: the VF may have seen them */
+    GQueue others; /* likewise, from elsewhere: no VF has */
     guint timer;
 
     gint64 looked_us; /* the last look, CLOCK_REALTIME */
@@ -25,19 +26,22 @@ struct _VfoHold {
     guint dropped, delivered;
 };
 
-/* Decides on what arrived before @before_us. What did not come from the PF no VF has seen. */
-static void decide(VfoHold *hold, gint64 before_us)
+static void decide(VfoHold *hold, GQueue *frames, gboolean goes_on)
 {
-    VfoQueued *frame;
+    const VfoQueued *frame = g_queue_peek_head(frames);
 
-    while ((frame = g_queue_peek_head(&hold->frames)) && frame->arrived_us < before_us) {
-        gboolean taken = frame->in == hold->pf && frame->arrived_us < hold->until_us;
+    hold->dropped += !goes_on;
+    hold->delivered += goes_on;
+    vfo_queue_decide(hold->queue, frame->id, goes_on);
+    g_free(g_queue_pop_head(frames));
+}
 
-        hold->dropped += taken;
-        hold->delivered += !taken;
-        vfo_queue_decide(hold->queue, frame->id, !taken);
-        g_free(g_queue_pop_head(&hold->frames));
-    }
+static void drop_taken(VfoHold *hold)
+{
+    const VfoQueued *frame;
+
+    while ((frame = g_queue_peek_head(&hold->frames)) && frame->arrived_us < hold->until_us)
+        decide(hold, &hold->frames, FALSE);
     vfo_queue_flush(hold->queue);
 }
 
@@ -71,7 +75,7 @@ static gboolean on_look(gpointer data)
     known = read_interrupts(hold, &count);
     if (known && hold->known && count > hold->interrupts) {
         hold->until_us = hold->looked_us;
-        decide(hold, hold->until_us);
+        drop_taken(hold);
     }
     hold->known = known;
     hold->interrupts = count;
@@ -97,6 +101,7 @@ VfoHold *vfo_hold_new(VfoQueue *queue, const VfoLink *pf, const VfoLink *tap, co
     hold->port = g_strdup(tap->name);
     hold->until_us = G_MININT64;
     g_queue_init(&hold->frames);
+    g_queue_init(&hold->others);
     on_look(hold);
     if (!vfo_queue_keep(queue, tap->name, error))
         g_clear_pointer(&hold, vfo_hold_free);
@@ -107,15 +112,29 @@ gboolean vfo_hold_take(VfoHold *hold, const VfoQueued *frame)
 {
     if (frame->out != hold->tap)
         return FALSE;
-    g_queue_push_tail(&hold->frames, g_memdup2(frame, sizeof(*frame)));
+    g_queue_push_tail(frame->in == hold->pf ? &hold->frames : &hold->others,
+                      g_memdup2(frame, sizeof(*frame)));
     return TRUE;
+}
+
+/* The kernel numbers what it keeps as it comes; from the last number on it begins anew. */
+static gboolean is_before(const VfoQueued *a, const VfoQueued *b)
+{
+    return !b || (a && (gint32)(a->id - b->id) < 0);
 }
 
 static void deliver(VfoHold *hold)
 {
     vfo_stopwatch_begin_outside();
     vfo_queue_read(hold->queue);
-    decide(hold, G_MAXINT64);
+    drop_taken(hold);
+    while (hold->frames.length + hold->others.length > 0) {
+        gboolean other =
+            is_before(g_queue_peek_head(&hold->others), g_queue_peek_head(&hold->frames));
+
+        decide(hold, other ? &hold->others : &hold->frames, TRUE);
+    }
+    vfo_queue_flush(hold->queue);
     vfo_stopwatch_end_outside();
 }
 
@@ -136,7 +155,6 @@ void vfo_hold_free(VfoHold *hold)
         return;
     g_clear_handle_id(&hold->timer, g_source_remove);
     deliver(hold);
-    g_queue_clear_full(&hold->frames, g_free);
     g_free(hold->sysfs);
     g_free(hold->pci);
     g_free(hold->irq);

@@ -331,6 +331,9 @@ class Neighbours:
             for neighbour in self._all:
                 neighbour.stop()
             delivered = [control.record(neighbour.address) for neighbour in self._all]
+        for neighbour, numbers in zip(self._all, delivered):
+            text = "".join(f"{number}\n" for number in numbers)
+            (neighbour.directory / "delivered.csv").write_text(text)
         self.isolation = {
             "frames": frames,
             "foreign": foreign,

@@ -22,6 +22,9 @@ static struct {
     uint8_t mac[ETH_ALEN];
     uint64_t frames;
     uint64_t foreign;
+    uint64_t tagged; /* foreign ones in a VLAN */
+    uint8_t first[ETH_HLEN + 4]; /* of the first foreign one */
+    struct sockaddr_ll from;
 } capture = {.fd = -1};
 
 /* Only what comes in, and not by way of the others: who is the primary changes on the way. */
@@ -54,7 +57,7 @@ int capture_start(void)
         close(capture.fd);
         capture.fd = -1;
     }
-    capture.frames = capture.foreign = 0;
+    capture.frames = capture.foreign = capture.tagged = 0;
     if (!links_others(others, capture.mac)) {
         return -1;
     }
@@ -98,7 +101,10 @@ void capture_read(void)
         uint8_t frame[ETH_HLEN + 4];
         char control[CMSG_SPACE(sizeof(struct tpacket_auxdata))];
         struct iovec data = {.iov_base = frame, .iov_len = sizeof(frame)};
+        struct sockaddr_ll from;
         struct msghdr message = {
+            .msg_name = &from,
+            .msg_namelen = sizeof(from),
             .msg_iov = &data,
             .msg_iovlen = 1,
             .msg_control = control,
@@ -109,12 +115,32 @@ void capture_read(void)
         if (recvmsg(capture.fd, &message, 0) < (ssize_t)sizeof(frame)) {
             return;
         }
+        bool tagged = has_vlan(&message, frame);
+
         capture.frames++;
-        if (has_vlan(&message, frame) ||
-            (!(frame[0] & 1) && memcmp(frame, capture.mac, ETH_ALEN) != 0)) {
-            capture.foreign++;
+        if (tagged || (!(frame[0] & 1) && memcmp(frame, capture.mac, ETH_ALEN) != 0)) {
+            if (capture.foreign++ == 0) {
+                memcpy(capture.first, frame, sizeof(frame));
+                capture.from = from;
+            }
+            capture.tagged += tagged;
         }
     }
+}
+
+/* For whoever looks into why there are any. */
+static void tell_first(void)
+{
+    if (capture.foreign == 0) {
+        return;
+    }
+    printf("lab: %" PRIu64 " foreign frames, %" PRIu64 " in a VLAN; the first, of type %u on %d:",
+           capture.foreign, capture.tagged, capture.from.sll_pkttype, capture.from.sll_ifindex);
+    for (size_t i = 0; i < sizeof(capture.first); i++) {
+        printf(" %02x", capture.first[i]);
+    }
+    printf("\n");
+    fflush(stdout);
 }
 
 void capture_stop(char *answer, size_t size)
@@ -129,6 +155,7 @@ void capture_stop(char *answer, size_t size)
         }
         close(capture.fd);
         capture.fd = -1;
+        tell_first();
     }
     snprintf(answer, size, "%" PRIu64 " %" PRIu64 " %u\n", capture.frames, capture.foreign,
              statistics.tp_drops);
