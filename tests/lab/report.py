@@ -122,7 +122,8 @@ def _facts(run: dict[str, Any]) -> list[str]:
         seen = run["isolation"]
         facts.append(
             f"the guest's VF received {seen['frames']} frames, {seen['foreign']} of them foreign, "
-            f"{seen['missed']} not looked at; {seen['strangers']} foreign ones were sent"
+            f"{seen['missed']} not looked at, {seen['returned']} its own; "
+            f"{seen['strangers']} foreign ones were sent"
         )
     if "daemon" in run:
         facts.append(_own(run["daemon"]))

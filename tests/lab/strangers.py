@@ -10,7 +10,7 @@ from .guest import Guest
 
 MAC = "52:54:00:00:0c:01"
 OTHER_MAC = "52:54:00:00:0c:02"
-"""Nobody has it, so that every switch floods what goes there."""
+"""Nobody sends from it, so that every switch floods what goes there."""
 BROADCAST = "ff:ff:ff:ff:ff:ff"
 SPACING_SECONDS = 0.05
 VLAN = 7

@@ -56,7 +56,7 @@ def test_neighbours() -> None:
                 "phases": [asdict(Flow(phases.WHOLE, TO_CLIENT, 543, 21, 0, 98.6, 76.0))],
             }
         ],
-        "isolation": {"frames": 4321, "foreign": 3, "missed": 0, "strangers": 99},
+        "isolation": {"frames": 4321, "foreign": 3, "missed": 0, "returned": 7, "strangers": 99},
     }
     lines = report.table({"runs": [run]}).splitlines()
     start = lines.index("  neighbour: bridge in hosta, the source")

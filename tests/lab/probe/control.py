@@ -68,7 +68,8 @@ class Control:
         """Begin to look at what the guest's primary receives."""
         self._ask("capture")
 
-    def captured(self) -> tuple[int, int, int]:
-        """End it: how many frames, how many of them foreign, how many were not looked at."""
-        frames, foreign, missed = map(int, self._ask("captured").split())
-        return frames, foreign, missed
+    def captured(self) -> dict[str, int]:
+        """End it: how many frames, how many of them foreign, how many were not looked at, and how
+        many were the guest's own, returned by the card."""
+        counts = map(int, self._ask("captured").split())
+        return dict(zip(("frames", "foreign", "missed", "returned"), counts, strict=True))

@@ -12,7 +12,7 @@
  *   record ADDRESS             the number of frames received from it, then that many 32-bit
  *                              sequence numbers, raw
  *   capture                    begin to look at what the primary receives, see capture.c
- *   captured                   "FRAMES FOREIGN MISSED" since then, and no more
+ *   captured                   "FRAMES FOREIGN MISSED RETURNED" since then, and no more
  */
 #include "probe.h"
 

@@ -138,8 +138,8 @@ void capture_read(void);
 
 /**
  * capture_stop() - end it
- * @answer: one line: how many frames the primary received, how many of them were not for the
- *          guest, and how many came and were not looked at
+ * @answer: one line: how many frames the primary received, how many of them were foreign, how many
+ *          came and were not looked at, and how many were the guest's own
  * @size: room in @answer
  */
 void capture_stop(char *answer, size_t size);
