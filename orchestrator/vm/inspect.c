@@ -526,24 +526,6 @@ static gpointer copy_text(gconstpointer text, gpointer data)
     return g_strdup(text);
 }
 
-static gpointer copy_pair(gconstpointer pair, gpointer data)
-{
-    return vfo_pair_copy(pair);
-}
-
-static VfoVmInfo *info_copy(const VfoVmInfo *info)
-{
-    VfoVmInfo *copy = g_new0(VfoVmInfo, 1);
-
-    copy->name = g_strdup(info->name);
-    copy->machine = g_strdup(info->machine);
-    copy->status = g_strdup(info->status);
-    copy->numa_node = info->numa_node;
-    copy->pairs = g_ptr_array_copy(info->pairs, copy_pair, NULL);
-    copy->free_buses = g_ptr_array_copy(info->free_buses, copy_text, NULL);
-    return copy;
-}
-
 /* What was learnt is kept for the next inspection, unless something went meanwhile. */
 static void keep_devices(VfoQmpVm *vm, const Inspection *inspection)
 {
@@ -590,7 +572,7 @@ static void finish(VfoOp *op)
             g_ptr_array_add(info->pairs, pair_of(inspection, device));
     }
     vfo_local_vm_keep(&vm->base, info);
-    vfo_op_return(op, info_copy(info), (GDestroyNotify)vfo_vm_info_free);
+    vfo_op_return(op, vfo_local_vm_copy_info(op->vm), (GDestroyNotify)vfo_vm_info_free);
 }
 
 /* ------------------------------------------------------------------- stages */

@@ -77,6 +77,30 @@ void vfo_local_vm_keep(VfoLocalVm *vm, VfoVmInfo *info)
     vm->info = info;
 }
 
+static gpointer copy_text(gconstpointer text, gpointer data)
+{
+    return g_strdup(text);
+}
+
+static gpointer copy_pair(gconstpointer pair, gpointer data)
+{
+    return vfo_pair_copy(pair);
+}
+
+VfoVmInfo *vfo_local_vm_copy_info(const VfoLocalVm *vm)
+{
+    const VfoVmInfo *info = vm->info;
+    VfoVmInfo *copy = g_new0(VfoVmInfo, 1);
+
+    copy->name = g_strdup(info->name);
+    copy->machine = g_strdup(info->machine);
+    copy->status = g_strdup(info->status);
+    copy->numa_node = info->numa_node;
+    copy->pairs = g_ptr_array_copy(info->pairs, copy_pair, NULL);
+    copy->free_buses = g_ptr_array_copy(info->free_buses, copy_text, NULL);
+    return copy;
+}
+
 const char *vfo_local_vm_reason(const VfoLocalVm *vm, const GError *error)
 {
     g_autofree char *prefix = g_strdup_printf("VM '%s': ", vm->vm.name);

@@ -63,6 +63,8 @@ void vfo_local_vm_close(VfoLocalVm *vm);
 void vfo_local_vm_refresh(VfoLocalVm *vm, guint after_ms);
 /** vfo_local_vm_keep: @info (transfer full) is what vfo_vm_cached() lends from now on. */
 void vfo_local_vm_keep(VfoLocalVm *vm, VfoVmInfo *info);
+/** vfo_local_vm_copy_info: of what vfo_vm_cached() lends, which is not NULL. */
+VfoVmInfo *vfo_local_vm_copy_info(const VfoLocalVm *vm);
 /** vfo_local_vm_reason: the text of @error without the VM's name in front, for a sentence that
  *  has named it. Borrowed from @error. */
 const char *vfo_local_vm_reason(const VfoLocalVm *vm, const GError *error);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "vm/libvirt.h"
 #include "vm/qmp-vm.h"
 
 #include <errno.h>
@@ -17,7 +18,8 @@ struct _VfoVms {
     char *directory;
     GFileMonitor *monitor;
     VfoVmListener listener;
-    GHashTable *vms; /* name -> VfoLocalVm */
+    VfoLibvirt *libvirt; /* NULL: it is not followed */
+    GHashTable *vms;     /* name -> VfoLocalVm */
 };
 
 G_DEFINE_FINAL_TYPE(VfoVms, vfo_vms, G_TYPE_OBJECT)
@@ -57,6 +59,13 @@ static void on_moved(VfoVm *vm, gpointer data)
 static void on_inspected(VfoVm *vm, gpointer data)
 {
     g_signal_emit(data, signals[INSPECTED], 0, vm);
+}
+
+static gboolean set_bad_name(GError **error)
+{
+    g_set_error(error, VFO_ERROR, VFO_ERROR_INVALID,
+                "the name of a VM is 1 to %d of the characters A-Z a-z 0-9 . _ -", MAX_NAME);
+    return FALSE;
 }
 
 /* There may be a VM more, and none is called @name yet. */
@@ -141,6 +150,120 @@ static void on_file_changed(GFileMonitor *monitor, GFile *file, GFile *other,
         vms_remove(vms, base);
 }
 
+/* ------------------------------------------------------------------ libvirt */
+
+static gboolean on_appeared(VfoLocalVm *vm, gpointer data)
+{
+    VfoVms *vms = data;
+
+    if (!is_name(vm->vm.name)) {
+        g_autofree char *shown = g_strescape(vm->vm.name, NULL);
+
+        g_message("libvirt's domain '%s' is left alone: a VM's name is 1 to %d of the characters "
+                  "A-Z a-z 0-9 . _ -",
+                  shown, MAX_NAME);
+        return FALSE;
+    }
+    if (!vms_has_room(vms, vm->vm.name, vm->where))
+        return FALSE;
+    vms_insert(vms, vm);
+    return TRUE;
+}
+
+static void on_gone(VfoLocalVm *vm, gpointer data)
+{
+    vms_drop(data, vm->vm.name);
+}
+
+void vfo_vms_follow_calls(VfoVms *vms, const char *uri, const VfoLibvirtCalls *calls)
+{
+    VfoLibvirtListener listener = {on_appeared, on_gone, vms, vms->listener};
+
+    g_assert(!vms->libvirt);
+    vms->libvirt = vfo_libvirt_new(calls, uri, &listener);
+}
+
+void vfo_vms_follow_libvirt(VfoVms *vms, const char *uri)
+{
+    vfo_vms_follow_calls(vms, uri, &vfo_libvirt_calls);
+}
+
+static gboolean may_expect(VfoVms *vms, const VfoDomain *domain, GError **error)
+{
+    VfoLibvirtVm *known = vms->libvirt ? vfo_libvirt_find(vms->libvirt, domain->uuid) : NULL;
+    const VfoLocalVm *other;
+
+    if (!vms->libvirt) {
+        g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED,
+                    "VM '%s': vfailoverd does not follow libvirt here; add a group [libvirt] to "
+                    "vfailoverd.conf",
+                    domain->name);
+        return FALSE;
+    }
+    if (!is_name(domain->name))
+        return set_bad_name(error);
+    if (known && !known->expected) {
+        g_set_error(error, VFO_ERROR, VFO_ERROR_BUSY, "VM '%s' runs here already", domain->name);
+        return FALSE;
+    }
+    if (known)
+        vfo_libvirt_remove(vms->libvirt, known);
+    other = g_hash_table_lookup(vms->vms, domain->name);
+    if (other)
+        g_set_error(error, VFO_ERROR, VFO_ERROR_BUSY,
+                    "VM '%s': another one has its name here, at %s; rename one of them",
+                    domain->name, other->where);
+    return !other;
+}
+
+VfoVm *vfo_vms_expect(VfoVms *vms, const VfoDomain *domain, GError **error)
+{
+    VfoLibvirtVm *vm;
+
+    if (!may_expect(vms, domain, error))
+        return NULL;
+    vm = vfo_libvirt_vm_new(vms->libvirt, domain, NULL, &vms->listener);
+    if (vfo_libvirt_add(vms->libvirt, vm))
+        return &vm->base.vm;
+    g_set_error(error, VFO_ERROR, VFO_ERROR_BUSY, "VM '%s': there are %d VMs here already",
+                domain->name, MAX_VMS);
+    return NULL;
+}
+
+static VfoLibvirtVm *find_expected(VfoVms *vms, const char *uuid)
+{
+    VfoLibvirtVm *vm = vms->libvirt ? vfo_libvirt_find(vms->libvirt, uuid) : NULL;
+
+    return vm && vm->expected ? vm : NULL;
+}
+
+void vfo_vms_unexpect(VfoVms *vms, const char *uuid)
+{
+    VfoLibvirtVm *vm = find_expected(vms, uuid);
+
+    if (vm)
+        vfo_libvirt_remove(vms->libvirt, vm);
+}
+
+gboolean vfo_vms_tell_start(VfoVms *vms, const VfoDomain *domain, GError **error)
+{
+    VfoLibvirtVm *vm = find_expected(vms, domain->uuid);
+
+    if (vm)
+        vfo_libvirt_vm_on_start(vm, domain);
+    else
+        g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_FOUND, "VM '%s' is not expected here",
+                    domain->name);
+    return vm != NULL;
+}
+
+gboolean vfo_vm_is_libvirts(VfoVm *vm)
+{
+    return vfo_libvirt_vm_is((VfoLocalVm *)vm);
+}
+
+/* ---------------------------------------------------------------------- set */
+
 static gboolean vms_scan(VfoVms *vms, GError **error)
 {
     g_autoptr(GDir) directory = g_dir_open(vms->directory, 0, error);
@@ -221,31 +344,46 @@ static char *list_names(VfoVms *vms)
     return g_string_free(names, FALSE);
 }
 
+static VfoVm *ready(VfoLocalVm *vm, GError **error)
+{
+    const GError *state = vfo_vm_state(&vm->vm);
+
+    if (!state)
+        return &vm->vm;
+    g_set_error(error, VFO_ERROR, VFO_ERROR_CLOSED, "VM '%s' does not answer on %s: %s",
+                vm->vm.name, vm->where, vfo_local_vm_reason(vm, state));
+    return NULL;
+}
+
 VfoVm *vfo_vms_get(VfoVms *vms, const char *name, GError **error)
 {
     VfoLocalVm *vm = g_hash_table_lookup(vms->vms, name);
-    const GError *state;
+    g_autofree char *names = NULL;
 
     if (!is_name(name)) {
-        g_set_error(error, VFO_ERROR, VFO_ERROR_INVALID,
-                    "the name of a VM is 1 to %d of the characters A-Z a-z 0-9 . _ -", MAX_NAME);
+        set_bad_name(error);
         return NULL;
     }
-    if (!vm) {
-        g_autofree char *names = list_names(vms);
+    if (vm)
+        return ready(vm, error);
+    names = list_names(vms);
+    g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_FOUND,
+                "no VM is called '%s' (VMs here: %s); its QMP socket would be %s/%s" SUFFIX "%s",
+                name, names, vms->directory, name,
+                vms->libvirt ? ", and libvirt runs no domain of that name with a VF or a pair"
+                             : "");
+    return NULL;
+}
 
-        g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_FOUND,
-                    "no VM is called '%s' (VMs here: %s); its QMP socket would be %s/%s" SUFFIX,
-                    name, names, vms->directory, name);
-        return NULL;
-    }
-    state = vfo_vm_state(&vm->vm);
-    if (state) {
-        g_set_error(error, VFO_ERROR, VFO_ERROR_CLOSED, "VM '%s' does not answer on %s: %s", name,
-                    vm->where, vfo_local_vm_reason(vm, state));
-        return NULL;
-    }
-    return &vm->vm;
+VfoVm *vfo_vms_get_uuid(VfoVms *vms, const char *uuid, GError **error)
+{
+    VfoLibvirtVm *vm = vms->libvirt ? vfo_libvirt_find(vms->libvirt, uuid) : NULL;
+
+    if (vm)
+        return ready(&vm->base, error);
+    g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_FOUND,
+                "libvirt runs no domain with the UUID %.36s that has a VF or a pair here", uuid);
+    return NULL;
 }
 
 static void vfo_vms_dispose(GObject *object)
@@ -263,6 +401,7 @@ static void vfo_vms_dispose(GObject *object)
         vfo_local_vm_close(g_ptr_array_index(list, i));
         vfo_vm_unref(g_ptr_array_index(list, i));
     }
+    g_clear_pointer(&vms->libvirt, vfo_libvirt_close);
     G_OBJECT_CLASS(vfo_vms_parent_class)->dispose(object);
 }
 

@@ -1,0 +1,1227 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * libvirt's own test driver (test:///default) is the libvirt here: connection, domains, states and
+ * their events are real. What it does not do as QEMU's driver does goes through the fakes below.
+ */
+#include "vm/libvirt.h"
+
+#include "fake-qemu.h" /* for its loop */
+
+#include <string.h>
+
+#define URI  "test:///default"
+#define UUID "12345678-0000-4000-8000-00000000000c"
+
+#define STANDBY                                                                                    \
+    "<interface type='bridge'><mac address='52:54:00:aa:00:10'/><source bridge='br0'/>"            \
+    "<target dev='tap0'/><model type='virtio'/><teaming type='persistent'/>"                       \
+    "<alias name='ua-net1'/></interface>"
+#define VF                                                                                         \
+    "<hostdev mode='subsystem' type='pci' managed='yes'><source>"                                  \
+    "<address domain='0x0000' bus='0x01' slot='0x10' function='0x0'/></source>"                    \
+    "<teaming type='transient' persistent='ua-net1'/><alias name='ua-vf0'/></hostdev>"
+#define PLAIN                                                                                      \
+    "<interface type='bridge'><mac address='52:54:00:aa:00:11'/><source bridge='br0'/>"            \
+    "<model type='virtio'/></interface>"
+
+/* ------------------------------------------------------- what QEMU's driver does */
+
+typedef struct {
+    void (*callback)(void); /* of the type that its event has */
+    void *data;
+} Registered;
+
+/* Set by tests and read in threads, but never at the same time but for the integers. */
+static struct {
+    gboolean refuses;
+    gboolean deaf; /* to the states of its domains: the test tells of them */
+    int opened;
+    virConnectPtr connection;
+    virConnectCloseFunc closed;
+    void *closed_data;
+    Registered events[64];
+    virConnectDomainQemuMonitorEventCallback qemu;
+    void *qemu_data;
+    virFreeCallback qemu_free;
+    int looks;
+    char *xml; /* NULL: the test driver's */
+    char *detached;
+    char *attached;
+    const char *error; /* of detach, attach, abort_job; NULL: they succeed */
+    int error_code;
+    int aborted;
+    int jobs; /* so many more looks see one */
+    GMutex hang;
+} driver;
+
+static virConnectPtr fake_open(const char *uri)
+{
+    g_atomic_int_inc(&driver.opened);
+    if (driver.refuses)
+        return virConnectOpen("test:///no/such/file");
+    driver.connection = virConnectOpen(uri);
+    return driver.connection;
+}
+
+static int fake_on_close(virConnectPtr connection, virConnectCloseFunc callback, void *data,
+                         virFreeCallback data_free)
+{
+    driver.closed = callback;
+    driver.closed_data = data;
+    return 0;
+}
+
+static int fake_off_close(virConnectPtr connection, virConnectCloseFunc callback)
+{
+    return 0;
+}
+
+static int fake_on_event(virConnectPtr connection, virDomainPtr domain, int id,
+                         virConnectDomainEventGenericCallback callback, void *data,
+                         virFreeCallback data_free)
+{
+    driver.events[id] = (Registered){(void (*)(void))callback, data};
+    if (driver.deaf && id == VIR_DOMAIN_EVENT_ID_LIFECYCLE)
+        id = VIR_DOMAIN_EVENT_ID_REBOOT;
+    return virConnectDomainEventRegisterAny(connection, domain, id, callback, data, data_free);
+}
+
+static int fake_on_qemu(virConnectPtr connection, virDomainPtr domain, const char *event,
+                        virConnectDomainQemuMonitorEventCallback callback, void *data,
+                        virFreeCallback data_free, unsigned int flags)
+{
+    g_assert_cmpint(flags, ==, VIR_CONNECT_DOMAIN_QEMU_MONITOR_EVENT_REGISTER_REGEX);
+    g_assert_true(g_regex_match_simple(event, "UNPLUG_PRIMARY", 0, 0));
+    g_assert_false(g_regex_match_simple(event, "BLOCK_JOB_READY", 0, 0));
+    driver.qemu = callback;
+    driver.qemu_data = data;
+    driver.qemu_free = data_free;
+    return 7;
+}
+
+static int fake_off_qemu(virConnectPtr connection, int id)
+{
+    g_assert_cmpint(id, ==, 7);
+    driver.qemu_free(driver.qemu_data);
+    return 0;
+}
+
+static char *fake_get_xml(virDomainPtr domain, unsigned int flags)
+{
+    g_mutex_lock(&driver.hang);
+    g_mutex_unlock(&driver.hang);
+    g_atomic_int_inc(&driver.looks);
+    return driver.xml ? strdup(driver.xml) : virDomainGetXMLDesc(domain, flags);
+}
+
+static int fail_if_told(void)
+{
+    return driver.error ? -1 : 0;
+}
+
+static virErrorPtr fake_last_error(void)
+{
+    static __thread virError error;
+
+    if (!driver.error)
+        return virGetLastError();
+    error = (virError){.code = driver.error_code, .message = (char *)driver.error};
+    return &error;
+}
+
+static int fake_detach(virDomainPtr domain, const char *alias, unsigned int flags)
+{
+    g_assert_cmpuint(flags, ==, VIR_DOMAIN_AFFECT_LIVE);
+    g_free(driver.detached);
+    driver.detached = g_strdup(alias);
+    return fail_if_told();
+}
+
+static int fake_attach(virDomainPtr domain, const char *xml, unsigned int flags)
+{
+    g_assert_cmpuint(flags, ==, VIR_DOMAIN_AFFECT_LIVE);
+    g_free(driver.attached);
+    driver.attached = g_strdup(xml);
+    return fail_if_told();
+}
+
+static int fake_abort(virDomainPtr domain)
+{
+    g_atomic_int_inc(&driver.aborted);
+    return fail_if_told();
+}
+
+static int fake_get_job(virDomainPtr domain, int *type, virTypedParameterPtr *params, int *n_params,
+                        unsigned int flags)
+{
+    int max = 0;
+
+    *params = NULL;
+    *n_params = 0;
+    *type = VIR_DOMAIN_JOB_NONE;
+    if (g_atomic_int_get(&driver.jobs) <= 0)
+        return 0;
+    g_atomic_int_add(&driver.jobs, -1);
+    *type = VIR_DOMAIN_JOB_UNBOUNDED;
+    virTypedParamsAddULLong(params, n_params, &max, VIR_DOMAIN_JOB_MEMORY_TOTAL, 1000);
+    virTypedParamsAddULLong(params, n_params, &max, VIR_DOMAIN_JOB_MEMORY_BPS, 125000000);
+    return 0;
+}
+
+static const VfoLibvirtCalls fakes = {
+    .open = fake_open,
+    .on_close = fake_on_close,
+    .off_close = fake_off_close,
+    .on_event = fake_on_event,
+    .on_qemu_event = fake_on_qemu,
+    .off_qemu_event = fake_off_qemu,
+    .get_xml = fake_get_xml,
+    .detach = fake_detach,
+    .attach = fake_attach,
+    .abort_job = fake_abort,
+    .get_job = fake_get_job,
+    .last_error = fake_last_error,
+};
+
+/* ------------------------------------------------------------------ fixture */
+
+typedef struct {
+    char *directory;
+    VfoVms *vms;
+    virConnectPtr connection; /* the test's own, to the same driver */
+    virDomainPtr domain;
+    GString *signals;
+} Fixture;
+
+static void on_added(VfoVms *vms, VfoVm *vm, gpointer data)
+{
+    g_string_append_printf(data, "+%s ", vm->name);
+}
+
+static void on_removed(VfoVms *vms, VfoVm *vm, gpointer data)
+{
+    g_string_append_printf(data, "-%s ", vm->name);
+}
+
+static void on_inspected(VfoVms *vms, VfoVm *vm, gpointer data)
+{
+    g_string_append_printf(data, "?%s:%s ", vm->name, vfo_vm_cached(vm)->status);
+}
+
+static void on_progress(VfoVms *vms, VfoVm *vm, gpointer data)
+{
+    g_string_append_printf(data, "~%s ", vm->name);
+}
+
+static char *domain_xml(const char *name, const char *uuid, const char *devices)
+{
+    return g_strdup_printf("<domain type='test'><name>%s</name><uuid>%s</uuid>"
+                           "<memory unit='MiB'>8</memory><os><type>hvm</type></os>"
+                           "<devices>%s</devices></domain>",
+                           name, uuid, devices);
+}
+
+static virDomainPtr create(const Fixture *f, const char *name, const char *uuid,
+                           const char *devices)
+{
+    g_autofree char *xml = domain_xml(name, uuid, devices);
+    virDomainPtr domain = virDomainCreateXML(f->connection, xml, 0);
+
+    g_assert_nonnull(domain);
+    return domain;
+}
+
+static void set_up_alone(Fixture *f, gconstpointer data)
+{
+    g_autoptr(GError) error = NULL;
+
+    f->directory = g_dir_make_tmp("libvirt-XXXXXX", NULL);
+    f->signals = g_string_new(NULL);
+    f->vms = vfo_vms_new(f->directory, &error);
+    g_assert_no_error(error);
+    g_signal_connect(f->vms, "added", G_CALLBACK(on_added), f->signals);
+    g_signal_connect(f->vms, "removed", G_CALLBACK(on_removed), f->signals);
+    g_signal_connect(f->vms, "inspected", G_CALLBACK(on_inspected), f->signals);
+    g_signal_connect(f->vms, "progress", G_CALLBACK(on_progress), f->signals);
+}
+
+static void connect_test(Fixture *f)
+{
+    f->connection = virConnectOpen(URI);
+    g_assert_nonnull(f->connection);
+}
+
+/* The test driver has a running domain of its own, which is looked at once it has been listed. */
+static void wait_for_list(void)
+{
+    WAIT_UNTIL(g_atomic_int_get(&driver.looks));
+}
+
+/* VM web1 runs, and is known. */
+static void set_up(Fixture *f, gconstpointer data)
+{
+    set_up_alone(f, data);
+    vfo_vms_follow_calls(f->vms, URI, &fakes);
+    connect_test(f);
+    wait_for_list();
+    f->domain = create(f, "web1", UUID, STANDBY VF);
+    WAIT_UNTIL(vfo_vms_get(f->vms, "web1", NULL));
+}
+
+static void tear_down(Fixture *f, gconstpointer data)
+{
+    g_clear_object(&f->vms);
+    if (f->domain) {
+        virDomainDestroy(f->domain);
+        virDomainFree(f->domain);
+    }
+    if (f->connection)
+        virConnectClose(f->connection);
+    run_for(100); /* threads end, libvirt-glib frees what it watched */
+    g_rmdir(f->directory);
+    g_free(f->directory);
+    g_string_free(f->signals, TRUE);
+    g_free(driver.xml);
+    g_free(driver.detached);
+    g_free(driver.attached);
+    memset(&driver, 0, sizeof(driver));
+}
+
+static VfoVm *web1(const Fixture *f)
+{
+    g_autoptr(GError) error = NULL;
+    VfoVm *vm = vfo_vms_get(f->vms, "web1", &error);
+
+    g_assert_no_error(error);
+    return vm;
+}
+
+static void qemu(const Fixture *f, const char *event, const char *details)
+{
+    driver.qemu(driver.connection, f->domain, event, 1, 0, details, driver.qemu_data);
+}
+
+static void migration(const Fixture *f, const char *status)
+{
+    g_autofree char *details = g_strdup_printf("{\"status\": \"%s\"}", status);
+
+    qemu(f, "MIGRATION", details);
+}
+
+static void lifecycle(const Fixture *f, int event, int detail)
+{
+    const Registered *to = &driver.events[VIR_DOMAIN_EVENT_ID_LIFECYCLE];
+
+    ((virConnectDomainEventCallback)to->callback)(driver.connection, f->domain, event, detail,
+                                                  to->data);
+}
+
+static void device(const Fixture *f, int id, const char *alias)
+{
+    const Registered *to = &driver.events[id];
+
+    ((virConnectDomainEventDeviceRemovedCallback)to->callback)(driver.connection, f->domain, alias,
+                                                               to->data);
+}
+
+/* ---------------------------------------------------------------------- ops */
+
+typedef struct {
+    gboolean done;
+    GError *error;
+    VfoVmInfo *info;
+    GCancellable *cancellable;
+} Op;
+
+static void on_op(GObject *source, GAsyncResult *result, gpointer data)
+{
+    Op *op = data;
+
+    g_assert_false(op->done);
+    op->done = TRUE;
+    g_task_propagate_boolean(G_TASK(result), &op->error);
+}
+
+static void on_op_info(GObject *source, GAsyncResult *result, gpointer data)
+{
+    Op *op = data;
+
+    op->done = TRUE;
+    op->info = g_task_propagate_pointer(G_TASK(result), &op->error);
+}
+
+static void op_clear(Op *op)
+{
+    g_clear_error(&op->error);
+    g_clear_pointer(&op->info, vfo_vm_info_free);
+    g_clear_object(&op->cancellable);
+}
+
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Op, op_clear)
+
+static GTask *task_for(Op *op)
+{
+    op->cancellable = g_cancellable_new();
+    return g_task_new(NULL, op->cancellable, on_op, op);
+}
+
+static const VfoPair *pair_of(VfoVm *vm)
+{
+    return g_ptr_array_index(vfo_vm_cached(vm)->pairs, 0);
+}
+
+static VfoVmInfo *inspect(VfoVm *vm)
+{
+    Op op = {0};
+
+    vm->ops->inspect(vm, g_task_new(NULL, NULL, on_op_info, &op));
+    WAIT_UNTIL(op.done);
+    g_assert_no_error(op.error);
+    return op.info;
+}
+
+#define ASSERT_DONE(op)                                                                            \
+    do {                                                                                           \
+        WAIT_UNTIL((op).done);                                                                     \
+        g_assert_no_error((op).error);                                                             \
+    } while (0)
+
+#define ASSERT_FAILED(op, code, text)                                                              \
+    do {                                                                                           \
+        WAIT_UNTIL((op).done);                                                                     \
+        g_assert_error((op).error, VFO_ERROR, code);                                               \
+        g_assert_nonnull(strstr((op).error->message, text));                                       \
+    } while (0)
+
+/* Nothing has completed the op, and all that was to happen has. */
+#define ASSERT_WAITS(op)                                                                           \
+    do {                                                                                           \
+        run_for(20);                                                                               \
+        g_assert_false((op).done);                                                                 \
+    } while (0)
+
+/* ------------------------------------------------------------------ domains */
+
+static void test_real(Fixture *f, gconstpointer data)
+{
+    virDomainPtr other;
+
+    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_MESSAGE, "*tells nothing of QEMU*");
+    connect_test(f);
+    f->domain = create(f, "web1", UUID, STANDBY VF);
+    vfo_vms_follow_libvirt(f->vms, URI);
+    WAIT_UNTIL(strstr(f->signals->str, "+web1 ?web1:running "));
+    g_test_assert_expected_messages();
+    g_assert_true(vfo_vm_is_libvirts(web1(f)));
+
+    virDomainSuspend(f->domain);
+    WAIT_UNTIL(strstr(f->signals->str, "?web1:paused "));
+    virDomainResume(f->domain);
+    WAIT_UNTIL(g_str_has_suffix(f->signals->str, "?web1:running "));
+
+    other = create(f, "db1", "12345678-0000-4000-8000-00000000000d", STANDBY);
+    WAIT_UNTIL(strstr(f->signals->str, "+db1 "));
+    virDomainDestroy(other);
+    virDomainFree(other);
+    WAIT_UNTIL(strstr(f->signals->str, "-db1 "));
+    g_assert_nonnull(vfo_vms_get(f->vms, "web1", NULL));
+}
+
+static void test_inspect(Fixture *f, gconstpointer data)
+{
+    VfoVm *vm = web1(f);
+    VfoVmInfo *info = inspect(vm);
+    const VfoPair *pair;
+    char mac[VFO_MAC_STRLEN];
+
+    g_assert_cmpstr(info->name, ==, "web1");
+    g_assert_cmpstr(info->status, ==, "running");
+    g_assert_cmpint(info->numa_node, ==, -1);
+    g_assert_cmpuint(info->pairs->len, ==, 1);
+    pair = g_ptr_array_index(info->pairs, 0);
+    g_assert_cmpstr(pair->standby, ==, "ua-net1");
+    g_assert_cmpstr(vfo_mac_format(&pair->mac, mac), ==, "52:54:00:aa:00:10");
+    g_assert_cmpstr(pair->tap, ==, "tap0");
+    g_assert_cmpstr(pair->primary, ==, "ua-vf0");
+    g_assert_cmpstr(pair->vf, ==, "0000:01:10.0");
+    g_assert_cmpstr(pair->features, ==, "");
+    /* A job asks whether there is room for the VF. */
+    g_assert_cmpuint(info->free_buses->len, ==, 1);
+    g_assert_cmpstr(pair->bus, ==, g_ptr_array_index(info->free_buses, 0));
+    vfo_vm_info_free(info);
+    g_assert_true(vfo_vms_get_uuid(f->vms, UUID, NULL) == vm);
+    g_assert_null(vfo_vms_get_uuid(f->vms, "12345678-0000-4000-8000-00000000000e", NULL));
+}
+
+/* No VM for us, until it gets a VF. */
+static void test_not_for_us(Fixture *f, gconstpointer data)
+{
+    virDomainPtr own = f->domain;
+    g_autofree char *xml = NULL;
+
+    f->domain = create(f, "plain", "12345678-0000-4000-8000-00000000000d", PLAIN);
+    run_for(50);
+    g_assert_null(vfo_vms_get(f->vms, "plain", NULL));
+    g_assert_null(strstr(f->signals->str, "plain"));
+    driver.xml = domain_xml("plain", "12345678-0000-4000-8000-00000000000d", STANDBY VF);
+    device(f, VIR_DOMAIN_EVENT_ID_DEVICE_ADDED, "ua-vf0");
+    WAIT_UNTIL(strstr(f->signals->str, "+plain "));
+    /* Not its VF: it stays one. */
+    virDomainDestroy(f->domain);
+    WAIT_UNTIL(strstr(f->signals->str, "-plain "));
+    virDomainFree(f->domain);
+    f->domain = own;
+}
+
+static void test_bad_domains(Fixture *f, gconstpointer data)
+{
+    virDomainPtr named = NULL;
+
+    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_MESSAGE, "*'a b' is left alone*");
+    named = create(f, "a b", "12345678-0000-4000-8000-00000000000d", STANDBY VF);
+    run_for(50);
+    g_test_assert_expected_messages();
+    virDomainDestroy(named);
+    virDomainFree(named);
+
+    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_MESSAGE, "*'odd' is left alone*");
+    driver.xml = g_strdup("<domain");
+    named = create(f, "odd", "12345678-0000-4000-8000-00000000000d", STANDBY VF);
+    run_for(50);
+    g_test_assert_expected_messages();
+    virDomainDestroy(named);
+    virDomainFree(named);
+}
+
+static void test_name_is_taken(Fixture *f, gconstpointer data)
+{
+    g_autofree char *socket = g_build_filename(f->directory, "db1.sock", NULL);
+    virDomainPtr other;
+
+    g_assert_true(g_file_set_contents(socket, "", 0, NULL));
+    WAIT_UNTIL(strstr(f->signals->str, "+db1 "));
+    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "*'db1' is reached through*ignored*");
+    other = create(f, "db1", "12345678-0000-4000-8000-00000000000d", STANDBY);
+    run_for(50);
+    g_test_assert_expected_messages();
+    virDomainDestroy(other);
+    virDomainFree(other);
+    run_for(50);
+    g_assert_null(strstr(f->signals->str, "-db1"));
+    g_remove(socket);
+    WAIT_UNTIL(strstr(f->signals->str, "-db1"));
+}
+
+/* It has stopped by the time that its XML has come. */
+static void test_gone_while_looking(Fixture *f, gconstpointer data)
+{
+    virDomainPtr other;
+
+    g_mutex_lock(&driver.hang);
+    other = create(f, "db1", "12345678-0000-4000-8000-00000000000d", STANDBY);
+    run_for(50);
+    driver.xml = domain_xml("db1", "12345678-0000-4000-8000-00000000000d", STANDBY);
+    virDomainDestroy(other);
+    run_for(50);
+    g_mutex_unlock(&driver.hang);
+    run_for(50);
+    g_assert_null(strstr(f->signals->str, "db1"));
+    virDomainFree(other);
+}
+
+/* --------------------------------------------------------------- connection */
+
+static void test_connection_lost(Fixture *f, gconstpointer data)
+{
+    g_autoptr(GError) error = NULL;
+    g_auto(Op) op = {0};
+    VfoVm *vm = web1(f);
+
+    vm->ops->resumed(vm, task_for(&op)); /* it runs */
+    ASSERT_DONE(op);
+    op_clear(&op);
+    op = (Op){0};
+    vm->ops->stopped(vm, task_for(&op));
+    driver.refuses = TRUE;
+    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "*test:///default does not answer*");
+    driver.closed(driver.connection, VIR_CONNECT_CLOSE_REASON_EOF, driver.closed_data);
+    g_test_assert_expected_messages();
+    ASSERT_FAILED(op, VFO_ERROR_CLOSED, "libvirtd has ended");
+    g_assert_null(vfo_vms_get(f->vms, "web1", &error));
+    g_assert_error(error, VFO_ERROR, VFO_ERROR_CLOSED);
+    g_assert_nonnull(strstr(error->message, "does not answer on " URI));
+
+    /* Another domain goes meanwhile, and one comes. */
+    driver.opened = 0;
+    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "*test:///default does not answer*");
+    WAIT_UNTIL(driver.opened > 0);
+    run_for(50);
+    g_test_assert_expected_messages();
+    driver.refuses = FALSE;
+    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_MESSAGE, "*answers");
+    WAIT_UNTIL(vfo_vms_get(f->vms, "web1", NULL));
+    g_test_assert_expected_messages();
+    g_assert_true(web1(f) == vm);
+}
+
+static void test_gone_meanwhile(Fixture *f, gconstpointer data)
+{
+    virDomainPtr other;
+
+    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "*does not answer*");
+    driver.closed(driver.connection, VIR_CONNECT_CLOSE_REASON_KEEPALIVE, driver.closed_data);
+    virDomainDestroy(f->domain);
+    other = create(f, "db1", "12345678-0000-4000-8000-00000000000d", STANDBY);
+    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_MESSAGE, "*answers");
+    WAIT_UNTIL(strstr(f->signals->str, "+db1 "));
+    g_test_assert_expected_messages();
+    g_assert_nonnull(strstr(f->signals->str, "-web1 "));
+    virDomainDestroy(other);
+    virDomainFree(other);
+}
+
+static void test_no_libvirt(Fixture *f, gconstpointer data)
+{
+    driver.refuses = TRUE;
+    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "*does not answer*");
+    vfo_vms_follow_calls(f->vms, URI, &fakes);
+    WAIT_UNTIL(driver.opened >= 2); /* tried again after a second */
+    g_test_assert_expected_messages();
+}
+
+/* A call that hangs keeps neither its op nor the daemon. */
+static void test_hang(Fixture *f, gconstpointer data)
+{
+    g_auto(Op) op = {0};
+    VfoVm *vm = web1(f);
+
+    run_for(600); /* no inspection is under way */
+    g_mutex_lock(&driver.hang);
+    op.cancellable = g_cancellable_new();
+    vm->ops->inspect(vm, g_task_new(NULL, op.cancellable, on_op_info, &op));
+    run_for(20);
+    g_assert_false(op.done);
+    g_cancellable_cancel(op.cancellable);
+    WAIT_UNTIL(op.done);
+    g_assert_error(op.error, G_IO_ERROR, G_IO_ERROR_CANCELLED);
+    g_mutex_unlock(&driver.hang);
+}
+
+/* -------------------------------------------------------------------- source */
+
+static void begin_migration(const Fixture *f)
+{
+    migration(f, "setup");
+    qemu(f, "UNPLUG_PRIMARY", "{\"device-id\": \"ua-vf0\"}");
+    migration(f, "wait-unplug");
+}
+
+static void test_source(Fixture *f, gconstpointer data)
+{
+    g_auto(Op) unplugging = {0}, unplugged = {0}, stopped = {0}, completed = {0}, ended = {0};
+    g_autoptr(VfoVm) vm = vfo_vm_ref(web1(f));
+    VfoProgress progress;
+
+    driver.jobs = 1000;
+    vm->ops->unplugging(vm, pair_of(vm), task_for(&unplugging));
+    migration(f, "setup");
+    qemu(f, "UNPLUG_PRIMARY", "{\"device-id\": \"other\"}");
+    ASSERT_WAITS(unplugging);
+    qemu(f, "UNPLUG_PRIMARY", "{\"device-id\": \"ua-vf0\"}");
+    ASSERT_DONE(unplugging);
+
+    vm->ops->unplugged(vm, pair_of(vm), task_for(&unplugged));
+    migration(f, "wait-unplug");
+    ASSERT_WAITS(unplugged);
+    migration(f, "active");
+    ASSERT_DONE(unplugged);
+
+    vm->ops->stopped(vm, task_for(&stopped));
+    /* Somebody's pause. */
+    qemu(f, "STOP", NULL);
+    ASSERT_WAITS(stopped);
+    WAIT_UNTIL(strstr(f->signals->str, "~web1 "));
+    vm->ops->progress(vm, &progress);
+    g_assert_cmpuint(progress.total, ==, 1000);
+    g_assert_cmpfloat(progress.mbps, ==, 1000.0);
+    migration(f, "pre-switchover");
+    ASSERT_DONE(stopped);
+
+    vm->ops->completed(vm, task_for(&completed));
+    migration(f, "device");
+    migration(f, "completed");
+    ASSERT_WAITS(completed);
+    lifecycle(f, VIR_DOMAIN_EVENT_STOPPED, VIR_DOMAIN_EVENT_STOPPED_MIGRATED);
+    ASSERT_DONE(completed);
+    g_assert_nonnull(strstr(f->signals->str, "-web1 "));
+    /* Asked of a VM that has gone. */
+    vm->ops->ended(vm, task_for(&ended));
+    ASSERT_DONE(ended);
+    g_assert_error(vfo_vm_state(vm), VFO_ERROR, VFO_ERROR_CLOSED);
+    g_assert_nonnull(strstr(vfo_vm_state(vm)->message, "another host"));
+}
+
+/* All has happened already. */
+static void test_source_late(Fixture *f, gconstpointer data)
+{
+    g_auto(Op) unplugging = {0}, unplugged = {0}, stopped = {0};
+    VfoVm *vm = web1(f);
+
+    begin_migration(f);
+    migration(f, "active");
+    qemu(f, "STOP", NULL);
+    migration(f, "pre-switchover");
+    vm->ops->unplugging(vm, pair_of(vm), task_for(&unplugging));
+    ASSERT_DONE(unplugging);
+    vm->ops->unplugged(vm, pair_of(vm), task_for(&unplugged));
+    ASSERT_DONE(unplugged);
+    vm->ops->stopped(vm, task_for(&stopped));
+    ASSERT_DONE(stopped);
+}
+
+static void test_not_asked(Fixture *f, gconstpointer data)
+{
+    g_auto(Op) op = {0};
+    VfoVm *vm = web1(f);
+
+    vm->ops->unplugging(vm, pair_of(vm), task_for(&op));
+    migration(f, "setup");
+    migration(f, "active");
+    ASSERT_FAILED(op, VFO_ERROR_FAILED, "without asking the guest");
+}
+
+/* libvirt gives up before QEMU begins, of which nothing tells. */
+static void test_never_begun(Fixture *f, gconstpointer data)
+{
+    g_auto(Op) op = {0};
+    VfoVm *vm = web1(f);
+
+    driver.jobs = 1;
+    vm->ops->unplugging(vm, pair_of(vm), task_for(&op));
+    ASSERT_FAILED(op, VFO_ERROR_FAILED, "the migration was cancelled");
+}
+
+static void test_given_up(Fixture *f, gconstpointer data)
+{
+    g_auto(Op) unplugged = {0}, replugged = {0}, cancel = {0}, again = {0};
+    VfoVm *vm = web1(f);
+
+    begin_migration(f);
+    vm->ops->unplugged(vm, pair_of(vm), task_for(&unplugged));
+    migration(f, "cancelling");
+    ASSERT_FAILED(unplugged, VFO_ERROR_FAILED, "was cancelled");
+    vm->ops->replugged(vm, pair_of(vm), task_for(&replugged));
+    ASSERT_WAITS(replugged);
+    migration(f, "cancelled");
+    ASSERT_DONE(replugged);
+    /* It is over, and the VM runs. */
+    vm->ops->cancel(vm, task_for(&cancel));
+    ASSERT_DONE(cancel);
+    g_assert_cmpint(driver.aborted, ==, 0);
+
+    /* The next migration is another one. */
+    driver.jobs = 1000;
+    vm->ops->unplugging(vm, pair_of(vm), task_for(&again));
+    ASSERT_WAITS(again);
+    begin_migration(f);
+    ASSERT_DONE(again);
+}
+
+static void test_completed_fails(Fixture *f, gconstpointer data)
+{
+    g_auto(Op) completed = {0}, replugged = {0};
+    VfoVm *vm = web1(f);
+
+    begin_migration(f);
+    migration(f, "active");
+    qemu(f, "STOP", NULL);
+    migration(f, "completed");
+    vm->ops->completed(vm, task_for(&completed));
+    ASSERT_WAITS(completed);
+    qemu(f, "RESUME", NULL);
+    ASSERT_FAILED(completed, VFO_ERROR_FAILED, "runs it here again");
+    vm->ops->replugged(vm, pair_of(vm), task_for(&replugged));
+    ASSERT_FAILED(replugged, VFO_ERROR_FAILED, "QEMU does not plug it again");
+}
+
+static void test_dies_while_migrating(Fixture *f, gconstpointer data)
+{
+    g_auto(Op) completed = {0}, ended = {0};
+    g_autoptr(VfoVm) vm = vfo_vm_ref(web1(f));
+
+    begin_migration(f);
+    migration(f, "active");
+    vm->ops->completed(vm, task_for(&completed));
+    vm->ops->ended(vm, task_for(&ended));
+    lifecycle(f, VIR_DOMAIN_EVENT_STOPPED, VIR_DOMAIN_EVENT_STOPPED_FAILED);
+    ASSERT_FAILED(completed, VFO_ERROR_CLOSED, "has ended in the middle");
+    ASSERT_DONE(ended);
+}
+
+static void test_cancel(Fixture *f, gconstpointer data)
+{
+    g_auto(Op) op = {0};
+    VfoVm *vm = web1(f);
+
+    driver.jobs = 1000;
+    begin_migration(f);
+    migration(f, "active");
+    qemu(f, "STOP", NULL);
+    vm->ops->cancel(vm, task_for(&op));
+    WAIT_UNTIL(g_atomic_int_get(&driver.aborted) == 1);
+    migration(f, "cancelled");
+    ASSERT_WAITS(op); /* for libvirt to resume it */
+    qemu(f, "RESUME", NULL);
+    ASSERT_DONE(op);
+}
+
+/* Before QEMU has begun, of which nothing tells. */
+static void test_cancel_early(Fixture *f, gconstpointer data)
+{
+    g_auto(Op) op = {0};
+    VfoVm *vm = web1(f);
+
+    driver.jobs = 2;
+    vm->ops->cancel(vm, task_for(&op));
+    ASSERT_DONE(op);
+    g_assert_cmpint(driver.aborted, ==, 1);
+    g_assert_cmpint(driver.jobs, ==, 0);
+}
+
+static void test_cancel_nothing(Fixture *f, gconstpointer data)
+{
+    g_auto(Op) op = {0};
+    VfoVm *vm = web1(f);
+
+    driver.error_code = VIR_ERR_OPERATION_INVALID;
+    driver.error = "no job is active on the domain";
+    vm->ops->cancel(vm, task_for(&op));
+    ASSERT_DONE(op);
+}
+
+static void test_cancel_refused(Fixture *f, gconstpointer data)
+{
+    g_auto(Op) op = {0};
+    VfoVm *vm = web1(f);
+
+    begin_migration(f);
+    driver.error_code = VIR_ERR_ACCESS_DENIED;
+    driver.error = "access denied";
+    vm->ops->cancel(vm, task_for(&op));
+    ASSERT_FAILED(op, VFO_ERROR_DENIED, "access denied");
+}
+
+static void test_cancel_too_late(Fixture *f, gconstpointer data)
+{
+    g_auto(Op) post_copy = {0}, completed = {0};
+    VfoVm *vm = web1(f);
+
+    begin_migration(f);
+    migration(f, "postcopy-active");
+    vm->ops->cancel(vm, task_for(&post_copy));
+    ASSERT_FAILED(post_copy, VFO_ERROR_FAILED, "in post-copy");
+    qemu(f, "STOP", NULL);
+    migration(f, "completed");
+    vm->ops->cancel(vm, task_for(&completed));
+    ASSERT_FAILED(completed, VFO_ERROR_FAILED, "it has completed");
+    g_assert_cmpint(driver.aborted, ==, 0);
+}
+
+/* --------------------------------------------------------------- destination */
+
+static VfoDomain *parse(const char *name, const char *devices)
+{
+    g_autofree char *xml = domain_xml(name, UUID, devices);
+    g_autoptr(GError) error = NULL;
+    VfoDomain *domain = vfo_domain_parse(xml, strlen(xml), &error);
+
+    g_assert_no_error(error);
+    return domain;
+}
+
+#define NO_TAP                                                                                     \
+    "<interface type='bridge'><mac address='52:54:00:aa:00:10'/><source bridge='br0'/>"            \
+    "<model type='virtio'/><teaming type='persistent'/><alias name='ua-net1'/></interface>"
+
+static VfoVm *expect(const Fixture *f)
+{
+    g_autoptr(VfoDomain) domain = parse("web1", NO_TAP VF);
+    g_autoptr(GError) error = NULL;
+    VfoVm *vm = vfo_vms_expect(f->vms, domain, &error);
+
+    g_assert_no_error(error);
+    return vm;
+}
+
+static void set_up_expecting(Fixture *f, gconstpointer data)
+{
+    set_up_alone(f, data);
+    driver.deaf = TRUE;
+    vfo_vms_follow_calls(f->vms, URI, &fakes);
+    connect_test(f);
+    wait_for_list();
+    g_assert_true(expect(f) == web1(f));
+}
+
+static void start(Fixture *f)
+{
+    f->domain = create(f, "web1", UUID, STANDBY VF);
+    virDomainSuspend(f->domain);
+    lifecycle(f, VIR_DOMAIN_EVENT_STARTED, VIR_DOMAIN_EVENT_STARTED_MIGRATED);
+}
+
+static void test_destination(Fixture *f, gconstpointer data)
+{
+    g_autoptr(VfoDomain) started_as = parse("web1", STANDBY VF);
+    g_auto(Op) started = {0}, resumed = {0};
+    g_autoptr(GError) error = NULL;
+    VfoVm *vm = web1(f);
+    VfoVmInfo *info;
+
+    /* Nothing is asked of libvirt: it would hang. */
+    g_mutex_lock(&driver.hang);
+    info = inspect(vm);
+    g_assert_cmpstr(info->status, ==, "inmigrate");
+    g_assert_null(((const VfoPair *)info->pairs->pdata[0])->tap);
+    vfo_vm_info_free(info);
+    vm->ops->started(vm, task_for(&started));
+    ASSERT_WAITS(started);
+    g_assert_true(vfo_vms_tell_start(f->vms, started_as, &error));
+    ASSERT_DONE(started);
+    info = inspect(vm);
+    g_assert_cmpstr(((const VfoPair *)info->pairs->pdata[0])->tap, ==, "tap0");
+    vfo_vm_info_free(info);
+    g_mutex_unlock(&driver.hang);
+
+    start(f);
+    vm->ops->resumed(vm, task_for(&resumed));
+    migration(f, "setup");
+    g_assert_false(vm->ops->incoming_began(vm));
+    migration(f, "active");
+    g_assert_true(vm->ops->incoming_began(vm));
+    WAIT_UNTIL(strstr(f->signals->str, "?web1:inmigrate "));
+    migration(f, "completed");
+    ASSERT_WAITS(resumed);
+    virDomainResume(f->domain);
+    qemu(f, "RESUME", NULL);
+    ASSERT_DONE(resumed);
+    WAIT_UNTIL(strstr(f->signals->str, "?web1:running "));
+    g_assert_true(web1(f) == vm);
+    g_assert_null(strstr(f->signals->str, "-web1"));
+    vfo_vms_unexpect(f->vms, UUID); /* it is libvirt's now */
+    g_assert_true(web1(f) == vm);
+}
+
+static void test_unexpected(Fixture *f, gconstpointer data)
+{
+    g_autoptr(VfoDomain) domain = parse("web1", STANDBY VF);
+    g_autoptr(VfoVm) vm = vfo_vm_ref(web1(f));
+    g_autoptr(GError) error = NULL;
+    g_auto(Op) started = {0};
+
+    vm->ops->started(vm, task_for(&started));
+    ASSERT_WAITS(started);
+    vfo_vms_unexpect(f->vms, UUID);
+    ASSERT_FAILED(started, VFO_ERROR_CLOSED, "has gone");
+    g_assert_cmpstr(f->signals->str, ==, "+web1 -web1 ");
+    g_assert_false(vfo_vms_tell_start(f->vms, domain, &error));
+    g_assert_error(error, VFO_ERROR, VFO_ERROR_NOT_FOUND);
+}
+
+/* An attempt of which nobody has said that it failed. */
+static void test_expected_anew(Fixture *f, gconstpointer data)
+{
+    g_autoptr(VfoVm) vm = vfo_vm_ref(web1(f));
+
+    g_assert_true(expect(f) != vm);
+    g_assert_cmpstr(f->signals->str, ==, "+web1 -web1 +web1 ");
+}
+
+static void test_expect_refused(Fixture *f, gconstpointer data)
+{
+    g_autoptr(VfoDomain) runs = parse("web1", NO_TAP VF);
+    g_autoptr(VfoDomain) named = parse("a b", NO_TAP VF);
+    g_autoptr(VfoDomain) same_name = parse("web1", NO_TAP VF);
+    g_autoptr(VfoVms) deaf = NULL;
+    GError *error = NULL;
+
+    g_assert_null(vfo_vms_expect(f->vms, runs, &error));
+    g_assert_error(error, VFO_ERROR, VFO_ERROR_BUSY);
+    g_assert_nonnull(strstr(error->message, "runs here already"));
+    g_clear_error(&error);
+
+    g_free(named->uuid);
+    named->uuid = g_strdup("12345678-0000-4000-8000-00000000000d");
+    g_assert_null(vfo_vms_expect(f->vms, named, &error));
+    g_assert_error(error, VFO_ERROR, VFO_ERROR_INVALID);
+    g_clear_error(&error);
+
+    g_free(same_name->uuid);
+    same_name->uuid = g_strdup("12345678-0000-4000-8000-00000000000d");
+    g_assert_null(vfo_vms_expect(f->vms, same_name, &error));
+    g_assert_error(error, VFO_ERROR, VFO_ERROR_BUSY);
+    g_assert_nonnull(strstr(error->message, "has its name"));
+    g_clear_error(&error);
+
+    deaf = vfo_vms_new(f->directory, NULL);
+    g_assert_null(vfo_vms_expect(deaf, runs, &error));
+    g_assert_error(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED);
+    g_clear_error(&error);
+}
+
+static void test_arrives_paused(Fixture *f, gconstpointer data)
+{
+    g_auto(Op) resumed = {0};
+    VfoVm *vm = web1(f);
+
+    start(f);
+    vm->ops->resumed(vm, task_for(&resumed));
+    migration(f, "active");
+    ASSERT_WAITS(resumed);
+    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_MESSAGE, "*has arrived but does not run*");
+    lifecycle(f, VIR_DOMAIN_EVENT_SUSPENDED, VIR_DOMAIN_EVENT_SUSPENDED_PAUSED);
+    ASSERT_DONE(resumed);
+    g_test_assert_expected_messages();
+}
+
+static void test_does_not_arrive(Fixture *f, gconstpointer data)
+{
+    g_auto(Op) failed = {0}, gone = {0};
+    g_autoptr(VfoVm) vm = vfo_vm_ref(web1(f));
+
+    start(f);
+    vm->ops->resumed(vm, task_for(&failed));
+    migration(f, "active");
+    migration(f, "failed");
+    ASSERT_FAILED(failed, VFO_ERROR_FAILED, "the migration failed");
+    migration(f, "setup");
+    vm->ops->resumed(vm, task_for(&gone));
+    lifecycle(f, VIR_DOMAIN_EVENT_STOPPED, VIR_DOMAIN_EVENT_STOPPED_FAILED);
+    ASSERT_FAILED(gone, VFO_ERROR_CLOSED, "has gone");
+    g_assert_null(vfo_vms_get(f->vms, "web1", NULL));
+}
+
+/* The connection is lost and made again while libvirt's hook waits for us. */
+static void test_expected_while_lost(Fixture *f, gconstpointer data)
+{
+    g_auto(Op) started = {0};
+    VfoVm *vm = web1(f);
+
+    vm->ops->started(vm, task_for(&started));
+    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "*does not answer*");
+    driver.looks = 0;
+    driver.closed(driver.connection, VIR_CONNECT_CLOSE_REASON_ERROR, driver.closed_data);
+    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_MESSAGE, "*answers");
+    wait_for_list();
+    ASSERT_WAITS(started);
+    g_test_assert_expected_messages();
+    g_assert_true(web1(f) == vm);
+    vfo_vms_unexpect(f->vms, UUID);
+    ASSERT_FAILED(started, VFO_ERROR_CLOSED, "has gone");
+}
+
+/* libvirt has started it, and told nobody. */
+static void test_missed_start(Fixture *f, gconstpointer data)
+{
+    g_autoptr(VfoDomain) started_as = parse("web1", STANDBY VF);
+    VfoVm *vm = web1(f);
+
+    g_assert_true(vfo_vms_tell_start(f->vms, started_as, NULL));
+    f->domain = create(f, "web1", UUID, STANDBY VF);
+    virDomainSuspend(f->domain);
+    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "*does not answer*");
+    driver.closed(driver.connection, VIR_CONNECT_CLOSE_REASON_ERROR, driver.closed_data);
+    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_MESSAGE, "*answers");
+    WAIT_UNTIL(strstr(f->signals->str, "?web1:inmigrate "));
+    g_test_assert_expected_messages();
+    vfo_vms_unexpect(f->vms, UUID);
+    g_assert_true(web1(f) == vm);
+}
+
+/* ------------------------------------------------------------------ devices */
+
+static void test_unplug(Fixture *f, gconstpointer data)
+{
+    g_auto(Op) op = {0};
+    VfoVm *vm = web1(f);
+
+    vm->ops->unplug(vm, pair_of(vm), task_for(&op));
+    WAIT_UNTIL(driver.detached);
+    g_assert_cmpstr(driver.detached, ==, "ua-vf0");
+    device(f, VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED, "ua-net1");
+    ASSERT_WAITS(op);
+    driver.xml = domain_xml("web1", UUID, STANDBY);
+    device(f, VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED, "ua-vf0");
+    ASSERT_DONE(op);
+    g_assert_null(pair_of(vm)->primary);
+}
+
+static void test_unplug_refused(Fixture *f, gconstpointer data)
+{
+    g_auto(Op) by_guest = {0}, by_libvirt = {0};
+    VfoVm *vm = web1(f);
+
+    vm->ops->unplug(vm, pair_of(vm), task_for(&by_guest));
+    WAIT_UNTIL(driver.detached);
+    device(f, VIR_DOMAIN_EVENT_ID_DEVICE_REMOVAL_FAILED, "ua-vf0");
+    ASSERT_FAILED(by_guest, VFO_ERROR_FAILED, "the guest refuses");
+
+    driver.error_code = VIR_ERR_INTERNAL_ERROR;
+    driver.error = "end of file from\nqemu monitor";
+    vm->ops->unplug(vm, pair_of(vm), task_for(&by_libvirt));
+    ASSERT_FAILED(by_libvirt, VFO_ERROR_FAILED,
+                  "cannot unplug the primary 'ua-vf0' of VM 'web1': cannot ask libvirt to detach "
+                  "it: end of file from qemu monitor");
+}
+
+/* Somebody else has done it, or has asked for it. */
+static void test_unplugged_by_others(Fixture *f, gconstpointer data)
+{
+    g_auto(Op) asked = {0}, missing = {0};
+    VfoVm *vm = web1(f);
+
+    driver.error_code = VIR_ERR_INTERNAL_ERROR;
+    driver.error = "Device ua-vf0 is already in the process of unplug";
+    vm->ops->unplug(vm, pair_of(vm), task_for(&asked));
+    WAIT_UNTIL(driver.detached);
+    ASSERT_WAITS(asked);
+    device(f, VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED, "ua-vf0");
+    ASSERT_DONE(asked);
+
+    driver.error_code = VIR_ERR_DEVICE_MISSING;
+    driver.error = "no device found with alias ua-vf0";
+    driver.xml = domain_xml("web1", UUID, STANDBY);
+    vm->ops->unplug(vm, pair_of(vm), task_for(&missing));
+    ASSERT_DONE(missing);
+    g_assert_null(pair_of(vm)->primary);
+}
+
+static void test_plug(Fixture *f, gconstpointer data)
+{
+    g_autoptr(VfoPair) pair = NULL;
+    g_auto(Op) op = {0}, refused = {0}, bad = {0};
+    VfoVm *vm = web1(f);
+
+    driver.xml = domain_xml("web1", UUID, STANDBY);
+    vfo_vm_info_free(inspect(vm));
+    pair = vfo_pair_copy(pair_of(vm));
+    pair->primary = g_strdup("ua-vf0");
+    driver.error_code = VIR_ERR_CONFIG_UNSUPPORTED;
+    driver.error = "no PCI slot";
+    vm->ops->plug(vm, pair, "0000:01:10.4", task_for(&refused));
+    ASSERT_FAILED(refused, VFO_ERROR_NOT_SUPPORTED, "the VF 0000:01:10.4 into VM 'web1'");
+
+    driver.error = NULL;
+    g_free(driver.xml);
+    driver.xml = domain_xml("web1", UUID, STANDBY VF);
+    vm->ops->plug(vm, pair, "0000:01:10.4", task_for(&op));
+    ASSERT_DONE(op);
+    g_assert_cmpstr(driver.attached, ==,
+                    "<hostdev mode='subsystem' type='pci' managed='no'><driver name='vfio'/>"
+                    "<source><address domain='0x0000' bus='0x01' slot='0x10' function='0x4'/>"
+                    "</source><teaming type='transient' persistent='ua-net1'/><rom bar='off'/>"
+                    "<alias name='ua-vf0'/></hostdev>");
+    g_assert_cmpstr(pair_of(vm)->primary, ==, "ua-vf0");
+
+    vm->ops->plug(vm, pair, "eth0", task_for(&bad));
+    ASSERT_FAILED(bad, VFO_ERROR_INVALID, "a PCI address");
+}
+
+/* What libvirt does not take as an alias from others is not given to it, nor is what would be XML.
+ */
+static void test_device_xml(void)
+{
+    g_autoptr(VfoPair) pair = g_new0(VfoPair, 1);
+    g_autofree char *xml = NULL;
+
+    pair->standby = g_strdup("a'b<");
+    pair->primary = g_strdup("hostdev0");
+    xml = vfo_libvirt_device_xml(pair, "0000:01:10.4");
+    g_assert_null(strstr(xml, "alias"));
+    g_assert_nonnull(strstr(xml, "persistent='a&apos;b&lt;'"));
+}
+
+static void test_not_supported(Fixture *f, gconstpointer data)
+{
+    g_auto(Op) prepare = {0}, announce = {0}, listen = {0}, migrate = {0};
+    VfoVm *vm = web1(f);
+
+    vm->ops->prepare(vm, pair_of(vm), "0000:01:10.0", task_for(&prepare));
+    ASSERT_FAILED(prepare, VFO_ERROR_NOT_SUPPORTED, "libvirt manages it");
+    vm->ops->announce(vm, pair_of(vm), task_for(&announce));
+    ASSERT_FAILED(announce, VFO_ERROR_NOT_SUPPORTED, "libvirt manages it");
+    vm->ops->listen(vm, "10.8.0.2", "49152", task_for(&listen));
+    ASSERT_FAILED(listen, VFO_ERROR_NOT_SUPPORTED, "virsh migrate");
+    vm->ops->migrate(vm, "tcp:10.8.0.2:49152", 0, 0, task_for(&migrate));
+    ASSERT_FAILED(migrate, VFO_ERROR_NOT_SUPPORTED, "virsh migrate");
+}
+
+/* QEMU may be in the hands of its guest. */
+static void test_bad_events(Fixture *f, gconstpointer data)
+{
+    g_autofree char *long_one = g_strnfill(100000, ' ');
+    g_auto(Op) op = {0};
+    VfoVm *vm = web1(f);
+
+    driver.jobs = 1000;
+    vm->ops->unplugging(vm, pair_of(vm), task_for(&op));
+    qemu(f, "UNPLUG_PRIMARY", NULL);
+    qemu(f, "UNPLUG_PRIMARY", "{");
+    qemu(f, "UNPLUG_PRIMARY", "[]");
+    qemu(f, "UNPLUG_PRIMARY", "{\"device-id\": 1}");
+    qemu(f, "MIGRATION", "{\"status\": {}}");
+    qemu(f, "MIGRATION", "null");
+    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "*more than*bytes; ignored");
+    qemu(f, "MIGRATION", long_one);
+    g_test_assert_expected_messages();
+    for (guint i = 0; i < 100; i++)
+        qemu(f, "UNPLUG_PRIMARY", "{\"device-id\": \"x\"}");
+    ASSERT_WAITS(op);
+    begin_migration(f);
+    ASSERT_DONE(op);
+}
+
+#define ADD(name, up, test) g_test_add("/libvirt/" name, Fixture, NULL, up, test, tear_down)
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    ADD("real", set_up_alone, test_real);
+    ADD("inspect", set_up, test_inspect);
+    ADD("not-for-us", set_up, test_not_for_us);
+    ADD("bad-domains", set_up, test_bad_domains);
+    ADD("name-is-taken", set_up, test_name_is_taken);
+    ADD("gone-while-looking", set_up, test_gone_while_looking);
+    ADD("connection-lost", set_up, test_connection_lost);
+    ADD("gone-meanwhile", set_up, test_gone_meanwhile);
+    ADD("no-libvirt", set_up_alone, test_no_libvirt);
+    ADD("hang", set_up, test_hang);
+    ADD("source", set_up, test_source);
+    ADD("source-late", set_up, test_source_late);
+    ADD("not-asked", set_up, test_not_asked);
+    ADD("never-begun", set_up, test_never_begun);
+    ADD("given-up", set_up, test_given_up);
+    ADD("completed-fails", set_up, test_completed_fails);
+    ADD("dies-while-migrating", set_up, test_dies_while_migrating);
+    ADD("cancel", set_up, test_cancel);
+    ADD("cancel-early", set_up, test_cancel_early);
+    ADD("cancel-nothing", set_up, test_cancel_nothing);
+    ADD("cancel-refused", set_up, test_cancel_refused);
+    ADD("cancel-too-late", set_up, test_cancel_too_late);
+    ADD("destination", set_up_expecting, test_destination);
+    ADD("unexpected", set_up_expecting, test_unexpected);
+    ADD("expected-anew", set_up_expecting, test_expected_anew);
+    ADD("expect-refused", set_up, test_expect_refused);
+    ADD("arrives-paused", set_up_expecting, test_arrives_paused);
+    ADD("does-not-arrive", set_up_expecting, test_does_not_arrive);
+    ADD("expected-while-lost", set_up_expecting, test_expected_while_lost);
+    ADD("missed-start", set_up_expecting, test_missed_start);
+    ADD("unplug", set_up, test_unplug);
+    ADD("unplug-refused", set_up, test_unplug_refused);
+    ADD("unplugged-by-others", set_up, test_unplugged_by_others);
+    ADD("plug", set_up, test_plug);
+    g_test_add_func("/libvirt/device-xml", test_device_xml);
+    ADD("not-supported", set_up, test_not_supported);
+    ADD("bad-events", set_up, test_bad_events);
+    return g_test_run();
+}
