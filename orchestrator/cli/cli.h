@@ -11,7 +11,17 @@
 #define CLI_CALL_MS 10000
 
 /** CliOption: an option that some commands have. */
-typedef enum { CLI_FROM, CLI_VF, CLI_STANDBY, CLI_N_OPTIONS } CliOption;
+typedef enum {
+    CLI_FROM,
+    CLI_VF,
+    CLI_STANDBY,
+    CLI_NETWORK,
+    CLI_INTERFACE,
+    CLI_CONNECT,
+    CLI_UNDO,      /* "" when given */
+    CLI_PRINT_XML, /* "" when given */
+    CLI_N_OPTIONS
+} CliOption;
 
 typedef struct {
     VfoQmpClient *client;
@@ -22,8 +32,8 @@ typedef struct {
     char *options[CLI_N_OPTIONS]; /* what they are set to; NULL: not given */
 } Cli;
 
-/** cli_connect: connects to the daemon at @socket; blocks for 5 s at most. */
-gboolean cli_connect(Cli *cli, const char *socket, GError **error);
+/** cli_connect: connects to the daemon at cli->socket; blocks for 5 s at most. */
+gboolean cli_connect(Cli *cli, GError **error);
 void cli_disconnect(Cli *cli);
 
 /** cli_call: sends @command with @arguments (transfer full) and blocks, with the main loop
@@ -41,6 +51,10 @@ int cli_cancel(Cli *cli, char **arguments);
 int cli_migrate(Cli *cli, char **arguments);
 int cli_detach(Cli *cli, char **arguments);
 int cli_attach(Cli *cli, char **arguments);
+int cli_define(Cli *cli, char **arguments);
+
+/** cli_vf_state: whether a guest could get @vf ("free"), or why not. Static. */
+const char *cli_vf_state(json_object *vf);
 
 /** cli_watch: calls @command with @arguments (transfer full), which starts a job, and shows the job
  *  until it has ended; an interrupt cancels it. */

@@ -92,8 +92,7 @@ static gboolean is_true(json_object *object, const char *member)
     return json_object_get_boolean(value);
 }
 
-/* Whether a guest could get it, and why not. */
-static const char *state_of_vf(json_object *vf)
+const char *cli_vf_state(json_object *vf)
 {
     if (cli_member(vf, "lease"))
         return "leased";
@@ -121,7 +120,7 @@ static void print_vfs(json_object *vfs)
         cli_table_cellf(table, "%04x:%04x", (guint)cli_number(vf, "vendor"),
                         (guint)cli_number(vf, "device"));
         cli_table_cell(table, cli_number(vf, "numa-node") < 0 ? NULL : cli_member(vf, "numa-node"));
-        cli_table_cell(table, state_of_vf(vf));
+        cli_table_cell(table, cli_vf_state(vf));
         cli_table_cell(table, cli_member(vf, "owner"));
         cli_table_cellf(table, "%.8s", lease ? lease : "-");
         cli_table_cell(table, cli_member(vf, "mac"));

@@ -32,13 +32,12 @@ static gboolean on_no_answer(gpointer data)
     return G_SOURCE_CONTINUE;
 }
 
-gboolean cli_connect(Cli *cli, const char *socket, GError **error)
+gboolean cli_connect(Cli *cli, GError **error)
 {
     guint timer;
 
-    cli->socket = socket;
     cli->loop = g_main_loop_new(NULL, FALSE);
-    cli->client = vfo_qmp_client_new_unix("vfailoverd", socket, FALSE);
+    cli->client = vfo_qmp_client_new_unix("vfailoverd", cli->socket, FALSE);
     g_signal_connect(cli->client, "ready", G_CALLBACK(on_ready), cli);
     g_signal_connect(cli->client, "closed", G_CALLBACK(on_closed), cli);
     timer = g_timeout_add_seconds(CONNECT_SECONDS, on_no_answer, cli);

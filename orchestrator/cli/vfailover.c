@@ -9,21 +9,27 @@
 static const struct {
     const char *name;
     guint n_arguments;
-    guint options; /* those it has, as bits 1 << CliOption */
+    guint options;  /* those it has, as bits 1 << CliOption */
+    gboolean alone; /* connects to the daemon by itself, if it has to */
     int (*run)(Cli *cli, char **arguments);
     const char *usage;
     const char *what;
 } commands[] = {
-    {"list", 0, 0, cli_list, "list", "VMs, their pairs, which side carries the traffic"},
-    {"vfs", 0, 0, cli_vfs, "vfs", "VFs: PF, driver, owner, lease, MAC, VLAN"},
-    {"migrate", 2, 0, cli_migrate, "migrate VM HOST", "Move VM to HOST; Ctrl-C cancels"},
-    {"detach", 1, 1 << CLI_STANDBY, cli_detach, "detach VM",
+    {"list", 0, 0, FALSE, cli_list, "list", "VMs, their pairs, which side carries the traffic"},
+    {"vfs", 0, 0, FALSE, cli_vfs, "vfs", "VFs: PF, driver, owner, lease, MAC, VLAN"},
+    {"migrate", 2, 0, FALSE, cli_migrate, "migrate VM HOST", "Move VM to HOST; Ctrl-C cancels"},
+    {"detach", 1, 1 << CLI_STANDBY, FALSE, cli_detach, "detach VM",
      "Take the VF from VM, which goes on on its standby"},
-    {"attach", 1, 1 << CLI_FROM | 1 << CLI_VF | 1 << CLI_STANDBY, cli_attach, "attach VM",
+    {"attach", 1, 1 << CLI_FROM | 1 << CLI_VF | 1 << CLI_STANDBY, FALSE, cli_attach, "attach VM",
      "Give VM a free VF, or that of another VM (--from)"},
-    {"jobs", 0, 0, cli_jobs, "jobs", "Jobs, those under way and the latest"},
-    {"job", 1, 0, cli_job, "job JOB", "A job's timeline; JOB is an id, its beginning, or a VM"},
-    {"cancel", 1, 0, cli_cancel, "cancel JOB", "Cancel a job and undo what it did"},
+    {"define", 1,
+     1 << CLI_NETWORK | 1 << CLI_VF | 1 << CLI_INTERFACE | 1 << CLI_CONNECT | 1 << CLI_UNDO |
+         1 << CLI_PRINT_XML | 1 << CLI_STANDBY,
+     TRUE, cli_define, "define DOMAIN", "Give a libvirt domain's interface a VF, or --undo that"},
+    {"jobs", 0, 0, FALSE, cli_jobs, "jobs", "Jobs, those under way and the latest"},
+    {"job", 1, 0, FALSE, cli_job, "job JOB",
+     "A job's timeline; JOB is an id, its beginning, or a VM"},
+    {"cancel", 1, 0, FALSE, cli_cancel, "cancel JOB", "Cancel a job and undo what it did"},
 };
 
 static char *describe_commands(void)
@@ -45,7 +51,9 @@ static int usage_error(const char *format, const char *argument)
     return 2;
 }
 
-static const char *const option_names[CLI_N_OPTIONS] = {"--from", "--vf", "--standby"};
+static const char *const option_names[CLI_N_OPTIONS] = {"--from",    "--vf",        "--standby",
+                                                        "--network", "--interface", "--connect",
+                                                        "--undo",    "--print-xml"};
 
 /* An option that the command does not have; NULL: none. */
 static const char *strange_option(const Cli *cli, guint options)
@@ -71,7 +79,8 @@ static int run_command(Cli *cli, const char *socket, int argc, char **argv)
         if (strange_option(cli, commands[i].options))
             return usage_error("the command has no option",
                                strange_option(cli, commands[i].options));
-        if (!cli_connect(cli, socket, &error))
+        cli->socket = socket;
+        if (!commands[i].alone && !cli_connect(cli, &error))
             status = cli_fail(error);
         else
             status = commands[i].run(cli, argv + 2);
@@ -84,7 +93,7 @@ static int run_command(Cli *cli, const char *socket, int argc, char **argv)
 int main(int argc, char **argv)
 {
     g_autofree char *socket = NULL;
-    gboolean json = FALSE, version = FALSE;
+    gboolean json = FALSE, version = FALSE, undo = FALSE, print_xml = FALSE;
     Cli cli = {0};
     const GOptionEntry entries[] = {
         {"json", 'j', 0, G_OPTION_ARG_NONE, &json, "Print JSON instead of tables", NULL},
@@ -92,10 +101,20 @@ int main(int argc, char **argv)
          "Talk to the daemon on PATH instead of " DEFAULT_SOCKET, "PATH"},
         {"from", 0, 0, G_OPTION_ARG_STRING, &cli.options[CLI_FROM],
          "attach: the VM that gives its VF", "VM"},
-        {"vf", 0, 0, G_OPTION_ARG_STRING, &cli.options[CLI_VF], "attach: this VF and no other",
-         "PCI"},
+        {"vf", 0, 0, G_OPTION_ARG_STRING, &cli.options[CLI_VF],
+         "attach, define: this VF and no other", "PCI"},
         {"standby", 0, 0, G_OPTION_ARG_STRING, &cli.options[CLI_STANDBY],
-         "attach, detach: the standby, if VM has several", "ID"},
+         "attach, detach, define --undo: the standby, if VM has several", "ID"},
+        {"network", 0, 0, G_OPTION_ARG_STRING, &cli.options[CLI_NETWORK],
+         "define: a VF of this network, as 'vfailover vfs' shows it", "NAME"},
+        {"interface", 0, 0, G_OPTION_ARG_STRING, &cli.options[CLI_INTERFACE],
+         "define: the interface, if DOMAIN has several: its MAC address or alias", "MAC"},
+        {"undo", 0, 0, G_OPTION_ARG_NONE, &undo, "define: make the pair an ordinary interface",
+         NULL},
+        {"print-xml", 0, 0, G_OPTION_ARG_NONE, &print_xml,
+         "define: print the XML and define nothing", NULL},
+        {"connect", 0, 0, G_OPTION_ARG_STRING, &cli.options[CLI_CONNECT],
+         "define: libvirt's URI instead of qemu:///system", "URI"},
         {"version", 0, 0, G_OPTION_ARG_NONE, &version, "Print the version and exit", NULL},
         {NULL, 0, 0, G_OPTION_ARG_NONE, NULL, NULL, NULL},
     };
@@ -124,6 +143,8 @@ int main(int argc, char **argv)
         return 2;
     }
     cli.json = json;
+    cli.options[CLI_UNDO] = undo ? g_strdup("") : NULL;
+    cli.options[CLI_PRINT_XML] = print_xml ? g_strdup("") : NULL;
     status = run_command(&cli, socket ? socket : DEFAULT_SOCKET, argc, argv);
     for (guint i = 0; i < CLI_N_OPTIONS; i++)
         g_free(cli.options[i]);

@@ -4,6 +4,7 @@
 #include <net/if.h>
 
 #define DEFAULT_PORT  16516
+#define HOOK_MS       30000
 #define DEFAULT_PORTS "49152-49215" /* libvirt's, so that firewalls already let them in */
 
 /* Every group and key there is; those with a NAME are matched by their first word. */
@@ -13,6 +14,7 @@ static const struct {
 } known[] = {
     {"daemon", {"name", "socket", "admin-group", "listen", "port", "qmp-dir", "guest-mac"}},
     {"migration", {"address", "ports", "max-bandwidth", "downtime-limit", "no-vf", "vf-match"}},
+    {"libvirt", {"uri", "no-daemon", "hook-deadline"}},
     {"tls", {"ca", "server-cert", "server-key", "client-cert", "client-key"}},
     {"deadlines", {NULL}}, /* checked against vfo_deadline_name() */
     {"network", {"pf", "bridge", "datapath"}},
@@ -36,6 +38,7 @@ void vfo_config_free(VfoConfig *config)
     g_free(config->qmp_dir);
     g_free(config->migration_address);
     g_free(config->migration_ports);
+    g_free(config->libvirt_uri);
     g_free(config->tls.ca);
     g_free(config->tls.server_cert);
     g_free(config->tls.server_key);
@@ -234,23 +237,49 @@ static gboolean read_migration(const Reader *r, VfoConfig *config, GError **erro
     return TRUE;
 }
 
+static gboolean read_seconds(const Reader *r, const char *group, const char *key, guint *ms,
+                             GError **error)
+{
+    g_autofree char *text = read_string(r, group, key, NULL);
+    char *rest = NULL;
+    double seconds;
+
+    if (!text)
+        return TRUE;
+    seconds = g_ascii_strtod(text, &rest);
+    if (rest == text || *rest || !(seconds >= 0.001 && seconds <= 86400))
+        return fail(r, group, key, error, "'%s' is not a time from 0.001 to 86400 seconds", text);
+    *ms = (guint)(seconds * 1000 + 0.5);
+    return TRUE;
+}
+
 static gboolean read_deadlines(const Reader *r, VfoConfig *config, GError **error)
 {
     for (int i = 0; i < VFO_N_DEADLINES; i++) {
-        const char *key = vfo_deadline_name((VfoDeadline)i);
-        g_autofree char *text = read_string(r, "deadlines", key, NULL);
-        char *rest = NULL;
-        double seconds;
-
-        if (!text)
-            continue;
-        seconds = g_ascii_strtod(text, &rest);
-        if (rest == text || *rest || !(seconds >= 0.001 && seconds <= 86400))
-            return fail(r, "deadlines", key, error,
-                        "'%s' is not a time from 0.001 to 86400 seconds", text);
-        config->policy.deadline_ms[i] = (guint)(seconds * 1000 + 0.5);
+        if (!read_seconds(r, "deadlines", vfo_deadline_name((VfoDeadline)i),
+                          &config->policy.deadline_ms[i], error))
+            return FALSE;
     }
     return TRUE;
+}
+
+/* The group alone says that libvirt is used. hook/ reads the last two as well, by itself. */
+static gboolean read_libvirt(const Reader *r, VfoConfig *config, GError **error)
+{
+    g_autofree char *no_daemon = read_string(r, "libvirt", "no-daemon", "refuse");
+
+    config->hook_ms = HOOK_MS;
+    if (!g_key_file_has_group(r->file, "libvirt"))
+        return TRUE;
+    config->libvirt_uri = read_string(r, "libvirt", "uri", "qemu:///system");
+    if (!g_uri_is_valid(config->libvirt_uri, G_URI_FLAGS_NONE, NULL))
+        return fail(r, "libvirt", "uri", error, "'%s' is not a URI such as qemu:///system",
+                    config->libvirt_uri);
+    config->libvirt_alone = g_str_equal(no_daemon, "allow");
+    if (!config->libvirt_alone && !g_str_equal(no_daemon, "refuse"))
+        return fail(r, "libvirt", "no-daemon", error, "'%s' is neither 'refuse' nor 'allow'",
+                    no_daemon);
+    return read_seconds(r, "libvirt", "hook-deadline", &config->hook_ms, error);
 }
 
 /* The name of the network that has @pf; NULL: none. */
@@ -430,7 +459,8 @@ static gboolean read_all(const Reader *r, VfoConfig *config, GError **error)
                     "%s: there is no [network NAME]: name at least one, with its pf", r->path);
         return FALSE;
     }
-    return read_migration(r, config, error) && read_deadlines(r, config, error);
+    return read_migration(r, config, error) && read_libvirt(r, config, error) &&
+           read_deadlines(r, config, error);
 }
 
 VfoConfig *vfo_config_load(const char *path, GError **error)

@@ -18,8 +18,7 @@ struct _VfoControl {
     gid_t admin_gid; /* (gid_t)-1: none */
     gulong changed_handler;
     gulong progress_handler;
-    VfoNotes *notes;   /* for those who listen */
-    GHashTable *peers; /* VfoJob * -> VfoPeer *, of the jobs under way */
+    VfoNotes *notes; /* for those who listen */
 };
 
 /* --------------------------------------------------------------- commands */
@@ -130,11 +129,8 @@ static void cancel_job(VfoQmpCall *call, json_object *arguments, gpointer data)
 static VfoJob *make_migration(VfoControl *control, json_object *arguments, GError **error)
 {
     static const char *const members[] = {"vm", "host", NULL};
-    const VfoConfig *config = control->args.config;
     VfoSourceArgs args = {.host = control->args.host, .leases = control->args.leases};
-    const VfoPeerAddress *address;
     const char *vm_name, *host_name;
-    g_autoptr(VfoJob) job = NULL;
 
     if (!vfo_json_only(arguments, members, "arguments", error) ||
         !vfo_json_string(arguments, "vm", "arguments", &vm_name, error) ||
@@ -143,18 +139,8 @@ static VfoJob *make_migration(VfoControl *control, json_object *arguments, GErro
     args.vm = vfo_vms_get(control->args.vms, vm_name, error);
     if (!args.vm)
         return NULL;
-    address = vfo_config_peer(config, host_name, error);
-    if (!address)
-        return NULL;
-    args.peer = vfo_peer_new(address, &config->tls, control->args.pool);
-    job = vfo_source_job(config->name, &args, &config->policy);
-    if (!vfo_jobs_add(control->args.jobs, job, TRUE, error)) {
-        vfo_peer_free(args.peer);
-        return NULL;
-    }
-    vfo_peer_set_job(args.peer, job);
-    g_hash_table_insert(control->peers, job, args.peer);
-    return g_steal_pointer(&job);
+    return vfo_partners_source_job(control->args.partners, vfo_source_job, &args, host_name, TRUE,
+                                   error);
 }
 
 static VfoJob *make_detachment(VfoControl *control, json_object *arguments, GError **error)
@@ -201,6 +187,11 @@ static void attach(VfoQmpCall *call, json_object *arguments, gpointer data)
     start_job(call, arguments, data, make_attachment);
 }
 
+static void libvirt_hook(VfoQmpCall *call, json_object *arguments, gpointer data)
+{
+    vfo_hooks_call(((VfoControl *)data)->args.hooks, call, arguments);
+}
+
 static const VfoQmpCommand commands[] = {
     {"query-vms", FALSE, query_vms},
     {"query-vfs", FALSE, query_vfs},
@@ -210,16 +201,11 @@ static const VfoQmpCommand commands[] = {
     {"detach", TRUE, detach},
     {"attach", TRUE, attach},
     {"cancel-job", TRUE, cancel_job},
+    {"libvirt-hook", TRUE, libvirt_hook},
     {NULL, FALSE, NULL},
 };
 
 /* ----------------------------------------------------------------- events */
-
-static gboolean free_peer(gpointer data)
-{
-    vfo_peer_free(data);
-    return G_SOURCE_REMOVE;
-}
 
 static void tell(VfoControl *control, VfoJob *job, const VfoRecord *record)
 {
@@ -244,14 +230,7 @@ static void tell_step(VfoJob *job, const VfoRecord *record, gpointer data)
 
 static void on_job_changed(VfoJobs *jobs, VfoJob *job, const VfoRecord *record, gpointer data)
 {
-    VfoControl *control = data;
-    gpointer peer;
-
-    tell(control, job, record);
-    /* Not from inside the job's own call. */
-    if (!record && vfo_job_ended(job) &&
-        g_hash_table_steal_extended(control->peers, job, NULL, &peer))
-        g_idle_add(free_peer, peer);
+    tell(data, job, record);
 }
 
 static void on_progress(VfoVms *vms, VfoVm *vm, gpointer data)
@@ -391,7 +370,6 @@ VfoControl *vfo_control_new(const VfoControlArgs *args, GError **error)
     VfoControl *control = g_new0(VfoControl, 1);
 
     control->args = *args;
-    control->peers = g_hash_table_new_full(NULL, NULL, NULL, (GDestroyNotify)vfo_peer_free);
     control->server = vfo_qmp_server_new("vfailover", commands, control);
     control->notes = vfo_notes_new(tell_step, control);
     control->service = g_socket_service_new();
@@ -419,6 +397,5 @@ void vfo_control_free(VfoControl *control)
     vfo_notes_free(control->notes);
     g_object_unref(control->service);
     g_object_unref(control->server);
-    g_hash_table_unref(control->peers);
     g_free(control);
 }

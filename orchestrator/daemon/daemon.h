@@ -6,6 +6,7 @@
 #pragma once
 
 #include "core/core.h"
+#include "domain/domain.h"
 #include "host/host.h"
 #include "peer/peer.h"
 #include "qmp/qmp.h"
@@ -32,6 +33,9 @@ typedef struct {
     VfoGuestMac guest_mac;
     char *migration_address;
     char *migration_ports;
+    char *libvirt_uri;      /* NULL: libvirt is not used */
+    gboolean libvirt_alone; /* a VM may come from a host whose daemon does not hand it over */
+    guint hook_ms;          /* how long libvirt's hook waits */
     VfoTlsFiles tls;
     VfoPolicy policy;
     GPtrArray *networks; /* of VfoNetwork */
@@ -155,6 +159,106 @@ void vfo_inventory_on_change(VfoHost *host, const VfoVf *before, const VfoVf *no
  *  VfoVm) in @owner; NULL in both: none. Borrowed, until the loop runs. */
 const VfoPair *vfo_inventory_owner(GPtrArray *vms, const char *pci, VfoVm **owner);
 
+/* ------------------------------------------------------------------ hooks */
+
+typedef struct _VfoHooks VfoHooks;
+typedef struct _VfoOwners VfoOwners;
+typedef struct _VfoArrivals VfoArrivals;
+
+/** vfo_hooks_new: answers libvirt's hook. Neither is owned; both outlive it. */
+VfoHooks *vfo_hooks_new(const VfoConfig *config, VfoOwners *owners, VfoArrivals *arrivals);
+void vfo_hooks_free(VfoHooks *hooks);
+
+/** vfo_hooks_call: the command "libvirt-hook" with @arguments; answers @call, now or within
+ *  config->hook_ms. */
+void vfo_hooks_call(VfoHooks *hooks, VfoQmpCall *call, json_object *arguments);
+
+/* --------------------------------------------------------------- arrivals */
+
+typedef struct {
+    const VfoConfig *config;
+    VfoVms *vms;
+    VfoHost *host;
+    VfoLeases *leases;
+    VfoAbsences *absences;
+    VfoJobs *jobs;
+    VfoPeerPool *pool;
+} VfoArrivalsArgs; /* none of it owned; all outlives the arrivals */
+
+/** vfo_arrivals_new: the domains that libvirt is migrating to this host: from "migrate" on, when
+ *  it asks, to the end of the job. */
+VfoArrivals *vfo_arrivals_new(const VfoArrivalsArgs *args);
+/** vfo_arrivals_free: calls that wait are answered with an error. */
+void vfo_arrivals_free(VfoArrivals *arrivals);
+
+/** vfo_arrivals_begin: @domain, read from @xml, is about to come: the daemon that has it is asked
+ *  for it, and @call answered when that one is ready: with XML that names the VF it gets. */
+void vfo_arrivals_begin(VfoArrivals *arrivals, VfoQmpCall *call, const VfoDomain *domain,
+                        const char *xml);
+/** vfo_arrivals_has: @domain is on its way here, or was let come and has failed since. */
+gboolean vfo_arrivals_has(VfoArrivals *arrivals, const VfoDomain *domain);
+/** vfo_arrivals_prepare: @domain, which vfo_arrivals_has(), has the VF that was chosen for it. */
+gboolean vfo_arrivals_prepare(VfoArrivals *arrivals, const VfoDomain *domain, GError **error);
+/** vfo_arrivals_start: its taps are there: @call is answered when QEMU may be started. */
+void vfo_arrivals_start(VfoArrivals *arrivals, VfoQmpCall *call, const VfoDomain *domain);
+
+/** vfo_arrivals_job: a VfoPeerStart for an offer that an arrival waits for; NULL without an error:
+ *  none does. */
+VfoJob *vfo_arrivals_job(VfoArrivals *arrivals, const char *peer_name, const VfoOffer *offer,
+                         VfoReserved reserved, gpointer reserved_data, GError **error);
+
+/* ----------------------------------------------------------------- owners */
+
+typedef struct {
+    const VfoConfig *config;
+    VfoVms *vms;
+    VfoHost *host;
+    VfoLeases *leases;
+    VfoJobs *jobs;
+    VfoLending *lending;
+} VfoOwnersArgs; /* none of it owned; all outlives the owners */
+
+/** vfo_owners_new: keeps true whose the VFs are of the domains that libvirt starts, stops and
+ *  restores, as its hook tells of them. VFs of PFs that the configuration does not name are left
+ *  alone. */
+VfoOwners *vfo_owners_new(const VfoOwnersArgs *args);
+void vfo_owners_free(VfoOwners *owners);
+
+/** vfo_owners_prepare: @domain is about to start: nobody else gets its VFs until "started".
+ *  VFO_ERROR_BUSY: somebody has one of them already. */
+gboolean vfo_owners_prepare(VfoOwners *owners, const VfoDomain *domain, GError **error);
+/** vfo_owners_start: its taps are there, its QEMU is not: its VFs get the guest's MAC and VLAN,
+ *  unless libvirt sees to that. */
+gboolean vfo_owners_start(VfoOwners *owners, const VfoDomain *domain, GError **error);
+/** vfo_owners_started: its QEMU has its VFs. */
+void vfo_owners_started(VfoOwners *owners, const VfoDomain *domain);
+/** vfo_owners_release: its QEMU has ended, or has never begun: VFs of its pairs that nobody has go
+ *  back to the pool, parked and reset. @task returns nothing; what goes wrong is logged. */
+void vfo_owners_release(VfoOwners *owners, const VfoDomain *domain, GTask *task);
+/** vfo_owners_restore: @xml, from which @domain was read, with a free VF in place of each one that
+ *  somebody else has by now; the same text when there is none. Free with g_free(). */
+char *vfo_owners_restore(VfoOwners *owners, const VfoDomain *domain, const char *xml,
+                         GError **error);
+
+/* --------------------------------------------------------------- partners */
+
+typedef struct _VfoPartners VfoPartners;
+
+/** vfo_partners_new: the connections to other hosts of the jobs by which VMs leave this one, each
+ *  for as long as its job is under way. Nothing is owned; all outlives the partners. */
+VfoPartners *vfo_partners_new(const VfoConfig *config, VfoPeerPool *pool, VfoJobs *jobs);
+/** vfo_partners_free: closes them, also those of jobs under way, which must not go on after it. */
+void vfo_partners_free(VfoPartners *partners);
+
+/** VfoSourceMaker: vfo_source_job() or vfo_follow_source_job(). */
+typedef VfoJob *(*VfoSourceMaker)(const char *host_name, const VfoSourceArgs *args,
+                                  const VfoPolicy *policy);
+
+/** vfo_partners_source_job: the job that @make makes for @args, towards [peer @host], which becomes
+ *  args->peer; among this host's jobs (vfo_jobs_add() with @listen), not yet running. */
+VfoJob *vfo_partners_source_job(VfoPartners *partners, VfoSourceMaker make, VfoSourceArgs *args,
+                                const char *host, gboolean listen, GError **error);
+
 /* ---------------------------------------------------------------- control */
 
 typedef struct _VfoControl VfoControl;
@@ -166,11 +270,10 @@ typedef struct {
     VfoLeases *leases;
     VfoJobs *jobs;
     VfoLending *lending;
-    VfoPeerPool *pool;
+    VfoPartners *partners;
+    VfoHooks *hooks;
 } VfoControlArgs; /* none of it owned; all outlives the control socket */
 
 /** vfo_control_new: listens on the configured control socket, replacing a stale one. */
 VfoControl *vfo_control_new(const VfoControlArgs *args, GError **error);
-/** vfo_control_free: also ends the connections to other hosts of jobs under way, which must not
- *  go on after it. */
 void vfo_control_free(VfoControl *control);

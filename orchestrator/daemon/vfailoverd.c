@@ -26,6 +26,10 @@ typedef struct {
     VfoInventory *inventory;
     VfoPeerServer *peers;
     VfoPeerPool *pool; /* of connections to peers */
+    VfoPartners *partners;
+    VfoOwners *owners;
+    VfoArrivals *arrivals;
+    VfoHooks *hooks;
     VfoControl *control;
     GMainLoop *loop;
     guint stop_timer;
@@ -47,7 +51,14 @@ static VfoJob *start_destination(const char *peer_name, const VfoOffer *offer, V
         .data = reserved_data,
     };
     g_autoptr(VfoJob) job = NULL;
+    g_autoptr(GError) why = NULL;
 
+    job = vfo_arrivals_job(daemon->arrivals, peer_name, offer, reserved, reserved_data, &why);
+    if (job || why) {
+        if (why)
+            g_propagate_error(error, g_steal_pointer(&why));
+        return g_steal_pointer(&job);
+    }
     args.vm = vfo_vms_get(daemon->vms, offer->vm, error);
     if (!args.vm) {
         g_prefix_error(error, "at the destination: ");
@@ -60,11 +71,57 @@ static VfoJob *start_destination(const char *peer_name, const VfoOffer *offer, V
     return g_steal_pointer(&job);
 }
 
+static VfoJob *start_followed(const char *peer_name, const VfoPeerCall *call, VfoReady ready,
+                              gpointer ready_data, gpointer data, GError **error)
+{
+    Daemon *daemon = data;
+    VfoSourceArgs args = {
+        .host = daemon->host,
+        .leases = daemon->leases,
+        .job = call->job,
+        .ready = ready,
+        .data = ready_data,
+    };
+
+    args.vm = vfo_vms_get_uuid(daemon->vms, call->uuid, error);
+    if (!args.vm)
+        return NULL;
+    g_message("job %s: libvirt migrates VM %s to %s", call->job, args.vm->name, peer_name);
+    return vfo_partners_source_job(daemon->partners, vfo_follow_source_job, &args, peer_name, FALSE,
+                                   error);
+}
+
 static void on_peer_job_changed(VfoJob *job, const VfoRecord *record, gpointer data)
 {
     const Daemon *daemon = data;
 
     vfo_jobs_note(daemon->jobs, job, record);
+}
+
+static void start_libvirt(Daemon *daemon)
+{
+    const VfoConfig *config = daemon->config;
+    const VfoOwnersArgs owners = {.config = config,
+                                  .vms = daemon->vms,
+                                  .host = daemon->host,
+                                  .leases = daemon->leases,
+                                  .jobs = daemon->jobs,
+                                  .lending = daemon->lending};
+    const VfoArrivalsArgs arrivals = {.config = config,
+                                      .vms = daemon->vms,
+                                      .host = daemon->host,
+                                      .leases = daemon->leases,
+                                      .absences = daemon->absences,
+                                      .jobs = daemon->jobs,
+                                      .pool = daemon->pool};
+
+    daemon->owners = vfo_owners_new(&owners);
+    daemon->arrivals = vfo_arrivals_new(&arrivals);
+    daemon->hooks = vfo_hooks_new(config, daemon->owners, daemon->arrivals);
+    if (!config->libvirt_uri)
+        return;
+    vfo_peer_server_on_call(daemon->peers, start_followed, daemon);
+    vfo_vms_follow_libvirt(daemon->vms, config->libvirt_uri);
 }
 
 static gboolean start(Daemon *daemon, GError **error)
@@ -105,12 +162,15 @@ static gboolean start(Daemon *daemon, GError **error)
         return FALSE;
     vfo_peer_server_on_change(daemon->peers, on_peer_job_changed, daemon);
     daemon->pool = vfo_peer_pool_new(config->peers, &config->tls);
+    daemon->partners = vfo_partners_new(config, daemon->pool, daemon->jobs);
+    start_libvirt(daemon);
     args.vms = daemon->vms;
     args.host = daemon->host;
     args.leases = daemon->leases;
     args.lending = daemon->lending;
     args.jobs = daemon->jobs;
-    args.pool = daemon->pool;
+    args.partners = daemon->partners;
+    args.hooks = daemon->hooks;
     daemon->control = vfo_control_new(&args, error);
     return daemon->control != NULL;
 }
@@ -121,6 +181,10 @@ static void stop(Daemon *daemon)
         vfo_control_free(daemon->control);
         g_unlink(daemon->config->socket);
     }
+    g_clear_pointer(&daemon->hooks, vfo_hooks_free);
+    g_clear_pointer(&daemon->arrivals, vfo_arrivals_free);
+    g_clear_pointer(&daemon->owners, vfo_owners_free);
+    g_clear_pointer(&daemon->partners, vfo_partners_free);
     g_clear_pointer(&daemon->pool, vfo_peer_pool_free);
     g_clear_pointer(&daemon->peers, vfo_peer_server_free);
     g_clear_pointer(&daemon->watch, vfo_watch_free);

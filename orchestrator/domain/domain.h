@@ -70,3 +70,16 @@ const VfoDomainPair *vfo_domain_pair(const VfoDomain *domain, const char *standb
  */
 char *vfo_domain_set_vf(const char *xml, gsize length, const char *standby, const char *pci,
                         GError **error);
+
+/**
+ * vfo_domain_make_pair: the same domain (inactive XML) with the VF @pci for one of its interfaces:
+ * the interface becomes a standby, and a <hostdev> its primary. @interface: its MAC address or
+ * alias; NULL: the only one that can be a standby. Nothing else is changed. Free with g_free().
+ * VFO_ERROR_INVALID, with the interfaces there are, when it cannot be told which one is meant.
+ */
+char *vfo_domain_make_pair(const char *xml, gsize length, const char *interface, const char *pci,
+                           GError **error);
+
+/** vfo_domain_unmake_pair: the inverse: the VF of @standby (NULL: of the only one there is) goes,
+ *  and the interface is an ordinary one. Free with g_free(). VFO_ERROR_NOT_FOUND: no such pair. */
+char *vfo_domain_unmake_pair(const char *xml, gsize length, const char *standby, GError **error);

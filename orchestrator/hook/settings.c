@@ -16,7 +16,7 @@ void hook_settings_read(const char *path, HookSettings *settings)
     settings->in_use = g_key_file_has_group(file, "libvirt");
     settings->refuse = !no_daemon || !g_str_equal(g_strstrip(no_daemon), "allow");
     settings->deadline_ms =
-        (guint)((seconds >= 1 && seconds <= 3600 ? seconds : DEFAULT_SECONDS) * 1000);
+        (guint)((seconds >= 0.001 && seconds <= 86400 ? seconds : DEFAULT_SECONDS) * 1000);
     settings->socket = g_key_file_get_string(file, "daemon", "socket", NULL);
     if (settings->socket)
         g_strstrip(settings->socket);

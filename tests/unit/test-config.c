@@ -59,6 +59,7 @@ static void test_defaults(void)
     g_assert_cmpstr(config->qmp_dir, ==, "/run/vfailover/qmp");
     g_assert_cmpstr(config->migration_address, ==, "10.8.0.1");
     g_assert_cmpstr(config->migration_ports, ==, "49152-49215");
+    g_assert_null(config->libvirt_uri);
     g_assert_cmpstr(config->tls.ca, ==, "/etc/pki/vfailover/cacert.pem");
     g_assert_cmpstr(config->tls.server_cert, ==, "/etc/pki/vfailover/servercert.pem");
     g_assert_cmpstr(config->tls.server_key, ==, "/etc/pki/vfailover/serverkey.pem");
@@ -67,6 +68,16 @@ static void test_defaults(void)
     g_assert_cmpmem(&config->policy, sizeof(policy), &policy, sizeof(policy));
     g_assert_cmpuint(config->networks->len, ==, 1);
     g_assert_cmpuint(config->peers->len, ==, 0);
+}
+
+/* The group alone is enough. */
+static void test_libvirt(void)
+{
+    g_autoptr(VfoConfig) config = load(ADDRESS LAN "[libvirt]\n");
+
+    g_assert_cmpstr(config->libvirt_uri, ==, "qemu:///system");
+    g_assert_false(config->libvirt_alone);
+    g_assert_cmpuint(config->hook_ms, ==, 30000);
 }
 
 static void test_everything(void)
@@ -78,6 +89,7 @@ static void test_everything(void)
         "[migration]\nports = 1-65535\nmax-bandwidth = 1250000000\ndowntime-limit = 300\n"
         "no-vf = standby-only\n"
         "vf-match = any\n"
+        "[libvirt]\nuri = qemu+unix:///system\nno-daemon = allow\nhook-deadline = 2.5\n"
         "[tls]\nca = /1\nserver-cert = /2\nserver-key = /3\nclient-cert = /4\nclient-key = /5\n"
         "[deadlines]\nquery = 0.001\nunplug = 2.5\narrive = 86400\n"
         "[network lan]\npf = pf0; pf1 ;\nbridge = br0\n"
@@ -98,6 +110,9 @@ static void test_everything(void)
     g_assert_cmpstr(config->listen, ==, "10.8.0.1");
     g_assert_cmpuint(config->port, ==, 1);
     g_assert_cmpstr(config->qmp_dir, ==, "/run/qmp");
+    g_assert_cmpstr(config->libvirt_uri, ==, "qemu+unix:///system");
+    g_assert_true(config->libvirt_alone);
+    g_assert_cmpuint(config->hook_ms, ==, 2500);
     /* where the daemon listens, QEMU does as well */
     g_assert_cmpstr(config->migration_address, ==, "10.8.0.1");
     g_assert_cmpstr(config->migration_ports, ==, "1-65535");
@@ -226,6 +241,11 @@ static void test_mistakes(void)
         {ADDRESS LAN "[tls]\nserver-key=\n", "[tls] server-key"},
         {ADDRESS LAN "[tls]\nclient-cert=x\n", "[tls] client-cert"},
         {ADDRESS LAN "[tls]\nclient-key=x\n", "[tls] client-key"},
+        /* [libvirt] */
+        {ADDRESS LAN "[libvirt]\nuri=system\n", "[libvirt] uri: 'system'"},
+        {ADDRESS LAN "[libvirt]\nno-daemon=maybe\n", "[libvirt] no-daemon: 'maybe'"},
+        {ADDRESS LAN "[libvirt]\nhook-deadline=0\n", "[libvirt] hook-deadline: '0'"},
+        {ADDRESS LAN "[libvirt]\nurl=x\n", "[libvirt] url: there is no such setting"},
         /* [deadlines] */
         {ADDRESS LAN "[deadlines]\nunplug=0\n", "[deadlines] unplug: '0'"},
         {ADDRESS LAN "[deadlines]\nunplug=15s\n", "[deadlines] unplug: '15s'"},
@@ -313,6 +333,7 @@ int main(int argc, char **argv)
     directory = g_dir_make_tmp("vfailover-config-XXXXXX", NULL);
     g_assert_nonnull(directory);
     g_test_add_func("/config/defaults", test_defaults);
+    g_test_add_func("/config/libvirt", test_libvirt);
     g_test_add_func("/config/everything", test_everything);
     g_test_add_func("/config/unknown-peer", test_unknown_peer);
     g_test_add_func("/config/mistakes", test_mistakes);

@@ -48,6 +48,12 @@ void vfo_peer_free(VfoPeer *peer)
     g_free(peer);
 }
 
+/* Of the hooks, that they are asked is all that counts here. */
+void vfo_hooks_call(VfoHooks *hooks, VfoQmpCall *call, json_object *arguments)
+{
+    vfo_qmp_call_fail(call, g_error_new_literal(VFO_ERROR, VFO_ERROR_BUSY, "the hooks say no"));
+}
+
 static GError *vfs_error; /* what list_vfs fails with; NULL: it works */
 
 static GPtrArray *list_vfs(VfoHost *host, GError **error)
@@ -170,6 +176,7 @@ typedef struct {
     VfoAbsences *absences;
     VfoJobs *jobs;
     VfoLending *lending;
+    VfoPartners *partners;
     VfoControl *control;
     VfoQmpClient *client;
     gboolean ready;
@@ -231,6 +238,7 @@ static VfoControl *new_control(Fixture *f, GError **error)
         .leases = f->leases,
         .jobs = f->jobs,
         .lending = f->lending,
+        .partners = f->partners,
     };
 
     return vfo_control_new(&args, error);
@@ -271,6 +279,7 @@ static void fixture_set_up(Fixture *f, gconstpointer data)
 
         f->lending = vfo_lending_new(&args);
     }
+    f->partners = vfo_partners_new(f->config, NULL, f->jobs);
     f->events = g_ptr_array_new_with_free_func(g_free);
     peers_made = 0;
     f->control = new_control(f, &error);
@@ -284,6 +293,7 @@ static void fixture_tear_down(Fixture *f, gconstpointer data)
     g_object_unref(f->client);
     vfo_control_free(f->control);
     g_unlink(f->config->socket);
+    vfo_partners_free(f->partners);
     vfo_lending_free(f->lending);
     g_object_unref(f->jobs);
     g_object_unref(f->vms);
@@ -384,7 +394,8 @@ static void test_queries(Fixture *f, gconstpointer data)
                   "[{\"name\":\"qmp_capabilities\"},{\"name\":\"query-commands\"},"
                   "{\"name\":\"query-vms\"},{\"name\":\"query-vfs\"},{\"name\":\"query-jobs\"},"
                   "{\"name\":\"query-job\"},{\"name\":\"migrate\"},{\"name\":\"detach\"},"
-                  "{\"name\":\"attach\"},{\"name\":\"cancel-job\"}]");
+                  "{\"name\":\"attach\"},{\"name\":\"cancel-job\"},"
+                  "{\"name\":\"libvirt-hook\"}]");
 }
 
 static void test_leased_vf(Fixture *f, gconstpointer data)
@@ -421,6 +432,7 @@ static void test_bad_input(Fixture *f, gconstpointer data)
     assert_refused(f, "query-job", "{\"job\": \"abcd\"}", VFO_ERROR_NOT_FOUND, "abcd");
     assert_refused(f, "cancel-job", "{\"job\": \"abcd\"}", VFO_ERROR_NOT_FOUND, "abcd");
     assert_refused(f, "cancel-job", NULL, VFO_ERROR_INVALID, "job");
+    assert_refused(f, "libvirt-hook", NULL, VFO_ERROR_BUSY, "the hooks say no");
     assert_refused(f, "migrate", NULL, VFO_ERROR_INVALID, "vm");
     assert_refused(f, "migrate", "{\"vm\": \"web1\"}", VFO_ERROR_INVALID, "host");
     assert_refused(f, "migrate", "{\"vm\": [], \"host\": \"hostb\"}", VFO_ERROR_INVALID, "vm");
@@ -698,8 +710,10 @@ static void test_freed_with_a_job(Fixture *f, gconstpointer data)
     job = vfo_job_ref(vfo_jobs_find(f->jobs, id, &error));
     g_assert_no_error(error);
     vfo_control_free(f->control);
+    vfo_partners_free(f->partners);
     vfo_job_cancel(job, NULL);
     WAIT(vfo_job_ended(job));
+    f->partners = vfo_partners_new(f->config, NULL, f->jobs);
     f->control = new_control(f, &error);
     g_assert_no_error(error);
     qemu_free(qemu);
@@ -735,6 +749,8 @@ static void assert_may(Fixture *f, gboolean may, uid_t uid, gid_t gid, gid_t fur
     assert_refused(f, "cancel-job", "{\"job\": \"abcd\"}",
                    may ? VFO_ERROR_NOT_FOUND : VFO_ERROR_DENIED,
                    may ? "cancel-job" : "admin-group");
+    assert_refused(f, "libvirt-hook", NULL, may ? VFO_ERROR_BUSY : VFO_ERROR_DENIED,
+                   may ? "the hooks" : "admin-group");
     assert_refused(f, "detach", "{\"vm\": \"abcd\"}", may ? VFO_ERROR_NOT_FOUND : VFO_ERROR_DENIED,
                    may ? "detach" : "admin-group");
     assert_refused(f, "attach", "{\"vm\": \"abcd\"}", may ? VFO_ERROR_NOT_FOUND : VFO_ERROR_DENIED,

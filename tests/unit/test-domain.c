@@ -391,6 +391,125 @@ static void test_set_vf_refused(void)
     }
 }
 
+/* ------------------------------------------------------------------- pair */
+
+/* As the user has it before: inactive, libvirt's own aliases are not in it. */
+#define ORDINARY(MORE)                                                                             \
+    "    <interface type='bridge'>\n"                                                              \
+    "      <mac address='52:54:00:aa:00:10'/>\n"                                                   \
+    "      <source bridge='br0'/>\n"                                                               \
+    "      <model type='virtio'/>\n" MORE "    </interface>\n"
+#define E1000                                                                                      \
+    "    <interface type='bridge'>\n"                                                              \
+    "      <mac address='52:54:00:aa:00:11'/>\n"                                                   \
+    "      <model type='e1000e'/>\n"                                                               \
+    "    </interface>\n"
+#define USER(DEVICES) DOMAIN_HEAD E1000 DEVICES DOMAIN_TAIL
+#define OURS          "      <teaming type='persistent'/>\n      <alias name='ua-vfailover-net0'/>\n"
+#define PRIMARY(STANDBY, ALIAS)                                                                    \
+    "    <hostdev mode='subsystem' type='pci' managed='yes'><source>"                              \
+    "<address domain='0x0000' bus='0x01' slot='0x10' function='0x2'/></source>"                    \
+    "<teaming type='transient' persistent='" STANDBY "'/><alias name='" ALIAS "'/></hostdev>\n"
+/* The <memballoon> of DOMAIN_TAIL stands before what is added. */
+#define PAIRED(INTERFACE, STANDBY, ALIAS)                                                          \
+    DOMAIN_HEAD E1000 INTERFACE                                                                    \
+        "    <memballoon model='none'/>\n" PRIMARY(STANDBY, ALIAS) "  </devices>\n"
+
+static void assert_pair(const char *before, const char *interface, const char *beginning)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *made =
+        vfo_domain_make_pair(before, strlen(before), interface, "0000:01:10.2", &error);
+    g_autofree char *all = g_strconcat(beginning, strstr(DOMAIN_TAIL, "  <seclabel"), NULL);
+    g_autofree char *expected = NULL, *found = NULL, *undone = NULL, *back = NULL, *first = NULL;
+
+    g_assert_no_error(error);
+    expected = canonical(all);
+    found = canonical(made);
+    g_assert_cmpstr(found, ==, expected);
+
+    undone = vfo_domain_unmake_pair(made, strlen(made), NULL, &error);
+    g_assert_no_error(error);
+    back = canonical(undone);
+    first = canonical(before);
+    g_assert_cmpstr(back, ==, first);
+}
+
+static void test_pair(void)
+{
+    assert_pair(USER(ORDINARY("")), NULL,
+                PAIRED(ORDINARY(OURS), "ua-vfailover-net0", "ua-vfailover-vf0"));
+    assert_pair(USER(ORDINARY("")), "52:54:00:AA:00:10",
+                PAIRED(ORDINARY(OURS), "ua-vfailover-net0", "ua-vfailover-vf0"));
+    /* A name that the user gave stays, then and afterwards. */
+    assert_pair(USER(ORDINARY("      <alias name='ua-mine'/>\n")), "ua-mine",
+                PAIRED(ORDINARY("      <alias name='ua-mine'/>\n"
+                                "      <teaming type='persistent'/>\n"),
+                       "ua-mine", "ua-vfailover-vf0"));
+}
+
+static void test_pair_second(void)
+{
+    static const char first[] =
+        USER(ORDINARY(OURS) PRIMARY("ua-vfailover-net0", "ua-vfailover-vf0") DOMAIN_PLAIN);
+    g_autoptr(GError) error = NULL;
+    g_autofree char *made =
+        vfo_domain_make_pair(first, strlen(first), NULL, "0000:01:10.3", &error);
+    g_autofree char *undone = NULL, *expected = canonical(first), *found = NULL;
+    g_autoptr(VfoDomain) domain = NULL;
+
+    g_assert_no_error(error);
+    domain = parse(made);
+    g_assert_cmpuint(domain->pairs->len, ==, 2);
+    g_assert_cmpstr(vfo_domain_pair(domain, "ua-vfailover-net1")->vf, ==, "0000:01:10.3");
+    g_assert_cmpstr(vfo_domain_pair(domain, "ua-vfailover-net1")->primary, ==, "ua-vfailover-vf1");
+
+    g_assert_null(vfo_domain_unmake_pair(made, strlen(made), NULL, &error));
+    g_assert_error(error, VFO_ERROR, VFO_ERROR_INVALID);
+    g_clear_error(&error);
+    undone = vfo_domain_unmake_pair(made, strlen(made), "ua-vfailover-net1", &error);
+    g_assert_no_error(error);
+    found = canonical(undone);
+    /* libvirt gives its own alias again at the next start. */
+    g_assert_null(strstr(found, "ua-vfailover-net1"));
+    g_assert_cmpuint(strlen(found), <, strlen(expected));
+}
+
+static void test_pair_refused(void)
+{
+    static const struct {
+        const char *xml, *interface, *pci;
+        int code;
+        const char *why;
+    } cases[] = {
+        {USER(""), NULL, "0000:01:10.2", VFO_ERROR_NOT_FOUND, "no interface that could get"},
+        {USER(ORDINARY(OURS)), NULL, "0000:01:10.2", VFO_ERROR_NOT_FOUND, "no interface that"},
+        {USER(ORDINARY("") DOMAIN_PLAIN), NULL, "0000:01:10.2", VFO_ERROR_INVALID,
+         "choose one of 52:54:00:aa:00:10, 52:54:00:aa:00:99"},
+        {USER(ORDINARY("")), "52:54:00:aa:00:11", "0000:01:10.2", VFO_ERROR_NOT_FOUND,
+         "no interface '52:54:00:aa:00:11'"},
+        {USER(ORDINARY("") ORDINARY("")), "52:54:00:aa:00:10", "0000:01:10.2", VFO_ERROR_NOT_FOUND,
+         "more than one"},
+        {USER(ORDINARY("")), NULL, "01:10.2", VFO_ERROR_INVALID, "not a PCI address"},
+        {"<domain/>", NULL, "0000:01:10.2", VFO_ERROR_NOT_FOUND, "no interface"},
+        {"<domain", NULL, "0000:01:10.2", VFO_ERROR_INVALID, "line 1"},
+    };
+    g_autoptr(GError) none = NULL;
+
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(GError) error = NULL;
+        g_autofree char *made = vfo_domain_make_pair(cases[i].xml, strlen(cases[i].xml),
+                                                     cases[i].interface, cases[i].pci, &error);
+
+        g_assert_null(made);
+        g_assert_error(error, VFO_ERROR, cases[i].code);
+        g_assert_nonnull(strstr(error->message, cases[i].why));
+    }
+    g_assert_null(
+        vfo_domain_unmake_pair(USER(ORDINARY("")), strlen(USER(ORDINARY(""))), NULL, &none));
+    g_assert_error(none, VFO_ERROR, VFO_ERROR_NOT_FOUND);
+}
+
 /* ------------------------------------------------------------------- fuzz */
 
 /* Whatever arrives is parsed or refused; what is parsed can be rewritten and parsed again. */
@@ -483,6 +602,9 @@ int main(int argc, char **argv)
     g_test_add_func("/domain/set-vf", test_set_vf);
     g_test_add_func("/domain/set-vf/several", test_set_vf_of_several);
     g_test_add_func("/domain/set-vf/refused", test_set_vf_refused);
+    g_test_add_func("/domain/pair", test_pair);
+    g_test_add_func("/domain/pair/second", test_pair_second);
+    g_test_add_func("/domain/pair/refused", test_pair_refused);
     g_test_add_func("/domain/fuzz", test_fuzz);
     return g_test_run();
 }

@@ -1,0 +1,397 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The VFs of VMs that libvirt starts and stops.
+ *
+ * From "prepare" until "started" nobody else gets a VF that a domain names; at "start", when its
+ * tap is in its bridge, the VF gets the guest's address; at "release" it is parked and reset.
+ */
+#include "daemon/daemon.h"
+
+#include "domain/domain.h"
+
+/* QEMU has the VF open by then. */
+#define START_SECONDS 600
+
+struct _VfoOwners {
+    VfoOwnersArgs args;
+};
+
+VfoOwners *vfo_owners_new(const VfoOwnersArgs *args)
+{
+    VfoOwners *owners = g_new0(VfoOwners, 1);
+
+    owners->args = *args;
+    return owners;
+}
+
+void vfo_owners_free(VfoOwners *owners)
+{
+    g_free(owners);
+}
+
+/* The name of a domain's leases while no job has them. */
+static char *holder_of(const VfoDomain *domain)
+{
+    return g_strdup_printf("domain %s", domain->uuid);
+}
+
+static gboolean is_held(VfoOwners *owners, const VfoDomain *domain, const char *pci)
+{
+    g_autofree char *holder = holder_of(domain);
+
+    return g_strcmp0(vfo_leases_holder(owners->args.leases, pci), holder) == 0;
+}
+
+/* The VF of @pair as it is now; NULL without an error: it has none, or none of ours. */
+static VfoVf *read_vf(VfoOwners *owners, const VfoDomainPair *pair, GError **error)
+{
+    VfoHost *host = owners->args.host;
+    g_autoptr(GError) why = NULL;
+    VfoVf *vf = pair->vf ? host->ops->read_vf(host, pair->vf, &why) : NULL;
+
+    if (why && !g_error_matches(why, VFO_ERROR, VFO_ERROR_NOT_FOUND))
+        g_propagate_error(error, g_steal_pointer(&why));
+    return vf;
+}
+
+/* ----------------------------------------------------------------- prepare */
+
+static gboolean refuse_taken(VfoOwners *owners, const VfoDomain *domain, const VfoVf *vf,
+                             GError **error)
+{
+    const char *holder = vfo_leases_holder(owners->args.leases, vf->pci);
+    VfoJob *job = holder ? vfo_jobs_find(owners->args.jobs, holder, NULL) : NULL;
+    g_autoptr(GPtrArray) vms = vfo_vms_list(owners->args.vms);
+    VfoVm *owner;
+
+    vfo_inventory_owner(vms, vf->pci, &owner);
+    if (job)
+        g_set_error(error, VFO_ERROR, VFO_ERROR_BUSY,
+                    "domain %s: its VF %s is reserved for VM %s, by job %s: wait for that, or give "
+                    "the domain another VF ('vfailover vfs' shows the free ones)",
+                    domain->name, vf->pci, vfo_job_vm(job), holder);
+    else
+        g_set_error(error, VFO_ERROR, VFO_ERROR_BUSY,
+                    "domain %s: its VF %s is in use by %s%s: give the domain another one "
+                    "('vfailover vfs' shows the free ones)",
+                    domain->name, vf->pci, owner ? "VM " : "",
+                    owner    ? owner->name
+                    : holder ? holder
+                             : "another program");
+    return FALSE;
+}
+
+static gboolean take(VfoOwners *owners, const VfoDomain *domain, const VfoDomainPair *pair,
+                     GError **error)
+{
+    g_autofree char *holder = NULL;
+    g_autoptr(GError) why = NULL;
+    g_autoptr(VfoVf) vf = NULL;
+
+    if (pair->vf && is_held(owners, domain, pair->vf))
+        return TRUE;
+    vf = read_vf(owners, pair, &why);
+    if (why) {
+        g_propagate_error(error, g_steal_pointer(&why));
+        return FALSE;
+    }
+    if (!vf)
+        return TRUE;
+    holder = holder_of(domain);
+    if (vf->opened || vfo_leases_holder(owners->args.leases, vf->pci))
+        return refuse_taken(owners, domain, vf, error);
+    return vfo_leases_take(owners->args.leases, vf->pci, holder, START_SECONDS, error);
+}
+
+static void drop_all(VfoOwners *owners, const VfoDomain *domain)
+{
+    g_autofree char *holder = holder_of(domain);
+
+    for (guint i = 0; i < domain->pairs->len; i++) {
+        const VfoDomainPair *pair = g_ptr_array_index(domain->pairs, i);
+
+        if (pair->vf)
+            vfo_leases_drop(owners->args.leases, pair->vf, holder);
+    }
+}
+
+gboolean vfo_owners_prepare(VfoOwners *owners, const VfoDomain *domain, GError **error)
+{
+    for (guint i = 0; i < domain->pairs->len; i++) {
+        if (!take(owners, domain, g_ptr_array_index(domain->pairs, i), error)) {
+            drop_all(owners, domain);
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
+/* ------------------------------------------------------------------- start */
+
+/* The VLAN that the standby's frames are in on the wire; what the domain says goes first. */
+static guint16 vlan_of(VfoOwners *owners, const VfoDomain *domain, const VfoDomainPair *pair,
+                       const VfoVf *vf)
+{
+    VfoHost *host = owners->args.host;
+    VfoVfSettings settings = vf->settings;
+    g_autoptr(GError) error = NULL;
+    g_autoptr(VfoWire) wire = NULL;
+
+    settings.mac = pair->mac;
+    settings.vlan = pair->vlan ? pair->vlan : VFO_VLAN_ANY;
+    if (pair->tap)
+        wire = host->ops->find_wire(host, pair->tap, vf, &settings, &error);
+    if (wire)
+        return wire->vlan;
+    g_warning("domain %s: its interface %s does not reach the network of its VF %s, and the domain "
+              "cannot be handed over: %s",
+              domain->name, pair->standby, vf->pci, error ? error->message : "it is on no tap");
+    return pair->vlan;
+}
+
+/* libvirt sets a VF that is an <interface>, and nobody one that is a <hostdev>. */
+static gboolean give(VfoOwners *owners, const VfoDomain *domain, const VfoDomainPair *pair,
+                     GError **error)
+{
+    VfoHost *host = owners->args.host;
+    g_autoptr(GError) why = NULL;
+    g_autoptr(VfoVf) vf = NULL;
+    VfoVfSettings settings;
+
+    if (!pair->standby || pair->form != VFO_DOMAIN_HOSTDEV)
+        return TRUE;
+    vf = read_vf(owners, pair, &why);
+    if (why) {
+        g_propagate_error(error, g_steal_pointer(&why));
+        return FALSE;
+    }
+    if (!vf)
+        return TRUE;
+    settings = vf->settings;
+    settings.mac = pair->mac;
+    settings.vlan = vlan_of(owners, domain, pair, vf);
+    if (!host->ops->set_vf(host, vf->pci, &settings, error)) {
+        g_prefix_error(error, "domain %s: ", domain->name);
+        return FALSE;
+    }
+    g_message("domain %s starts with VF %s at its standby %s", domain->name, vf->pci,
+              pair->standby);
+    return TRUE;
+}
+
+gboolean vfo_owners_start(VfoOwners *owners, const VfoDomain *domain, GError **error)
+{
+    /* A VF that libvirt has taken from a pool is known only now. */
+    if (!vfo_owners_prepare(owners, domain, error))
+        return FALSE;
+    for (guint i = 0; i < domain->pairs->len; i++) {
+        if (!give(owners, domain, g_ptr_array_index(domain->pairs, i), error))
+            return FALSE;
+    }
+    return TRUE;
+}
+
+void vfo_owners_started(VfoOwners *owners, const VfoDomain *domain)
+{
+    drop_all(owners, domain);
+}
+
+/* ----------------------------------------------------------------- release */
+
+/* The VFs of one domain that go back to the pool. */
+typedef struct {
+    VfoOwners *owners;
+    char *name;
+    char *holder;
+    GTask *task;
+    guint waits; /* for so many resets, and one for the caller */
+} Release;
+
+typedef struct {
+    Release *release;
+    char *pci;
+} Reset;
+
+static void release_done(Release *release)
+{
+    if (--release->waits > 0)
+        return;
+    vfo_lending_freed(release->owners->args.lending);
+    vfo_task_done(release->task);
+    g_free(release->name);
+    g_free(release->holder);
+    g_free(release);
+}
+
+static void on_reset(GObject *source, GAsyncResult *result, gpointer data)
+{
+    Reset *reset = data;
+    Release *release = reset->release;
+    VfoLeases *leases = release->owners->args.leases;
+    g_autoptr(GError) error = NULL;
+
+    if (g_task_propagate_boolean(G_TASK(result), &error)) {
+        vfo_leases_returned(leases, reset->pci);
+    } else {
+        vfo_leases_drop(leases, reset->pci, release->holder);
+        g_warning("domain %s has ended: its VF %s: %s", release->name, reset->pci, error->message);
+    }
+    g_free(reset->pci);
+    g_free(reset);
+    release_done(release);
+}
+
+/* A VF that somebody has open or leased is theirs: the domain has moved, or never had it. */
+static gboolean is_left(VfoOwners *owners, const VfoDomainPair *pair, const VfoVf *vf)
+{
+    VfoVfSettings parked = vfo_vf_parked(vf);
+
+    return pair->standby && !vf->opened && !vfo_leases_holder(owners->args.leases, vf->pci) &&
+           !vfo_vf_settings_equal(&vf->settings, &parked);
+}
+
+static void give_back(Release *release, const VfoVf *vf)
+{
+    VfoHost *host = release->owners->args.host;
+    VfoLeases *leases = release->owners->args.leases;
+    VfoVfSettings parked = vfo_vf_parked(vf);
+    g_autoptr(GError) error = NULL;
+    Reset *reset;
+
+    if (!vfo_leases_take(leases, vf->pci, release->holder, START_SECONDS, &error) ||
+        !host->ops->set_vf(host, vf->pci, &parked, &error)) {
+        vfo_leases_drop(leases, vf->pci, release->holder);
+        g_warning("domain %s has ended: its VF %s: %s", release->name, vf->pci, error->message);
+        return;
+    }
+    g_message("domain %s has ended: its VF %s is parked and reset", release->name, vf->pci);
+    reset = g_new0(Reset, 1);
+    reset->release = release;
+    reset->pci = g_strdup(vf->pci);
+    release->waits++;
+    host->ops->reset_vf(host, vf->pci,
+                        g_task_new(NULL, g_task_get_cancellable(release->task), on_reset, reset));
+}
+
+void vfo_owners_release(VfoOwners *owners, const VfoDomain *domain, GTask *task)
+{
+    Release *release = g_new0(Release, 1);
+
+    drop_all(owners, domain);
+    release->owners = owners;
+    release->name = g_strdup(domain->name);
+    release->holder = holder_of(domain);
+    release->task = task;
+    release->waits = 1;
+    for (guint i = 0; i < domain->pairs->len; i++) {
+        const VfoDomainPair *pair = g_ptr_array_index(domain->pairs, i);
+        g_autoptr(GError) error = NULL;
+        g_autoptr(VfoVf) vf = read_vf(owners, pair, &error);
+
+        if (error)
+            g_warning("domain %s has ended: %s", domain->name, error->message);
+        if (vf && is_left(owners, pair, vf))
+            give_back(release, vf);
+    }
+    release_done(release);
+}
+
+/* ----------------------------------------------------------------- restore */
+
+/* The network whose bridge the standby is in; NULL: none, or more than one. */
+static const char *network_of(VfoOwners *owners, const VfoDomainPair *pair)
+{
+    const GPtrArray *networks = owners->args.config->networks;
+    const char *found = NULL;
+
+    for (guint i = 0; i < networks->len; i++) {
+        const VfoNetwork *network = g_ptr_array_index(networks, i);
+
+        if (g_strcmp0(network->bridge, pair->bridge) != 0)
+            continue;
+        if (found)
+            return NULL;
+        found = network->name;
+    }
+    return found;
+}
+
+static gboolean may_have(VfoOwners *owners, const VfoDomain *domain, const VfoVf *vf)
+{
+    return vf && !vf->opened &&
+           (!vfo_leases_holder(owners->args.leases, vf->pci) || is_held(owners, domain, vf->pci));
+}
+
+/* A free VF of the same network as @old, the one the domain had, was in. */
+static char *choose(VfoOwners *owners, const VfoDomain *domain, const VfoDomainPair *pair,
+                    const VfoVf *old, GError **error)
+{
+    VfoHost *host = owners->args.host;
+    g_autoptr(GPtrArray) vfs = host->ops->list_vfs(host, error);
+    VfoWant want = {.network = old ? old->network : network_of(owners, pair),
+                    .vendor = old ? old->vendor : 0,
+                    .device = old ? old->device : 0,
+                    .any_vf = owners->args.config->policy.any_vf,
+                    .numa_node = domain->numa_node,
+                    .stays = TRUE};
+    g_autofree char *holder = holder_of(domain);
+    const VfoVf *vf;
+
+    if (!vfs)
+        return NULL;
+    if (!want.network) {
+        g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_FOUND,
+                    "domain %s: there is no VF %s on this host, and no [network] of the "
+                    "configuration has the bridge '%s', which would tell where another is to come "
+                    "from",
+                    domain->name, pair->vf, pair->bridge ? pair->bridge : "(none)");
+        return NULL;
+    }
+    vf = vfo_choose_vf(vfs, owners->args.leases, &want, error);
+    if (!vf) {
+        g_prefix_error(error, "domain %s: its VF %s is taken: ", domain->name, pair->vf);
+        return NULL;
+    }
+    if (!vfo_leases_take(owners->args.leases, vf->pci, holder, START_SECONDS, error))
+        return NULL;
+    g_message("domain %s is restored with VF %s in place of %s", domain->name, vf->pci, pair->vf);
+    return g_strdup(vf->pci);
+}
+
+static gboolean restore_pair(VfoOwners *owners, const VfoDomain *domain, const VfoDomainPair *pair,
+                             char **xml, GError **error)
+{
+    g_autoptr(GError) why = NULL;
+    g_autoptr(VfoVf) old = NULL;
+    g_autofree char *pci = NULL;
+    char *changed;
+
+    if (!pair->standby || !pair->vf)
+        return TRUE;
+    old = read_vf(owners, pair, &why);
+    if (why) {
+        g_propagate_error(error, g_steal_pointer(&why));
+        return FALSE;
+    }
+    if (may_have(owners, domain, old))
+        return TRUE;
+    pci = choose(owners, domain, pair, old, error);
+    changed = pci ? vfo_domain_set_vf(*xml, strlen(*xml), pair->standby, pci, error) : NULL;
+    if (!changed)
+        return FALSE;
+    g_free(*xml);
+    *xml = changed;
+    return TRUE;
+}
+
+char *vfo_owners_restore(VfoOwners *owners, const VfoDomain *domain, const char *xml,
+                         GError **error)
+{
+    g_autofree char *changed = g_strdup(xml);
+
+    for (guint i = 0; i < domain->pairs->len; i++) {
+        if (!restore_pair(owners, domain, g_ptr_array_index(domain->pairs, i), &changed, error))
+            return NULL;
+    }
+    return g_steal_pointer(&changed);
+}
