@@ -200,8 +200,13 @@ void vfo_arrivals_free(VfoArrivals *arrivals)
     g_signal_handler_disconnect(arrivals->args.jobs, arrivals->changed_handler);
     while (arrivals->list->len) {
         Arrival *arrival = g_ptr_array_index(arrivals->list, 0);
+        g_autoptr(GError) error =
+            g_error_new(VFO_ERROR, VFO_ERROR_CLOSED, "VM %s: vfailoverd stops at the destination",
+                        arrival->domain->name);
 
-        fail_with(arrival, VFO_ERROR_CLOSED, "VM %s: vfailoverd stops here", arrival->domain->name);
+        fail_call(&arrival->migrate, error);
+        fail_call(&arrival->start, error);
+        end(arrival);
     }
     g_ptr_array_unref(arrivals->list);
     g_free(arrivals);
