@@ -106,7 +106,9 @@ def _run(arguments: argparse.Namespace) -> int:
             print(report.table({"runs": [result]}), flush=True)
         if not result["ok"]:
             print(runs.last_lines(directory), file=sys.stderr)
-            print(f"lab: {name} failed; all logs: {directory}", file=sys.stderr)
+            # Last, and of bounded length: of a log that is too long the end is what is read.
+            print(f"lab: all logs: {directory}", file=sys.stderr)
+            print(f"lab: {name} failed: {result['error'][:ERROR_SHOWN]}", file=sys.stderr)
         if arguments.json:
             arguments.json.write_text(json.dumps({"runs": results}, indent=1) + "\n")
     return 0 if all(result["ok"] for result in results) else 1
