@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _list(arguments: argparse.Namespace) -> int:
     for name in scenarios.names():
-        print(name if arguments.names else f"{name:<16} {scenarios.load(name).DESCRIPTION}")
+        print(name if arguments.names else f"{name:<26} {scenarios.load(name).DESCRIPTION}")
     return 0
 
 

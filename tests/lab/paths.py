@@ -22,7 +22,7 @@ BUILD = _from_environment("VFAILOVER_BUILD", REPOSITORY / "build")
 KERNEL = CACHE / "kernel"
 DAEMON = BUILD / "orchestrator" / "vfailoverd"
 COMMAND = BUILD / "orchestrator" / "vfailover"
-HOOK = BUILD / "orchestrator" / "hook" / "vfailover-hook"
+HOOK = BUILD / "orchestrator" / "vfailover-hook"
 
 
 def libvirt() -> Path:

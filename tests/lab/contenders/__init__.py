@@ -4,10 +4,11 @@
 from .contender import Contender, Outcome
 from .detach import Detach
 from .kernel_script import KernelScript
-from .libvirt import LibvirtHostdev, LibvirtInterface
+from .libvirt import Libvirt, LibvirtHostdev, LibvirtInterface, LibvirtNetwork
 from .libvirt_vfailover import (
     LibvirtHostdevVfailover,
     LibvirtInterfaceVfailover,
+    LibvirtNetworkVfailover,
     LibvirtVfailover,
 )
 from .stock import Stock
@@ -22,13 +23,15 @@ ALL: dict[str, type[Contender]] = {
         Stock,
         LibvirtHostdev,
         LibvirtInterface,
+        LibvirtNetwork,
         KernelScript,
         Detach,
         StockFilter,
         LibvirtHostdevVfailover,
         LibvirtInterfaceVfailover,
+        LibvirtNetworkVfailover,
         Vfailover,
     )
 }
 
-__all__ = ["ALL", "Contender", "LibvirtVfailover", "Outcome", "Vfailover"]
+__all__ = ["ALL", "Contender", "Libvirt", "LibvirtVfailover", "Outcome", "Vfailover"]

@@ -10,10 +10,11 @@ from ..host import Host
 from ..lab import Lab
 from ..libvirt import Domain, Form, Libvirtd
 from ..libvirt import daemon as libvirtd
+from ..libvirt import xml
 from . import monitor
 from .contender import Contender, Outcome
 
-MIGRATION_SECONDS = 180
+POOL_FILE = "/run/lab/pool.xml"
 
 
 class Libvirt(Contender):
@@ -21,6 +22,8 @@ class Libvirt(Contender):
 
     form: Form
     memory_mb = libvirtd.MEMORY_MB
+    managed = False
+    """Whether libvirt binds the VF to vfio-pci, and back."""
 
     def __init__(self) -> None:
         self.libvirtds: dict[str, Libvirtd] = {}
@@ -37,6 +40,10 @@ class Libvirt(Contender):
         # Most of it is the emulated processor's time.
         with ThreadPoolExecutor() as pool:
             list(pool.map(Libvirtd.start, self.libvirtds.values()))
+        if self.form is Form.NETWORK:
+            for host in lab.hosts:
+                host.write(POOL_FILE, xml.pool(self.managed))
+                self.libvirtds[host.name].virsh("net-create", POOL_FILE)
 
     def prepare_host(self, lab: Lab, host: Host) -> None:
         """What is to be done before libvirt runs."""
@@ -45,7 +52,7 @@ class Libvirt(Contender):
             # libvirt leaves the address of such a VF alone.
             self.give_vf(host, 0)
 
-    def domain(self, lab: Lab, host: Host, vf: str | None, managed: bool = False) -> Domain:
+    def domain(self, lab: Lab, host: Host, vf: str | None) -> Domain:
         """The guest as a domain, not started."""
         self._generation += 1
         made = Domain(
@@ -56,7 +63,7 @@ class Libvirt(Contender):
             vf,
             self._generation,
             neighbours.peers(lab.hosts, lab.vfs),
-            managed,
+            self.managed,
         )
         fabric.set_neighbour(made.address, made.mac)
         return made
@@ -91,6 +98,13 @@ class LibvirtHostdev(Libvirt):
 
     name = "libvirt-hostdev"
     form = Form.HOSTDEV
+
+
+class LibvirtNetwork(Libvirt):
+    """<interface type='network'> with a pool of VFs. libvirt chooses the VF as well."""
+
+    name = "libvirt-network"
+    form = Form.NETWORK
 
 
 class LibvirtInterface(Libvirt):

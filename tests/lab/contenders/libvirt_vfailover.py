@@ -75,6 +75,13 @@ class LibvirtVfailover(Libvirt, Vfailover):
 
         wait.until("no job under way", idle, JOB_SECONDS)
 
+    def handles(self) -> list[int]:
+        """How many files each daemon has open."""
+        return [
+            len(daemon.host.run(["ls", f"/proc/{daemon.pid}/fd"]).stdout.split())
+            for daemon in self.daemons.values()
+        ]
+
     def ended_job(self, host: Host, vm: str, known: set[str]) -> dict[str, Any]:
         """The job of a VM that was not known before, once it has ended."""
 
@@ -121,3 +128,10 @@ class LibvirtInterfaceVfailover(LibvirtVfailover):
 
     name = "libvirt-interface-vfailover"
     form = Form.INTERFACE
+
+
+class LibvirtNetworkVfailover(LibvirtVfailover):
+    """With <interface type='network'> and a pool."""
+
+    name = "libvirt-network-vfailover"
+    form = Form.NETWORK

@@ -9,6 +9,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 STANDBY = "ua-net1"
 PRIMARY = "ua-vf0"
+POOL = "vfpool"
 _PCI = re.compile(r"([0-9a-f]{4}):([0-9a-f]{2}):([0-9a-f]{2})\.([0-7])")
 
 
@@ -19,6 +20,8 @@ class Form(Enum):
     """<hostdev>: libvirt leaves the VF's address as it is."""
     INTERFACE = "interface"
     """<interface type='hostdev'>: libvirt gives the VF the address, and takes it away again."""
+    NETWORK = "network"
+    """<interface type='network'>: libvirt chooses the VF from the pool of a network, too."""
 
 
 @dataclass(frozen=True)
@@ -95,9 +98,23 @@ def device(form: Form, vf: str, mac: str, managed: bool) -> str:
             f"<hostdev mode='subsystem' type='pci' managed='{yes}'>"
             f"<source>{_address(vf)}</source>{end}</hostdev>"
         )
+    if form is Form.NETWORK:
+        return (
+            f"<interface type='network'><mac address='{mac}'/>"
+            f"<source network='{POOL}'/>{end}</interface>"
+        )
     return (
         f"<interface type='hostdev' managed='{yes}'><mac address='{mac}'/>"
         f"<source>{_address(vf, 'pci')}</source>{end}</interface>"
+    )
+
+
+def pool(managed: bool) -> str:
+    """The network that Form.NETWORK takes its VFs from."""
+    yes = "yes" if managed else "no"
+    return (
+        f"<network><name>{POOL}</name>"
+        f"<forward mode='hostdev' managed='{yes}'><pf dev='pf0'/></forward></network>"
     )
 
 

@@ -1,28 +1,46 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A domain of libvirt: `virsh migrate` there and back under traffic, with nothing but its own XML."""
 
+import os
+
+from ..contenders import LibvirtVfailover
 from ..errors import LabError
 from ..libvirt import Domain, domain, xml
 from ..run import Run
 
 DESCRIPTION = "virsh migrate, <hostdev>, hosta to hostb and back: the VF, and what dumpxml says of it"
-CONTENDERS = ("libvirt-hostdev", "libvirt-interface")
+CONTENDERS = (
+    "libvirt-hostdev-vfailover",
+    "libvirt-interface-vfailover",
+    "libvirt-network-vfailover",
+    "libvirt-hostdev",
+    "libvirt-interface",
+    "libvirt-network",
+)
+TIMES = int(os.environ.get("VFAILOVER_MIGRATIONS") or 2)
 
 
 def run(test: Run) -> None:
     guest = test.start_guest("hosta")
     assert isinstance(guest, Domain)
     used = [_described(guest)]
+    handles: list[list[int]] = []
     test.start_traffic(guest)
-    for host in ("hostb", "hosta"):
-        there = test.migrate(guest, host)
+    for number in range(TIMES):
+        there = test.migrate(guest, "hosta" if number % 2 else "hostb")
         assert isinstance(there, Domain)
         _gone(guest)
         used.append(_described(there))
         guest = there
+        if isinstance(test.contender, LibvirtVfailover):
+            handles.append(test.contender.handles())
     test.note("VFs", " -> ".join(used))
-    if test.contender.name.endswith("vfailover"):
+    if isinstance(test.contender, LibvirtVfailover):
         test.expect(f"another VF at the destination: {used}", used[0] != used[1])
+        test.note("open files of the daemons", str(handles))
+        # Two migrations make the hosts what they were.
+        for before, after in zip(handles[1:], handles[3:]):
+            test.judge(f"no more open files than two migrations ago: {handles}", before >= after)
 
 
 def _described(guest: Domain) -> str:

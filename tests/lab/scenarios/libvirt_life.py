@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A domain's life in one host: what its VF, the filters and dumpxml are after each thing that a user
+may do to it."""
+
+import signal
+from collections.abc import Callable
+
+from .. import state, wait
+from ..contenders import Libvirt, LibvirtVfailover
+from ..errors import DeadlineError, LabError
+from ..libvirt import Domain, domain, xml
+from ..run import Run
+
+DESCRIPTION = "virsh start, reboot, reset, suspend, save, detach, destroy, a crash, libvirtd again"
+CONTENDERS = (
+    "libvirt-hostdev-vfailover",
+    "libvirt-interface-vfailover",
+    "libvirt-hostdev",
+    "libvirt-interface",
+)
+VFS = 2
+
+SECONDS = 90
+SETTLE_SECONDS = 15
+IMAGE = "/run/lab/saved"
+
+
+def run(test: Run) -> None:
+    contender = test.contender
+    assert isinstance(contender, Libvirt)
+    hosta = test.lab.host("hosta")
+    guest = contender.domain(test.lab, hosta, hosta.vfs[0])
+
+    guest.define()
+    guest.wait_ready(primary=True)
+    _on_vf(test, guest, "start")
+
+    for how in ("reboot", "reset"):
+        times = guest.times_on_primary()
+        if how == "reset":
+            guest.virsh("reset", guest.name)
+        else:
+            _reboot(guest)
+        guest.wait_on_primary(times + 1, SECONDS)
+        _on_vf(test, guest, how)
+
+    guest.virsh("suspend", guest.name)
+    guest.virsh("resume", guest.name)
+    _on_vf(test, guest, "suspend and resume")
+
+    libvirtd = contender.libvirtds[hosta.name]
+    libvirtd.stop()
+    libvirtd.start()
+    _on_vf(test, guest, "a new libvirtd")
+
+    if isinstance(contender, LibvirtVfailover):
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            contender.stop_daemon(hosta, number)
+            contender.start_daemon(hosta)
+            _on_vf(test, guest, f"a new vfailoverd after signal {int(number)}")
+
+    for save, restore in (
+        (["save", guest.name, IMAGE], ["restore", IMAGE]),
+        (["managedsave", guest.name], ["start", guest.name]),
+    ):
+        guest.virsh(*save)
+        guest.quit()
+        _gone(test, guest, save[0])
+        guest.virsh(*restore)
+        guest = contender.domain(test.lab, hosta, hosta.vfs[0])
+        guest.expect()
+        guest.wait_on_primary(1, SECONDS)
+        _on_vf(test, guest, restore[0] + " after " + save[0])
+
+    device = xml.device(guest.form, hosta.vfs[0], guest.mac, managed=False)
+    hosta.write("/run/lab/vf.xml", device)
+    times = guest.times_on_primary()
+    guest.virsh("detach-device", guest.name, "/run/lab/vf.xml", "--live")
+    _on_standby(test, guest, "detach-device")
+    guest.virsh("attach-device", guest.name, "/run/lab/vf.xml", "--live")
+    guest.wait_on_primary(times + 1, SECONDS)
+    _on_vf(test, guest, "attach-device")
+
+    guest.virsh("destroy", guest.name)
+    guest.quit()
+    _gone(test, guest, "destroy")
+
+    guest = contender.domain(test.lab, hosta, hosta.vfs[0])
+    guest.virsh("start", guest.name)
+    guest.expect()
+    guest.wait_ready(primary=True)
+    _on_vf(test, guest, "start again")
+    hosta.sh("kill -SEGV $(cat /run/libvirt/qemu/guest.pid)")
+    guest.quit()
+    _gone(test, guest, "a crash of QEMU")
+
+
+def _reboot(guest: Domain) -> None:
+    with guest.shell() as shell:
+        try:
+            shell.run("reboot -f")
+        except LabError:
+            pass  # it does not answer any more
+
+
+def _on_vf(test: Run, guest: Domain, after: str) -> None:
+    """The guest on its VF: owner, address, filters, XML."""
+
+    def wrong() -> list[str]:
+        if not isinstance(test.contender, LibvirtVfailover):
+            return []
+        return state.arrived(state.read(guest.host), guest.name, guest.mac)
+
+    _expect(test, f"after {after}", wrong)
+    found = domain.opened_vfs(guest.host)
+    said = xml.vf_of(guest.description())
+    test.expect(f"after {after}: dumpxml with {found}, not {said}", found == [said])
+    test.lab.say(f"{after}: on its VF")
+
+
+def _on_standby(test: Run, guest: Domain, after: str) -> None:
+    def wrong() -> list[str]:
+        if not isinstance(test.contender, LibvirtVfailover):
+            return domain.opened_vfs(guest.host)
+        now = state.read(guest.host)
+        found = [] if now.side_of(guest.name) == "standby" else ["side standby"]
+        if now.vf_of(guest.name) or any(vf["mac"] == guest.mac for vf in now.vfs):
+            found.append("no VF of the guest's")
+        if not now.lets_in(guest.mac):
+            found.append("the guest's address in the PF's filter")
+        return found
+
+    _expect(test, f"after {after}", wrong)
+    test.lab.say(f"{after}: on its standby")
+
+
+def _gone(test: Run, guest: Domain, after: str) -> None:
+    """Nothing of the guest is left but its definition."""
+
+    def wrong() -> list[str]:
+        if not isinstance(test.contender, LibvirtVfailover):
+            return domain.opened_vfs(guest.host)
+        now = state.read(guest.host)
+        found = [f"{vf['pci']} parked" for vf in now.vfs if vf["mac"] == guest.mac]
+        found += [f"{vf['pci']} free" for vf in now.vfs if vf["owner"] or vf["lease"] or vf["opened"]]
+        if now.lets_in(guest.mac) or now.bridge_port(guest.mac):
+            found.append("no entries of the guest's address")
+        return found
+
+    _expect(test, f"after {after}", wrong)
+    test.lab.say(f"{after}: nothing is left")
+
+
+def _expect(test: Run, when: str, wrong: Callable[[], list[str]]) -> None:
+    """The daemon hears of what libvirt does a moment later."""
+    try:
+        wait.until(when, lambda: not wrong(), SETTLE_SECONDS, 0.5)
+    except DeadlineError:
+        found = "; ".join(wrong())
+        test.expect(f"{when}: {found}", not found)
