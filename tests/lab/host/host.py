@@ -44,7 +44,8 @@ class Background:
 
     def poll(self, seconds: float = 0) -> int | None:
         """Its exit status, or None if it runs on."""
-        return self.host.ask({"operation": "poll", "pid": self.pid, "timeout": seconds})["status"]
+        request = {"operation": "poll", "pid": self.pid, "timeout": seconds}
+        return self.host.ask(request, seconds + 30)["status"]
 
     def signal(self, number: int) -> None:
         """Send it a signal."""

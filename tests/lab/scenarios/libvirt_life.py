@@ -23,6 +23,7 @@ VFS = 2
 SECONDS = 90
 SETTLE_SECONDS = 15
 IMAGE = "/run/lab/saved"
+DEVICE = "/run/lab/vf.xml"
 
 
 def run(test: Run) -> None:
@@ -59,27 +60,33 @@ def run(test: Run) -> None:
             contender.start_daemon(hosta)
             _on_vf(test, guest, f"a new vfailoverd after signal {int(number)}")
 
+    _save_in_vain(test, guest)
+
+    device = xml.device(guest.form, hosta.vfs[0], guest.mac, managed=False)
+    hosta.write(DEVICE, device)
+    times = guest.times_on_primary()
+    guest.virsh("detach-device", guest.name, DEVICE, "--live")
+    _on_standby(test, guest, "detach-device")
+    guest.virsh("attach-device", guest.name, DEVICE, "--live")
+    guest.wait_on_primary(times + 1, SECONDS)
+    _on_vf(test, guest, "attach-device")
+
     for save, restore in (
         (["save", guest.name, IMAGE], ["restore", IMAGE]),
         (["managedsave", guest.name], ["start", guest.name]),
     ):
+        guest.virsh("detach-device", guest.name, DEVICE, "--live")
+        _on_standby(test, guest, "detach-device")
         guest.virsh(*save)
         guest.quit()
         _gone(test, guest, save[0])
         guest.virsh(*restore)
         guest = contender.domain(test.lab, hosta, hosta.vfs[0])
         guest.expect()
+        _on_standby(test, guest, f"{restore[0]} after {save[0]}")
+        guest.virsh("attach-device", guest.name, DEVICE, "--live")
         guest.wait_on_primary(1, SECONDS)
-        _on_vf(test, guest, restore[0] + " after " + save[0])
-
-    device = xml.device(guest.form, hosta.vfs[0], guest.mac, managed=False)
-    hosta.write("/run/lab/vf.xml", device)
-    times = guest.times_on_primary()
-    guest.virsh("detach-device", guest.name, "/run/lab/vf.xml", "--live")
-    _on_standby(test, guest, "detach-device")
-    guest.virsh("attach-device", guest.name, "/run/lab/vf.xml", "--live")
-    guest.wait_on_primary(times + 1, SECONDS)
-    _on_vf(test, guest, "attach-device")
+        _on_vf(test, guest, f"attach-device after {restore[0]}")
 
     guest.virsh("destroy", guest.name)
     guest.quit()
@@ -101,6 +108,20 @@ def _reboot(guest: Domain) -> None:
             shell.run("reboot -f")
         except LabError:
             pass  # it does not answer any more
+
+
+def _save_in_vain(test: Run, guest: Domain) -> None:
+    """libvirt stops the guest, then QEMU waits for it to release its VF: until it is aborted, and then for 30 s."""
+    before = len(guest.qmp.events)
+    times = guest.times_on_primary()
+    command = guest.host.start(["virsh", "save", guest.name, IMAGE], "virsh.log")
+    guest.qmp.wait_event(
+        "MIGRATION", SECONDS, lambda data: data["status"] == "wait-unplug", after=before
+    )
+    guest.virsh("domjobabort", guest.name)
+    test.expect("save that fails when it is aborted", command.wait(SECONDS) != 0)
+    guest.wait_on_primary(times, SECONDS)
+    _on_vf(test, guest, "a save that was aborted")
 
 
 def _on_vf(test: Run, guest: Domain, after: str) -> None:
