@@ -65,8 +65,6 @@ def run(test: Run) -> None:
     device = xml.device(guest.form, hosta.vfs[0], guest.mac, managed=False)
     hosta.write(DEVICE, device)
     times = guest.times_on_primary()
-    guest.virsh("detach-device", guest.name, DEVICE, "--live")
-    _on_standby(test, guest, "detach-device")
     guest.virsh("attach-device", guest.name, DEVICE, "--live")
     guest.wait_on_primary(times + 1, SECONDS)
     _on_vf(test, guest, "attach-device")
@@ -111,17 +109,17 @@ def _reboot(guest: Domain) -> None:
 
 
 def _save_in_vain(test: Run, guest: Domain) -> None:
-    """libvirt stops the guest, then QEMU waits for it to release its VF: until it is aborted, and then for 30 s."""
+    """libvirt stops the guest, then QEMU waits for it to release its VF. When that is aborted, QEMU
+    waits for 30 s more, libvirt resumes the guest, and that releases its VF."""
     before = len(guest.qmp.events)
-    times = guest.times_on_primary()
     command = guest.host.start(["virsh", "save", guest.name, IMAGE], "virsh.log")
     guest.qmp.wait_event(
         "MIGRATION", SECONDS, lambda data: data["status"] == "wait-unplug", after=before
     )
     guest.virsh("domjobabort", guest.name)
     test.expect("save that fails when it is aborted", command.wait(SECONDS) != 0)
-    guest.wait_on_primary(times, SECONDS)
-    _on_vf(test, guest, "a save that was aborted")
+    guest.qmp.wait_event("DEVICE_DELETED", SECONDS, after=before)
+    _on_standby(test, guest, "a save that was aborted")
 
 
 def _on_vf(test: Run, guest: Domain, after: str) -> None:
