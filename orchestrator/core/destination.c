@@ -123,22 +123,26 @@ static const VfoPair *find_ours(const VfoVmInfo *info, const VfoOffer *offer, GE
 static void on_inspected(GObject *source, GAsyncResult *result, gpointer data)
 {
     GTask *task = data;
-    VfoTake *take = vfo_take_of(g_task_get_task_data(task));
+    VfoDestination *d = vfo_job_context(g_task_get_task_data(task));
+    VfoTake *take = &d->parts.take;
     GError *error = NULL;
     g_autoptr(VfoVmInfo) info = g_task_propagate_pointer(G_TASK(result), &error);
-
-    const VfoPair *ours = info ? find_ours(info, take->offer, &error) : NULL;
+    const VfoPair *ours = info ? d->find(info, take->offer, &error) : NULL;
 
     if (ours) {
         take->pair = vfo_pair_copy(take->offer->pair);
         g_free(take->pair->tap);
         take->pair->tap = g_strdup(ours->tap);
+        if (ours->primary) {
+            g_free(take->pair->primary);
+            take->pair->primary = g_strdup(ours->primary);
+        }
         take->numa_node = info->numa_node;
     }
-    vfo_task_return(task, error == NULL, error);
+    vfo_task_return(task, ours != NULL, error);
 }
 
-static void inspect(VfoJob *job, GTask *task)
+void vfo_destination_inspect(VfoJob *job, GTask *task)
 {
     const VfoTake *take = vfo_take_of(job);
 
@@ -229,12 +233,11 @@ void vfo_destination_undo_resume(VfoJob *job, GTask *task)
     const VfoDestination *d = vfo_job_context(job);
     const VfoTake *take = &d->parts.take;
     GError *error = NULL;
-    gboolean parked = !take->exposed || vfo_take_park(job, &error);
     gboolean ok = TRUE;
 
     if (d->opened)
-        ok = take->host->ops->close_pf(take->host, take->wire, FALSE, parked ? &error : NULL);
-    vfo_task_return(task, parked && ok, error);
+        ok = take->host->ops->close_pf(take->host, take->wire, FALSE, &error);
+    vfo_task_return(task, ok, error);
 }
 
 gboolean vfo_destination_memory_arrives(VfoJob *job)
@@ -260,7 +263,8 @@ void vfo_destination_orphaned(VfoJob *job)
 /* The undo of "lease" is out of reach once the VM runs here, and is that of "open" as well. */
 static const VfoStep steps[] = {
     /* name, waits for, run, deadline, undo, its deadline, flags, veto */
-    {"inspect", "QEMU to describe the standby", inspect, VFO_DEADLINE_QUERY, VFO_NO_UNDO, 0},
+    {"inspect", "QEMU to describe the standby", vfo_destination_inspect, VFO_DEADLINE_QUERY,
+     VFO_NO_UNDO, 0},
     {"lease", "a free VF and its wire", vfo_take_lease, VFO_DEADLINE_QUERY, vfo_take_undo_lease,
      VFO_DEADLINE_QUERY, 0},
     {"listen", "QEMU to listen for memory", listen_for_memory, VFO_DEADLINE_QUERY, VFO_NO_UNDO,
@@ -286,6 +290,7 @@ VfoJob *vfo_destination_job(const char *host_name, const VfoDestinationArgs *arg
                               G_N_ELEMENTS(steps), &patient);
 
     vfo_destination_init(&d->base, args);
+    d->base.find = find_ours;
     d->address = g_strdup(args->address);
     d->ports = g_strdup(args->ports);
     vfo_job_set_context(job, d, destination_free);

@@ -35,30 +35,6 @@ static const VfoPair *find_ours(const VfoVmInfo *info, const VfoOffer *offer, GE
     return NULL;
 }
 
-static void on_inspected(GObject *source, GAsyncResult *result, gpointer data)
-{
-    GTask *task = data;
-    VfoTake *take = vfo_take_of(g_task_get_task_data(task));
-    GError *error = NULL;
-    g_autoptr(VfoVmInfo) info = g_task_propagate_pointer(G_TASK(result), &error);
-    const VfoPair *ours = info ? find_ours(info, take->offer, &error) : NULL;
-
-    if (ours) {
-        take->pair = vfo_pair_copy(take->offer->pair);
-        g_free(take->pair->primary);
-        take->pair->primary = g_strdup(ours->primary);
-        take->numa_node = info->numa_node;
-    }
-    vfo_task_return(task, ours != NULL, error);
-}
-
-static void inspect(VfoJob *job, GTask *task)
-{
-    const VfoTake *take = vfo_take_of(job);
-
-    take->vm->ops->inspect(take->vm, vfo_job_inner_task(job, task, on_inspected));
-}
-
 /* From here on libvirt goes on, with the source's daemon or without. */
 static void answer(VfoJob *job, GTask *task)
 {
@@ -145,12 +121,24 @@ static void on_unplugged(GObject *source, GAsyncResult *result, gpointer data)
         vfo_task_fail(task, error);
 }
 
-/* QEMU has given the VF to the guest, whether or not it had its settings. One that stays there
- * keeps them: a primary without them is deaf. */
+static void on_reopened(GObject *source, GAsyncResult *result, gpointer data)
+{
+    GTask *task = data;
+    VfoJob *job = g_task_get_task_data(task);
+    GError *error = NULL;
+
+    if (g_task_propagate_boolean(G_TASK(result), &error))
+        vfo_take_undo_plug(job, vfo_job_inner_task(job, task, on_unplugged));
+    else
+        vfo_task_fail(task, error);
+}
+
+/* QEMU has given the VF to the guest, whether or not it had its settings. It is taken out when the
+ * guest has another way. One that stays there keeps them: a primary without them is deaf. */
 static void undo_configure(VfoJob *job, GTask *task)
 {
     if (!vfo_take_skips(job, task))
-        vfo_take_undo_plug(job, vfo_job_inner_task(job, task, on_unplugged));
+        vfo_take_open(job, vfo_job_inner_task(job, task, on_reopened));
 }
 
 static void on_opened(GObject *source, GAsyncResult *result, gpointer data)
@@ -179,18 +167,20 @@ static void open_side(VfoJob *job, GTask *task)
 
 /*
  * "configure" is first when the VM runs: the guest looks for the VF's address some 100 ms later
- * (and the VF has it since the VM's stop, if the source has told of that). Its undo takes the VF
- * out again, which no step has plugged in.
+ * (and the VF has it since the VM's stop, if the source has told of that, which the undo of
+ * "quiet" takes back). Its undo takes the VF out again, which no step has plugged in.
  */
 static const VfoStep steps[] = {
     /* name, waits for, run, deadline, undo, its deadline, flags, veto */
-    {"inspect", "libvirt to describe the standby", inspect, VFO_DEADLINE_QUERY, VFO_NO_UNDO, 0},
+    {"inspect", "libvirt to describe the standby", vfo_destination_inspect, VFO_DEADLINE_QUERY,
+     VFO_NO_UNDO, 0},
     {"lease", "a free VF", vfo_take_choose, VFO_DEADLINE_QUERY, vfo_take_undo_lease,
      VFO_DEADLINE_QUERY, 0},
     {"answer", "the source and libvirt to be told", answer, VFO_DEADLINE_QUERY, VFO_NO_UNDO, 0},
     {"start", "libvirt to start QEMU", start, VFO_DEADLINE_PLUG, VFO_NO_UNDO, VFO_STEP_NEEDS_VF},
     {"wire", "the host to describe the standby's wire", wire, VFO_DEADLINE_QUERY, VFO_NO_UNDO, 0},
-    {"quiet", "the VF's parking address", quiet, VFO_DEADLINE_QUERY, VFO_NO_UNDO, 0},
+    {"quiet", "the VF's parking address", quiet, VFO_DEADLINE_QUERY, vfo_take_undo_configure,
+     VFO_DEADLINE_QUERY, 0},
     {"resume", "the VM to run here", vfo_destination_resume, VFO_DEADLINE_MIGRATE,
      vfo_destination_undo_resume, VFO_DEADLINE_QUERY, VFO_STEP_COMMITS | VFO_STEP_NEEDS_VF,
      vfo_destination_memory_arrives},
@@ -199,8 +189,8 @@ static const VfoStep steps[] = {
     {"open", "the PF's filter, the bridge entry, the announcement", open_side, VFO_DEADLINE_QUERY,
      VFO_NO_UNDO, 0},
     {"use", "the guest to receive through the VF", vfo_take_use, VFO_DEADLINE_USE, VFO_NO_UNDO, 0},
-    {"shut", "the guest's address to leave the PF", vfo_take_shut, VFO_DEADLINE_QUERY,
-     vfo_take_open, VFO_DEADLINE_QUERY, VFO_STEP_UNDO_OR_STOP},
+    {"shut", "the guest's address to leave the PF", vfo_take_shut, VFO_DEADLINE_QUERY, VFO_NO_UNDO,
+     0},
     {"settle", "the lease to end", vfo_take_settle, VFO_DEADLINE_QUERY, VFO_NO_UNDO, 0},
 };
 
@@ -213,6 +203,7 @@ VfoJob *vfo_follow_destination_job(const char *host_name, const VfoDestinationAr
     Follow *f = g_new0(Follow, 1);
 
     vfo_destination_init(&f->base, args);
+    f->base.find = find_ours;
     f->base.shows = TRUE;
     f->wired = args->wired;
     f->wired_data = args->wired_data;

@@ -206,13 +206,13 @@ static void on_given_up_for_replug(GObject *source, GAsyncResult *result, gpoint
     const VfoGive *give = &f->base.parts.give;
     GError *error = NULL;
 
+    /* The guest is on its standby, or about to be: nothing may wait there. */
+    vfo_give_release_held(job);
     if (!g_task_propagate_boolean(G_TASK(result), &error)) {
         vfo_job_undo_no_further(job);
         vfo_task_fail(task, error);
         return;
     }
-    /* The guest is on its standby, or about to be: nothing may wait there. */
-    vfo_give_release_held(job);
     if (f->parked && !vfo_give_restore(job, &error)) {
         vfo_task_fail(task, error);
         return;
@@ -260,20 +260,9 @@ static void migrate(VfoJob *job, GTask *task)
     give->vm->ops->stopped(give->vm, wait_begin(job, vfo_job_inner_task(job, task, on_stopped)));
 }
 
-static void on_given_up_for_good(GObject *source, GAsyncResult *result, gpointer data)
-{
-    GTask *task = data;
-    GError *error = NULL;
-    gboolean ok = g_task_propagate_boolean(G_TASK(result), &error);
-
-    if (ok)
-        vfo_source_reopen(g_task_get_task_data(task));
-    vfo_task_return(task, ok, error);
-}
-
 static void undo_migrate(VfoJob *job, GTask *task)
 {
-    give_up(job, vfo_job_inner_task(job, task, on_given_up_for_good));
+    give_up(job, vfo_source_reopen(job, task));
 }
 
 static void quit(VfoJob *job, GTask *task)
@@ -288,10 +277,10 @@ static void quit(VfoJob *job, GTask *task)
 /*
  * Nothing is opened or held before QEMU asks for the VF: libvirt may copy disks for hours before.
  *
- * Nothing but "ask" can fail without harm when libvirt does not give up: then nothing has been
- * done. "complete" has the time of a whole migration, as memory moves after the switch-over in
- * post-copy mode. libvirt puts back the address that a VF of <interface type='hostdev'> had, when
- * QEMU has ended.
+ * From "answer" on libvirt goes on, unless it is told to give up: the undo of it. If it does not,
+ * no more is undone once the guest was asked. "complete" has the time of a whole migration, as
+ * memory moves after the switch-over in post-copy mode. libvirt puts back the address that a VF of
+ * <interface type='hostdev'> had, when QEMU has ended.
  */
 static const VfoStep steps[] = {
     /* name, waits for, run, deadline, undo, its deadline, flags, veto */
@@ -301,9 +290,10 @@ static const VfoStep steps[] = {
      vfo_give_undo_lease, VFO_DEADLINE_QUERY, 0},
     {"reserve", "the destination to be ready", vfo_source_reserve, VFO_DEADLINE_PEER,
      vfo_source_undo_reserve, VFO_DEADLINE_PEER, VFO_STEP_NEEDS_VF},
-    {"answer", "the destination to be told", answer, VFO_DEADLINE_QUERY, VFO_NO_UNDO, 0},
-    {"ask", "QEMU to ask the guest for the VF", ask, VFO_DEADLINE_MIGRATE, give_up,
-     VFO_DEADLINE_SWITCH, VFO_STEP_NEEDS_VF},
+    {"answer", "the destination to be told", answer, VFO_DEADLINE_QUERY, give_up,
+     VFO_DEADLINE_SWITCH, 0},
+    {"ask", "QEMU to ask the guest for the VF", ask, VFO_DEADLINE_MIGRATE, VFO_NO_UNDO,
+     VFO_STEP_NEEDS_VF},
     VFO_HOLD_STEPS,
     {"unplug", "the guest to release the VF", unplug, VFO_DEADLINE_UNPLUG, undo_unplug,
      VFO_DEADLINE_PLUG, 0},

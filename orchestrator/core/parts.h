@@ -63,6 +63,8 @@ typedef struct {
 /** VfoDestination: the context of both tables of a destination begins with it. */
 typedef struct {
     VfoParts parts;
+    /* The standby here that suits the offer; NULL: there is none. */
+    const VfoPair *(*find)(const VfoVmInfo *info, const VfoOffer *offer, GError **error);
     VfoReserved reserved;
     gpointer data;
     gboolean waits;  /* for memory to arrive */
@@ -154,9 +156,9 @@ void vfo_take_settle(VfoJob *job, GTask *task);
 
 void vfo_source_init(VfoSource *source, const VfoSourceArgs *args);
 void vfo_source_clear(VfoSource *source);
-/** vfo_source_reopen: the VM is here after all, so its frames belong here. What goes wrong is
- *  logged and remarked: the VM needs its VF all the more. */
-void vfo_source_reopen(VfoJob *job);
+/** vfo_source_reopen: the task for giving up the migration: when that is done the VM is here, and
+ *  its PF side is opened again. What goes wrong with that is logged and remarked. */
+GTask *vfo_source_reopen(VfoJob *job, GTask *task);
 
 void vfo_source_reserve(VfoJob *job, GTask *task);
 void vfo_source_undo_reserve(VfoJob *job, GTask *task);
@@ -171,6 +173,7 @@ void vfo_destination_clear(VfoDestination *destination);
 VfoPolicy vfo_destination_patience(const VfoPolicy *policy);
 /** vfo_destination_match: the standby here that is the offer's, NULL: none is. */
 const VfoPair *vfo_destination_match(const VfoVmInfo *info, const VfoOffer *offer, GError **error);
+void vfo_destination_inspect(VfoJob *job, GTask *task);
 void vfo_destination_resume(VfoJob *job, GTask *task);
 void vfo_destination_undo_resume(VfoJob *job, GTask *task);
 /** vfo_destination_memory_arrives: a veto. The source gives up, or does not, and QEMU tells; a job

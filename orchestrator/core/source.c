@@ -48,9 +48,11 @@ static void on_reserved(GObject *source, GAsyncResult *result, gpointer data)
     VfoJob *job = g_task_get_task_data(task);
     VfoSource *s = vfo_job_context(job);
     GError *error = NULL;
+    gboolean ok;
 
     s->uri = g_task_propagate_pointer(G_TASK(result), &error);
-    vfo_task_return(task, s->uri && suits(job, &error), error);
+    ok = s->uri && suits(job, &error);
+    vfo_task_return(task, ok, error);
 }
 
 void vfo_source_reserve(VfoJob *job, GTask *task)
@@ -81,8 +83,9 @@ static void migrate(VfoJob *job, GTask *task)
                            task);
 }
 
-/* The destination may have drawn the guest's frames. */
-void vfo_source_reopen(VfoJob *job)
+/* The VM is here: without its PF side it needs its VF all the more. The destination may have drawn
+ * its frames. */
+static void reopen(VfoJob *job)
 {
     const VfoGive *give = vfo_give_of(job);
     g_autoptr(GError) error = NULL;
@@ -94,15 +97,20 @@ void vfo_source_reopen(VfoJob *job)
     vfo_job_remark(job, VFO_RESULT_UNDO_FAILED, error->message);
 }
 
-static void on_migration_cancelled(GObject *source, GAsyncResult *result, gpointer data)
+static void on_given_up(GObject *source, GAsyncResult *result, gpointer data)
 {
     GTask *task = data;
     GError *error = NULL;
     gboolean ok = g_task_propagate_boolean(G_TASK(result), &error);
 
     if (ok)
-        vfo_source_reopen(g_task_get_task_data(task));
+        reopen(g_task_get_task_data(task));
     vfo_task_return(task, ok, error);
+}
+
+GTask *vfo_source_reopen(VfoJob *job, GTask *task)
+{
+    return vfo_job_inner_task(job, task, on_given_up);
 }
 
 /* The PF side is opened again only when the VM is known to be here. */
@@ -110,7 +118,7 @@ static void undo_migrate(VfoJob *job, GTask *task)
 {
     const VfoGive *give = vfo_give_of(job);
 
-    give->vm->ops->cancel(give->vm, vfo_job_inner_task(job, task, on_migration_cancelled));
+    give->vm->ops->cancel(give->vm, vfo_source_reopen(job, task));
 }
 
 void vfo_source_tell(VfoJob *job, GTask *task)
