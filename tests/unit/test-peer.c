@@ -155,6 +155,14 @@ typedef struct {
     GTask *undo;   /* ... and so does its undo */
     guint orphaned;
     guint changes;
+
+    GPtrArray *asked;     /* of VfoJob: those that vfo_peer_call() has begun */
+    const char *absent;   /* there is no such VM */
+    const GError *fails;  /* their step */
+    gboolean ready, stay; /* who asks is told; it goes on until it is cancelled */
+    VfoReady tell;
+    gpointer tell_data;
+    char *asked_by, *asked_vm, *asked_uuid;
 } Fixture;
 
 static guint orphans;
@@ -244,6 +252,61 @@ static VfoJob *on_start(const char *peer_name, const VfoOffer *offer, VfoReserve
 static void on_changed(VfoJob *job, const VfoRecord *record, gpointer data)
 {
     ((Fixture *)data)->changes++;
+}
+
+static gboolean on_ask_cancelled(GCancellable *cancellable, gpointer data)
+{
+    g_assert_true(g_task_return_error_if_cancelled(data));
+    return G_SOURCE_REMOVE;
+}
+
+static void step_ask(VfoJob *job, GTask *task)
+{
+    Fixture *f = vfo_job_context(job);
+    g_autoptr(GSource) source = NULL;
+
+    if (f->fails) {
+        vfo_task_fail(task, g_error_copy(f->fails));
+        return;
+    }
+    if (f->ready)
+        f->tell(job, f->tell_data);
+    if (f->ready && !f->stay) {
+        vfo_task_done(task);
+        return;
+    }
+    source = g_cancellable_source_new(g_task_get_cancellable(task));
+    g_source_set_callback(source, G_SOURCE_FUNC(on_ask_cancelled), task, g_object_unref);
+    g_source_attach(source, NULL);
+}
+
+static const VfoStep ask_steps[] = {{.name = "ask", .waits_for = "x", .run = step_ask}};
+
+static VfoJob *on_called(const char *peer_name, const VfoPeerCall *call, VfoReady ready,
+                         gpointer ready_data, gpointer data, GError **error)
+{
+    Fixture *f = data;
+    VfoPolicy policy = {0};
+    VfoJob *job;
+
+    if (f->absent) {
+        g_set_error_literal(error, VFO_ERROR, VFO_ERROR_NOT_FOUND, f->absent);
+        return NULL;
+    }
+    for (guint i = 0; i < VFO_N_DEADLINES; i++)
+        policy.deadline_ms[i] = 60000;
+    g_free(f->asked_by);
+    g_free(f->asked_vm);
+    g_free(f->asked_uuid);
+    f->asked_by = g_strdup(peer_name);
+    f->asked_vm = g_strdup(call->vm);
+    f->asked_uuid = g_strdup(call->uuid);
+    f->tell = ready;
+    f->tell_data = ready_data;
+    job = vfo_job_new(call->job, call->vm, "host-b", ask_steps, G_N_ELEMENTS(ask_steps), &policy);
+    vfo_job_set_context(job, f, NULL);
+    g_ptr_array_add(f->asked, vfo_job_ref(job));
+    return job;
 }
 
 /* ------------------------------------------------------------------- ops */
@@ -351,6 +414,8 @@ static void setup(Fixture *f, gconstpointer data)
         vfo_peer_server_new("127.0.0.1", f->port, &f->destination, f->peers, on_start, f, &error);
     g_assert_no_error(error);
     vfo_peer_server_on_change(f->server, on_changed, f);
+    vfo_peer_server_on_call(f->server, on_called, f);
+    f->asked = g_ptr_array_new_with_free_func((GDestroyNotify)vfo_job_unref);
     f->address = (VfoPeerAddress){(char *)"host-b", (char *)"127.0.0.1", f->port};
     f->peer = vfo_peer_new(&f->address, &f->source, NULL);
     f->source_job = vfo_job_new(JOB, "web1", "host-a", steps, G_N_ELEMENTS(steps), &policy);
@@ -369,6 +434,14 @@ static void teardown(Fixture *f, gconstpointer data)
         WAIT_FOR(vfo_job_ended(f->job));
     vfo_peer_server_free(f->server);
     wire_settle();
+    for (guint i = 0; i < f->asked->len; i++) {
+        vfo_job_cancel(f->asked->pdata[i], NULL);
+        WAIT_FOR(vfo_job_ended(f->asked->pdata[i]));
+    }
+    g_ptr_array_unref(f->asked);
+    g_free(f->asked_by);
+    g_free(f->asked_vm);
+    g_free(f->asked_uuid);
     vfo_job_unref(f->job);
     vfo_job_unref(f->source_job);
     vfo_offer_free(f->offer);
@@ -1049,6 +1122,236 @@ static void test_idle_crowd(Fixture *f, gconstpointer data)
     }
 }
 
+/* --------------------------------------------------------------- hand-over */
+
+#define DOMAIN "11111111-2222-3333-4444-555555555555"
+
+static void call_begin(Fixture *f, VfoPeerPool *pool, const char *job, guint timeout_ms,
+                       GCancellable *cancellable, Result *result)
+{
+    VfoPeerCall call = {.job = job, .vm = "web1", .uuid = DOMAIN};
+
+    vfo_peer_call(&f->address, &f->source, pool, &call, timeout_ms,
+                  g_task_new(NULL, cancellable, on_done, result));
+}
+
+static void call(Fixture *f, VfoPeerPool *pool, Result *result)
+{
+    call_begin(f, pool, JOB, 10000, NULL, result);
+    WAIT_FOR(result->done);
+}
+
+static VfoJob *asked(Fixture *f)
+{
+    g_assert_cmpuint(f->asked->len, ==, 1);
+    return f->asked->pdata[0];
+}
+
+static void test_call(Fixture *f, gconstpointer data)
+{
+    g_auto(Result) result = {0};
+
+    f->ready = f->stay = TRUE;
+    call(f, NULL, &result);
+    g_assert_no_error(result.error);
+    g_assert_cmpstr(f->asked_by, ==, "host-a");
+    g_assert_cmpstr(f->asked_vm, ==, "web1");
+    g_assert_cmpstr(f->asked_uuid, ==, DOMAIN);
+    g_assert_cmpstr(vfo_job_id(asked(f)), ==, JOB);
+    g_assert_cmpuint(f->changes, >, 0);
+    /* Its connection has gone, and is no longer needed. */
+    wire_settle();
+    g_assert_cmpint(vfo_job_state(asked(f)), ==, VFO_JOB_RUNNING);
+}
+
+static void test_call_pool(Fixture *f, gconstpointer data)
+{
+    g_auto(Result) result = {0};
+    VfoPeerPool *pool = use_pool(f, 60000);
+
+    WAIT_FOR(vfo_peer_pool_has(pool, "host-b"));
+    vfo_peer_pool_set_busy(pool, TRUE);
+    f->ready = TRUE;
+    call(f, pool, &result);
+    g_assert_no_error(result.error);
+    g_assert_false(vfo_peer_pool_has(pool, "host-b"));
+    g_assert_cmpint(vfo_job_state(asked(f)), ==, VFO_JOB_COMPLETED);
+    end_pool(f, pool);
+}
+
+/* The other side has gone, which nobody has told the pool. */
+static void test_call_pool_lost(Fixture *f, gconstpointer data)
+{
+    g_auto(Result) result = {0};
+    VfoPeerPool *pool = use_pool(f, 60000);
+    g_autoptr(GError) error = NULL;
+
+    WAIT_FOR(vfo_peer_pool_has(pool, "host-b"));
+    vfo_peer_server_free(f->server);
+    f->server =
+        vfo_peer_server_new("127.0.0.1", f->port, &f->destination, f->peers, on_start, f, &error);
+    g_assert_no_error(error);
+    vfo_peer_server_on_call(f->server, on_called, f);
+    vfo_peer_pool_set_busy(pool, TRUE);
+    f->ready = TRUE;
+    call(f, pool, &result);
+    g_assert_no_error(result.error);
+    end_pool(f, pool);
+}
+
+static void test_call_absent(Fixture *f, gconstpointer data)
+{
+    g_auto(Result) result = {0};
+
+    f->absent = "no such VM here";
+    call(f, NULL, &result);
+    expect_error(result.error, VFO_ERROR_NOT_FOUND, "no such VM here");
+}
+
+/* What the job does not find is not the VM. */
+static void test_call_fails(Fixture *f, gconstpointer data)
+{
+    static const struct {
+        gint code, told;
+    } cases[] = {{VFO_ERROR_NOT_FOUND, VFO_ERROR_FAILED}, {VFO_ERROR_BUSY, VFO_ERROR_BUSY}};
+
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_auto(Result) result = {0};
+        g_autoptr(GError) why = g_error_new(VFO_ERROR, cases[i].code, "VM web1 has no pair");
+
+        f->fails = why;
+        call(f, NULL, &result);
+        expect_error(result.error, cases[i].told, "has no pair");
+        g_ptr_array_set_size(f->asked, 0);
+    }
+}
+
+static void test_call_unknown(Fixture *f, gconstpointer data)
+{
+    g_auto(Result) result = {0};
+
+    vfo_peer_server_on_call(f->server, NULL, NULL);
+    call(f, NULL, &result);
+    expect_error(result.error, VFO_ERROR_NOT_SUPPORTED, "[libvirt]");
+}
+
+static void test_call_nobody(Fixture *f, gconstpointer data)
+{
+    g_auto(Result) result = {0};
+
+    g_clear_pointer(&f->server, vfo_peer_server_free);
+    call(f, NULL, &result);
+    expect_error(result.error, VFO_ERROR_CLOSED, "127.0.0.1 port");
+}
+
+/* Who asked has given up: so does the job. */
+static void test_call_cancelled(Fixture *f, gconstpointer data)
+{
+    g_autoptr(GCancellable) cancellable = g_cancellable_new();
+    g_auto(Result) result = {0};
+
+    call_begin(f, NULL, JOB, 10000, cancellable, &result);
+    WAIT_FOR(f->asked->len == 1);
+    g_cancellable_cancel(cancellable);
+    WAIT_FOR(result.done);
+    g_assert_error(result.error, G_IO_ERROR, G_IO_ERROR_CANCELLED);
+    WAIT_FOR(vfo_job_ended(asked(f)));
+    g_assert_cmpint(vfo_job_state(asked(f)), ==, VFO_JOB_CANCELLED);
+}
+
+static void test_call_late(Fixture *f, gconstpointer data)
+{
+    g_auto(Result) result = {0};
+
+    call_begin(f, NULL, JOB, 1500, NULL, &result);
+    WAIT_FOR(result.done);
+    expect_error(result.error, VFO_ERROR_DEADLINE, "1.5 s");
+    WAIT_FOR(vfo_job_ended(asked(f)));
+    g_assert_cmpint(vfo_job_state(asked(f)), ==, VFO_JOB_CANCELLED);
+}
+
+/* The daemon there ends: the job is its own, and nobody hears of it any more. */
+static void test_call_server_gone(Fixture *f, gconstpointer data)
+{
+    g_auto(Result) result = {0};
+
+    call_begin(f, NULL, JOB, 10000, NULL, &result);
+    WAIT_FOR(f->asked->len == 1);
+    g_clear_pointer(&f->server, vfo_peer_server_free);
+    WAIT_FOR(result.done);
+    g_assert_error(result.error, VFO_ERROR, VFO_ERROR_CLOSED);
+    g_assert_false(vfo_job_ended(asked(f)));
+}
+
+static void test_call_twice(Fixture *f, gconstpointer data)
+{
+    g_auto(Result) first = {0}, second = {0};
+
+    call_begin(f, NULL, JOB, 10000, NULL, &first);
+    WAIT_FOR(f->asked->len == 1);
+    call(f, NULL, &second);
+    expect_error(second.error, VFO_ERROR_BUSY, JOB);
+    g_assert_false(first.done);
+    vfo_job_cancel(asked(f), NULL);
+    WAIT_FOR(first.done);
+    expect_error(first.error, VFO_ERROR_FAILED, "cancelled");
+}
+
+/* A peer gets no more than its share, whose other connections nobody closes meanwhile. */
+static void test_call_flood(Fixture *f, gconstpointer data)
+{
+    Result results[9] = {0};
+    guint ended = 0;
+
+    for (guint i = 0; i < G_N_ELEMENTS(results); i++) {
+        g_autofree char *job = g_uuid_string_random();
+
+        call_begin(f, NULL, job, 60000, NULL, &results[i]);
+        WAIT_FOR(f->asked->len == i + 1 || results[i].done);
+    }
+    g_assert_cmpuint(f->asked->len, ==, 8);
+    expect_error(results[8].error, VFO_ERROR_BUSY, "host-a waits for 8");
+    for (guint i = 0; i < 8; i++)
+        g_assert_false(results[i].done);
+    for (guint i = 0; i < 8; i++)
+        vfo_job_cancel(f->asked->pdata[i], NULL);
+    for (guint i = 0; i < G_N_ELEMENTS(results); i++) {
+        WAIT_FOR(results[i].done);
+        ended += results[i].error != NULL;
+        result_clear(&results[i]);
+    }
+    g_assert_cmpuint(ended, ==, 9);
+}
+
+static void test_call_bad(Fixture *f, gconstpointer data)
+{
+    static const struct {
+        const char *member, *json;
+    } cases[] = {
+        {"job", "\"1\""},  {"job", "null"},      {"vm", "\"../x\""}, {"vm", "\"\""},
+        {"vm", "[\"a\"]"}, {"uuid", "\"web1\""}, {"uuid", "7"},      {"host", "\"host-c\""},
+    };
+    g_autoptr(GIOStream) stream = connect_tls(f, TRUE);
+    g_autoptr(VfoQmpClient) client = vfo_qmp_client_new_stream("host-b", stream);
+
+    WAIT_FOR(vfo_qmp_client_is_ready(client));
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        json_object *arguments = json_object_new_object();
+        Answer answer = {0};
+
+        json_object_object_add(arguments, "job", json_object_new_string(JOB));
+        json_object_object_add(arguments, "vm", json_object_new_string("web1"));
+        json_object_object_add(arguments, "uuid", json_object_new_string(DOMAIN));
+        json_object_object_add(arguments, cases[i].member, json_tokener_parse(cases[i].json));
+        vfo_qmp_client_execute_async(client, "hand-over", arguments, 0, NULL, on_answer, &answer);
+        WAIT_FOR(answer.done);
+        expect_error(answer.error, VFO_ERROR_INVALID, cases[i].member);
+        g_clear_error(&answer.error);
+    }
+    g_assert_cmpuint(f->asked->len, ==, 0);
+    vfo_qmp_client_close(client);
+}
+
 /* ------------------------------------------------- a destination that is not ours */
 
 typedef struct {
@@ -1200,8 +1503,8 @@ static void test_pool_cancel(Fixture *f, gconstpointer data)
 
 static void test_bad_uri(Fixture *f, gconstpointer data)
 {
-    static const char *const uris[] = {"exec:reboot", "tcp:a b", "",
-                                       "tcp:",        "unix:/x", "tcp:h:1\n"};
+    static const char *const uris[] = {
+        "exec:reboot", "tcp:a b", "", "tcp:", "unix:/x", "tcp:h:1\n", "libvirtd"};
     Impostor impostor = {0};
 
     impostor_start(&impostor, f);
@@ -1392,6 +1695,19 @@ int main(int argc, char **argv)
         {"/peer/pool-once", NULL, test_pool_once},
         {"/peer/pool-cancel", NULL, test_pool_cancel},
         {"/peer/idle-crowd", NULL, test_idle_crowd},
+        {"/peer/call", NULL, test_call},
+        {"/peer/call-pool", NULL, test_call_pool},
+        {"/peer/call-pool-lost", NULL, test_call_pool_lost},
+        {"/peer/call-absent", NULL, test_call_absent},
+        {"/peer/call-fails", NULL, test_call_fails},
+        {"/peer/call-unknown", NULL, test_call_unknown},
+        {"/peer/call-nobody", NULL, test_call_nobody},
+        {"/peer/call-cancelled", NULL, test_call_cancelled},
+        {"/peer/call-late", NULL, test_call_late},
+        {"/peer/call-server-gone", NULL, test_call_server_gone},
+        {"/peer/call-twice", NULL, test_call_twice},
+        {"/peer/call-flood", NULL, test_call_flood},
+        {"/peer/call-bad", NULL, test_call_bad},
         {"/peer/destination-refuses", NULL, test_destination_refuses},
         {"/peer/destination-fails-early", NULL, test_destination_fails_early},
         {"/peer/destination-fails-late", NULL, test_destination_fails_late},
