@@ -24,7 +24,8 @@ static void on_announced(GObject *source, GAsyncResult *result, gpointer data)
     vfo_task_return(announcement->task, ok, error);
 }
 
-void vfo_announce(VfoVm *vm, VfoHost *host, const VfoPair *pair, const VfoWire *wire, GTask *task)
+void vfo_announce_guest(VfoVm *vm, VfoHost *host, const VfoPair *pair, const VfoWire *wire,
+                        GTask *task)
 {
     Announcement *announcement = g_new(Announcement, 1);
 

@@ -423,7 +423,7 @@ void vfo_give_deliver(VfoJob *job, GTask *task)
         vfo_task_fail(task, error);
         return;
     }
-    vfo_announce(give->vm, give->host, give->pair, give->wire, task);
+    vfo_announce_guest(give->vm, give->host, give->pair, give->wire, task);
 }
 
 /* ---------------------------------------------- close, park, reset, return */

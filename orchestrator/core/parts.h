@@ -73,9 +73,10 @@ typedef struct {
     gboolean stays;  /* without the source's daemon: the VM may come all the same */
 } VfoDestination;
 
-/** vfo_announce: @pair's guest is reached through its standby: @vm says so itself, or the host does
- *  where it cannot. */
-void vfo_announce(VfoVm *vm, VfoHost *host, const VfoPair *pair, const VfoWire *wire, GTask *task);
+/** vfo_announce_guest: @pair's guest is reached through its standby: @vm says so itself, or the
+ * host does where it cannot. */
+void vfo_announce_guest(VfoVm *vm, VfoHost *host, const VfoPair *pair, const VfoWire *wire,
+                        GTask *task);
 
 /** vfo_give_init: for the VF of @vm, of which it keeps a reference. */
 void vfo_give_init(VfoGive *give, VfoVm *vm, VfoHost *host, VfoLeases *leases);

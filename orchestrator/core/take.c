@@ -207,7 +207,7 @@ void vfo_take_open(VfoJob *job, GTask *task)
     GError *error = NULL;
 
     if (take->host->ops->open_pf(take->host, take->wire, &error))
-        vfo_announce(take->vm, take->host, take->pair, take->wire, task);
+        vfo_announce_guest(take->vm, take->host, take->pair, take->wire, task);
     else
         vfo_task_fail(task, error);
 }
@@ -398,8 +398,8 @@ void vfo_take_use(VfoJob *job, GTask *task)
     VfoTake *take = vfo_take_of(job);
 
     if (!vfo_take_skips(job, task))
-        vfo_announce(take->vm, take->host, take->pair, take->wire,
-                     vfo_job_inner_task(job, task, on_announced));
+        vfo_announce_guest(take->vm, take->host, take->pair, take->wire,
+                           vfo_job_inner_task(job, task, on_announced));
 }
 
 /* From here on the VF is the VM's, which QEMU shows; it needs no lease. */
