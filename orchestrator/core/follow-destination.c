@@ -68,6 +68,10 @@ static gboolean find_wire(VfoJob *job, const VfoVmInfo *info, GError **error)
     }
     g_free(take->pair->tap);
     take->pair->tap = g_strdup(ours->tap);
+    /* From the pool of a network of libvirt's own, which libvirt takes whatever it likes from. */
+    if (take->vf && ours->vf && !g_str_equal(ours->vf, take->vf->pci) &&
+        !vfo_take_exchange(job, ours->vf, error))
+        return FALSE;
     return vfo_take_find_wire(job, error);
 }
 

@@ -132,6 +132,8 @@ const VfoPair *vfo_take_find_standby(const VfoVmInfo *info, const char *standby)
 /** vfo_take_is_wide_enough: the frames of @job's guest fit through the PF. */
 gboolean vfo_take_is_wide_enough(VfoJob *job, GError **error);
 
+/** vfo_take_exchange: the VF that was leased, and is parked, for the one at @pci. */
+gboolean vfo_take_exchange(VfoJob *job, const char *pci, GError **error);
 /** vfo_take_find_wire: how the standby reaches the network of the offer. */
 gboolean vfo_take_find_wire(VfoJob *job, GError **error);
 /** vfo_take_expose: the VF gets the guest's address and settings. */

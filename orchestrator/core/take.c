@@ -173,6 +173,22 @@ static gboolean lease_vf(VfoJob *job, GError **error)
             try_and_park(take, error));
 }
 
+gboolean vfo_take_exchange(VfoJob *job, const char *pci, GError **error)
+{
+    VfoTake *take = vfo_take_of(job);
+    VfoVf *vf;
+
+    g_free(take->pci);
+    take->pci = g_strdup(pci);
+    vf = named_vf(take, error);
+    if (!vf)
+        return FALSE;
+    vfo_leases_drop(take->leases, take->vf->pci, vfo_job_id(job));
+    vfo_vf_free(take->vf);
+    take->vf = vf;
+    return lease_vf(job, error);
+}
+
 void vfo_take_choose(VfoJob *job, GTask *task)
 {
     GError *error = NULL;

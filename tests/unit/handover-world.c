@@ -339,7 +339,7 @@ static void vm_started(VfoVm *vm, GTask *task)
 {
     World *world = world_of_vm(vm);
     Fault fault = enter(world, "started");
-    const char *pci = vfo_follow_destination_vf(world->job);
+    const char *pci = ((VfoPair *)world->pairs->pdata[0])->vf;
 
     g_assert_cmpstr(world->reserved_uri, ==, VFO_URI_LIBVIRT);
     if (has_effect(fault)) {

@@ -551,14 +551,19 @@ static void test_destination_standby_only(void)
     g_assert_cmpuint(wanted->len, ==, 1);
 }
 
-static void assert_refuses(World *world, const char *word)
+static void assert_refuses_leased(World *world, const char *word)
 {
     run(world);
     assert_state(world, VFO_JOB_FAILED);
     g_test_message("%s", vfo_job_error(world->job)->message);
-    g_assert_nonnull(strstr(vfo_job_error(world->job)->message, VM));
     g_assert_nonnull(strstr(vfo_job_error(world->job)->message, word));
     g_assert_false(world->wired);
+}
+
+static void assert_refuses(World *world, const char *word)
+{
+    assert_refuses_leased(world, word);
+    g_assert_nonnull(strstr(vfo_job_error(world->job)->message, VM));
     assert_no_lease(world);
 }
 
@@ -612,6 +617,41 @@ static void test_destination_differs(void)
     world->fault_at[0] = number_of(FOLLOWING_DESTINATION, "used_vf " VF " 7");
     run(world);
     g_assert_true(called(world, "unplug ua-vf"));
+}
+
+static void list_other(World *world)
+{
+    VfoPair *pair = world->pairs->pdata[0];
+
+    g_free(pair->vf);
+    pair->vf = g_strdup(OTHER);
+}
+
+/* libvirt has taken another VF from its own pool than the job has leased. */
+static void test_destination_exchange(void)
+{
+    g_autoptr(World) world = world_new(FOLLOWING_DESTINATION);
+
+    list_other(world);
+    run(world);
+    assert_state(world, VFO_JOB_COMPLETED);
+    g_assert_true(called(world, "read_vf " OTHER));
+    g_assert_true(is_parked(world, VF));
+    g_assert_cmpstr(vfo_follow_destination_vf(world->job), ==, OTHER);
+    g_assert_true(vfo_mac_equal(&vf_of(world, OTHER)->settings.mac, &guest_mac));
+    g_assert_true(called(world, "used_vf " OTHER " 7"));
+    assert_no_lease(world);
+}
+
+static void test_destination_exchange_in_vain(void)
+{
+    g_autoptr(World) world = world_new(FOLLOWING_DESTINATION);
+
+    list_other(world);
+    g_assert_true(vfo_leases_take(world->leases, OTHER, "another", 60, NULL));
+    assert_refuses_leased(world, OTHER);
+    g_assert_cmpstr(vfo_leases_holder(world->leases, OTHER), ==, "another");
+    g_assert_null(vfo_leases_holder(world->leases, VF));
 }
 
 /* libvirt goes on without the source's daemon, once it has been answered. */
@@ -689,6 +729,8 @@ int main(int argc, char **argv)
     g_test_add_func("/follow/destination/standby-only", test_destination_standby_only);
     g_test_add_func("/follow/destination/mismatch", test_destination_mismatch);
     g_test_add_func("/follow/destination/differs", test_destination_differs);
+    g_test_add_func("/follow/destination/exchange", test_destination_exchange);
+    g_test_add_func("/follow/destination/exchange-in-vain", test_destination_exchange_in_vain);
     g_test_add_func("/follow/destination/orphaned", test_destination_orphaned);
     g_test_add_func("/follow/destination/cancel", test_destination_cancel);
     g_test_add_func("/follow/destination/loses-vf", test_destination_loses_vf);
