@@ -259,6 +259,25 @@ typedef VfoJob *(*VfoSourceMaker)(const char *host_name, const VfoSourceArgs *ar
 VfoJob *vfo_partners_source_job(VfoPartners *partners, VfoSourceMaker make, VfoSourceArgs *args,
                                 const char *host, gboolean listen, GError **error);
 
+/* ---------------------------------------------------------------- pairing */
+
+typedef struct _VfoPairing VfoPairing;
+
+typedef struct {
+    VfoVms *vms;
+    VfoHost *host;
+    VfoLeases *leases;
+    VfoAbsences *absences;
+    VfoJobs *jobs;
+    VfoLending *lending;
+} VfoPairingArgs; /* none of it owned; all outlives the pairing */
+
+/** vfo_pairing_new: sees to VFs that come to libvirt's running domains, or leave them, while no job
+ *  works on them: the VF gets the address of its pair, or is parked, reset and returned, and the
+ *  PF side of the standby opened. */
+VfoPairing *vfo_pairing_new(const VfoPairingArgs *args);
+void vfo_pairing_free(VfoPairing *pairing);
+
 /* ---------------------------------------------------------------- control */
 
 typedef struct _VfoControl VfoControl;

@@ -30,6 +30,7 @@ typedef struct {
     VfoOwners *owners;
     VfoArrivals *arrivals;
     VfoHooks *hooks;
+    VfoPairing *pairing;
     VfoControl *control;
     GMainLoop *loop;
     guint stop_timer;
@@ -114,12 +115,19 @@ static void start_libvirt(Daemon *daemon)
                                       .absences = daemon->absences,
                                       .jobs = daemon->jobs,
                                       .pool = daemon->pool};
+    const VfoPairingArgs pairing = {.vms = daemon->vms,
+                                    .host = daemon->host,
+                                    .leases = daemon->leases,
+                                    .absences = daemon->absences,
+                                    .jobs = daemon->jobs,
+                                    .lending = daemon->lending};
 
     daemon->owners = vfo_owners_new(&owners);
     daemon->arrivals = vfo_arrivals_new(&arrivals);
     daemon->hooks = vfo_hooks_new(config, daemon->owners, daemon->arrivals);
     if (!config->libvirt_uri)
         return;
+    daemon->pairing = vfo_pairing_new(&pairing);
     vfo_peer_server_on_call(daemon->peers, start_followed, daemon);
     vfo_vms_follow_libvirt(daemon->vms, config->libvirt_uri);
 }
@@ -181,6 +189,7 @@ static void stop(Daemon *daemon)
         vfo_control_free(daemon->control);
         g_unlink(daemon->config->socket);
     }
+    g_clear_pointer(&daemon->pairing, vfo_pairing_free);
     g_clear_pointer(&daemon->hooks, vfo_hooks_free);
     g_clear_pointer(&daemon->arrivals, vfo_arrivals_free);
     g_clear_pointer(&daemon->owners, vfo_owners_free);
