@@ -18,10 +18,12 @@
 typedef enum {
     DO_OK,
     DO_FAIL,
-    DO_LATER, /* succeeds on a later turn of the loop */
-    DO_WAIT,  /* until its cancellable fires */
-    DO_DEAF,  /* once its cancellable fires, succeeds all the same */
-    DO_SKIP,  /* remarks that there is nothing to do */
+    DO_FAIL_FOR_GOOD, /* nothing more is undone */
+    DO_NOT_FOR_GOOD,  /* ... unless it succeeds */
+    DO_LATER,         /* succeeds on a later turn of the loop */
+    DO_WAIT,          /* until its cancellable fires */
+    DO_DEAF,          /* once its cancellable fires, succeeds all the same */
+    DO_SKIP,          /* remarks that there is nothing to do */
     DO_REMARK_FAIL,
     DO_DEGRADE,
     DO_DEGRADE_FAIL,
@@ -99,6 +101,14 @@ static void act(VfoJob *job, GTask *task, const char *sign)
         return;
     case DO_REMARK_FAIL:
         vfo_job_remark(job, VFO_RESULT_SKIPPED, "nothing to do");
+        vfo_task_fail(task, g_error_new(VFO_ERROR, VFO_ERROR_FAILED, "%s broke", name));
+        return;
+    case DO_NOT_FOR_GOOD:
+        vfo_job_undo_no_further(job);
+        vfo_task_done(task);
+        return;
+    case DO_FAIL_FOR_GOOD:
+        vfo_job_undo_no_further(job);
         vfo_task_fail(task, g_error_new(VFO_ERROR, VFO_ERROR_FAILED, "%s broke", name));
         return;
     case DO_FAIL:
@@ -393,6 +403,22 @@ static void test_undo_or_stop(void)
     script_clear(&script);
 
     script_init(&script, steps, 3, "c", DO_FAIL, "-c", DO_FAIL, NULL);
+    vfo_job_run(script.job);
+    finish(&script, VFO_JOB_FAILED, "a b c -c -b -a");
+    script_clear(&script);
+}
+
+/* It turns out while it is undone, and holds for that step alone. */
+static void test_undo_no_further(void)
+{
+    Script script;
+
+    script_init(&script, abc, 3, "c", DO_FAIL, "-b", DO_FAIL_FOR_GOOD, NULL);
+    vfo_job_run(script.job);
+    finish(&script, VFO_JOB_FAILED, "a b c -c -b");
+    script_clear(&script);
+
+    script_init(&script, abc, 3, "c", DO_FAIL, "-c", DO_NOT_FOR_GOOD, "-b", DO_FAIL, NULL);
     vfo_job_run(script.job);
     finish(&script, VFO_JOB_FAILED, "a b c -c -b -a");
     script_clear(&script);
@@ -809,6 +835,7 @@ int main(int argc, char **argv)
     g_test_add_func("/job/undo/gaps", test_undo_gaps);
     g_test_add_func("/job/undo/fails", test_undo_fails);
     g_test_add_func("/job/undo/or-stop", test_undo_or_stop);
+    g_test_add_func("/job/undo/no-further", test_undo_no_further);
     g_test_add_func("/job/undo/commits", test_commits);
     g_test_add_func("/job/deadline/step", test_deadline);
     g_test_add_func("/job/deadline/undo", test_undo_deadline);
