@@ -27,6 +27,7 @@ static void read_message(json_object *message)
     g_autoptr(GError) error = NULL;
     json_object *arguments = message;
     VfoJobState state;
+    VfoPeerCall call;
     const char *text;
     gint64 number;
 
@@ -52,6 +53,12 @@ static void read_message(json_object *message)
     }
     vfo_wire_to_state(arguments, job, &state, &text, NULL);
     vfo_wire_to_uri(arguments, NULL);
+    if (vfo_wire_to_call(arguments, &call, NULL)) {
+        g_autoptr(json_object) again = vfo_wire_from_call(&call);
+        VfoPeerCall same;
+
+        g_assert_true(vfo_wire_to_call(again, &same, NULL));
+    }
 }
 
 /* The first byte says in pieces of what size the others arrive. */
