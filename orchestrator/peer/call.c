@@ -22,6 +22,7 @@ typedef struct {
     guint timer;
     gboolean late;        /* the timer has fired */
     VfoQmpClient *client; /* NULL: not connected */
+    VfoPeerPool *pool;    /* whose connection it is; NULL: our own */
 } Call;
 
 static void call_free(Call *self)
@@ -66,12 +67,16 @@ static void on_answered(GObject *source, GAsyncResult *result, gpointer data)
 {
     static const char *const members[] = {NULL};
     GError *error = NULL;
+    Call *self = data;
     g_autoptr(json_object) answer =
         vfo_qmp_client_execute_finish(VFO_QMP_CLIENT(source), result, &error);
 
+    /* Most peers do not have the VM: their connections are for the next call. */
+    if (self->pool && (answer || error->domain == VFO_ERROR))
+        vfo_peer_pool_give(self->pool, self->address.name, g_steal_pointer(&self->client));
     if (answer)
         vfo_json_only(answer, members, "the answer to hand-over", &error);
-    call_end(data, error);
+    call_end(self, error);
 }
 
 static void ask(Call *self)
@@ -116,6 +121,7 @@ static void on_pong(GObject *source, GAsyncResult *result, gpointer data)
     g_clear_error(&error);
     vfo_qmp_client_close(self->client);
     g_clear_object(&self->client);
+    self->pool = NULL;
     dial(self);
 }
 
@@ -158,6 +164,7 @@ void vfo_peer_call(const VfoPeerAddress *address, const VfoTlsFiles *tls, VfoPee
         g_source_attach(self->cancelled, g_main_context_get_thread_default());
     }
     self->client = pool ? vfo_peer_pool_take(pool, address) : NULL;
+    self->pool = self->client ? pool : NULL;
     if (self->client)
         vfo_qmp_client_execute_async(self->client, "ping", NULL, PING_MS, self->cancellable,
                                      on_pong, self);

@@ -143,6 +143,13 @@ static void on_closed(VfoQmpClient *client, const GError *error, gpointer data)
     retry(line);
 }
 
+/* Takes @client, which is ready. */
+static void keep(Line *line, VfoQmpClient *client)
+{
+    line->client = client;
+    g_signal_connect(client, "closed", G_CALLBACK(on_closed), line);
+}
+
 static void on_dialled(GObject *source, GAsyncResult *result, gpointer data)
 {
     Line *line = data;
@@ -159,9 +166,8 @@ static void on_dialled(GObject *source, GAsyncResult *result, gpointer data)
     } else {
         g_debug("peer %s: a spare connection is ready", line->address.name);
         g_clear_object(&line->dialling);
-        line->client = g_steal_pointer(&client);
         line->since_us = g_get_monotonic_time();
-        g_signal_connect(line->client, "closed", G_CALLBACK(on_closed), line);
+        keep(line, g_steal_pointer(&client));
         /* The first message of a connection costs several times what the next ones do. */
         ping(line);
     }
@@ -286,6 +292,20 @@ VfoQmpClient *vfo_peer_pool_take(VfoPeerPool *pool, const VfoPeerAddress *addres
     }
     g_debug("peer %s: the spare connection is used", line->address.name);
     return steal_client(line);
+}
+
+void vfo_peer_pool_give(VfoPeerPool *pool, const char *name, VfoQmpClient *client)
+{
+    Line *line = find_line(pool, name);
+
+    if (!line || line->client || line->dialling || !vfo_qmp_client_is_ready(client)) {
+        vfo_qmp_client_close(client);
+        g_object_unref(client);
+        return;
+    }
+    g_debug("peer %s: the spare connection is back", name);
+    keep(line, client);
+    schedule(line, pool->ping_ms);
 }
 
 void vfo_peer_pool_free(VfoPeerPool *pool)

@@ -11,3 +11,7 @@
  *  may have gone without a word; NULL: there is none, or it was made with other files than those
  *  there now. Transfer full. */
 VfoQmpClient *vfo_peer_pool_take(VfoPeerPool *pool, const VfoPeerAddress *address);
+
+/** vfo_peer_pool_give: gives back @client (transfer full), which vfo_peer_pool_take() gave for
+ *  @name, when nothing has begun over it that its end would end. */
+void vfo_peer_pool_give(VfoPeerPool *pool, const char *name, VfoQmpClient *client);

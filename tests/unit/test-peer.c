@@ -1174,8 +1174,29 @@ static void test_call_pool(Fixture *f, gconstpointer data)
     f->ready = TRUE;
     call(f, pool, &result);
     g_assert_no_error(result.error);
-    g_assert_false(vfo_peer_pool_has(pool, "host-b"));
     g_assert_cmpint(vfo_job_state(asked(f)), ==, VFO_JOB_COMPLETED);
+    /* It was that one, and is there for the next. */
+    g_assert_true(vfo_peer_pool_has(pool, "host-b"));
+    end_pool(f, pool);
+}
+
+/* What is under way over it ends with it. */
+static void test_call_pool_cancelled(Fixture *f, gconstpointer data)
+{
+    g_autoptr(GCancellable) cancellable = g_cancellable_new();
+    g_auto(Result) result = {0};
+    VfoPeerPool *pool = use_pool(f, 60000);
+
+    WAIT_FOR(vfo_peer_pool_has(pool, "host-b"));
+    vfo_peer_pool_set_busy(pool, TRUE);
+    call_begin(f, pool, JOB, 10000, cancellable, &result);
+    g_assert_false(vfo_peer_pool_has(pool, "host-b"));
+    WAIT_FOR(f->asked->len == 1);
+    g_cancellable_cancel(cancellable);
+    WAIT_FOR(result.done);
+    g_assert_false(vfo_peer_pool_has(pool, "host-b"));
+    WAIT_FOR(vfo_job_ended(asked(f)));
+    g_assert_cmpint(vfo_job_state(asked(f)), ==, VFO_JOB_CANCELLED);
     end_pool(f, pool);
 }
 
@@ -1697,6 +1718,7 @@ int main(int argc, char **argv)
         {"/peer/idle-crowd", NULL, test_idle_crowd},
         {"/peer/call", NULL, test_call},
         {"/peer/call-pool", NULL, test_call_pool},
+        {"/peer/call-pool-cancelled", NULL, test_call_pool_cancelled},
         {"/peer/call-pool-lost", NULL, test_call_pool_lost},
         {"/peer/call-absent", NULL, test_call_absent},
         {"/peer/call-fails", NULL, test_call_fails},
