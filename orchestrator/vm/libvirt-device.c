@@ -119,7 +119,7 @@ void vfo_libvirt_vm_unplug(VfoVm *base, const VfoPair *pair, GTask *task)
  * A plain <hostdev>, whatever form the VF had before: libvirt does not touch the MAC address and
  * the VLAN of such a VF, which it has been given already. It is bound to vfio-pci and stays so.
  */
-char *vfo_libvirt_device_xml(const VfoPair *pair, const char *pci)
+char *vfo_libvirt_device_xml(const VfoPair *pair, const char *primary, const char *pci)
 {
     guint domain = 0, bus = 0, slot = 0, function = 0;
     g_autofree char *alias = NULL;
@@ -127,8 +127,8 @@ char *vfo_libvirt_device_xml(const VfoPair *pair, const char *pci)
 
     if (sscanf(pci, "%x:%x:%x.%x", &domain, &bus, &slot, &function) != 4)
         return NULL;
-    if (pair->primary && g_str_has_prefix(pair->primary, "ua-"))
-        alias = g_markup_printf_escaped("<alias name='%s'/>", pair->primary);
+    if (primary && g_str_has_prefix(primary, "ua-"))
+        alias = g_markup_printf_escaped("<alias name='%s'/>", primary);
     device = g_markup_printf_escaped("<hostdev mode='subsystem' type='pci' managed='no'>"
                                      "<driver name='vfio'/>"
                                      "<source><address domain='0x%04x' bus='0x%02x' slot='0x%02x' "
@@ -159,13 +159,16 @@ void vfo_libvirt_vm_plug(VfoVm *base, const VfoPair *pair, const char *pci, GTas
 {
     VfoOp *op = vfo_op_begin((VfoLocalVm *)base, task, NULL, "plug the VF %s into VM '%s'", pci,
                              base->name);
+    /* Stock QEMU 10.0 takes no primary by another id than that of the first one that the standby
+     * had (failover_hide_primary_device()). libvirt's own aliases come about by themselves. */
+    const char *primary = g_hash_table_lookup(((VfoLibvirtVm *)base)->aliases, pair->standby);
 
     if (!op)
         return;
-    if (!pair->standby || !vfo_pci_is_address(pci))
-        vfo_op_fail(op, VFO_ERROR_INVALID,
-                    "it takes a PCI address such as 0000:01:10.0 and the alias of the standby");
+    if (!vfo_pci_is_address(pci))
+        vfo_op_fail(op, VFO_ERROR_INVALID, "it takes a PCI address such as 0000:01:10.0");
     else
-        vfo_libvirt_vm_ask(op, attach, vfo_libvirt_device_xml(pair, pci), g_free, NULL,
-                           on_attached);
+        vfo_libvirt_vm_ask(op, attach,
+                           vfo_libvirt_device_xml(pair, primary ? primary : pair->primary, pci),
+                           g_free, NULL, on_attached);
 }

@@ -145,6 +145,12 @@ static void keep_config(VfoLibvirtVm *vm, const VfoDomain *config)
 
     vfo_domain_free(vm->config);
     vm->config = copy;
+    for (guint i = 0; i < copy->pairs->len; i++) {
+        const VfoDomainPair *pair = g_ptr_array_index(copy->pairs, i);
+
+        if (pair->standby && pair->primary)
+            g_hash_table_replace(vm->aliases, g_strdup(pair->standby), g_strdup(pair->primary));
+    }
 }
 
 void vfo_libvirt_vm_take(VfoLibvirtVm *vm, const VfoLibvirtSeen *seen)
@@ -169,6 +175,9 @@ static guint64 figure(virTypedParameterPtr params, int n_params, const char *nam
 
 void vfo_libvirt_vm_take_progress(VfoLibvirtVm *vm, virTypedParameterPtr params, int n_params)
 {
+    /* Another job than a migration, or one that QEMU has not begun. */
+    if (!figure(params, n_params, VIR_DOMAIN_JOB_MEMORY_TOTAL))
+        return;
     vm->progress = (VfoProgress){
         .transferred = figure(params, n_params, VIR_DOMAIN_JOB_MEMORY_PROCESSED),
         .remaining = figure(params, n_params, VIR_DOMAIN_JOB_MEMORY_REMAINING),
@@ -414,6 +423,7 @@ static void libvirt_vm_clear(VfoLocalVm *base)
     VfoLibvirtVm *vm = (VfoLibvirtVm *)base;
 
     vfo_domain_free(vm->config);
+    g_hash_table_unref(vm->aliases);
     g_ptr_array_unref(vm->asked);
     g_free(vm->migration);
     g_free(vm->uuid);
@@ -434,6 +444,7 @@ VfoLibvirtVm *vfo_libvirt_vm_new(VfoLibvirt *libvirt, const VfoDomain *config, v
                       vfo_libvirt_uri(libvirt), listener);
     vm->libvirt = libvirt;
     vm->uuid = g_ascii_strdown(config->uuid, -1);
+    vm->aliases = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
     vm->asked = g_ptr_array_new_with_free_func(g_free);
     vm->expected = vm->incoming = domain == NULL;
     set_domain(vm, domain);

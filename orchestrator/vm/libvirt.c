@@ -22,8 +22,7 @@
 #define BACK_OFF_FIRST_MS 1000
 #define BACK_OFF_LAST_MS  30000
 
-#define QEMU_EVENTS                                                                                \
-    "^(UNPLUG_PRIMARY|MIGRATION|STOP|RESUME|DEVICE_DELETED|FAILOVER_NEGOTIATED|RESET)$"
+#define QEMU_EVENTS "^(UNPLUG_PRIMARY|MIGRATION|STOP|RESUME|FAILOVER_NEGOTIATED|RESET)$"
 
 const VfoLibvirtCalls vfo_libvirt_calls = {
     .open = virConnectOpen,

@@ -113,6 +113,7 @@ struct _VfoLibvirtVm {
     char *uuid;
     virDomainPtr domain; /* NULL: expected, or the connection is lost */
     VfoDomain *config;   /* its XML, as it was last seen */
+    GHashTable *aliases; /* of standbys -> of the VFs that they had last */
 
     gboolean expected; /* libvirt has not told of it yet: nothing may be asked about it */
     gboolean starting; /* libvirt is about to start its QEMU */
@@ -189,9 +190,9 @@ void vfo_libvirt_vm_replugged(VfoVm *vm, const VfoPair *pair, GTask *task);
 void vfo_libvirt_vm_ended(VfoVm *vm, GTask *task);
 void vfo_libvirt_vm_started(VfoVm *vm, GTask *task);
 
-/** vfo_libvirt_device_xml: the <hostdev> that makes @pci the primary of @pair. Free with g_free().
- */
-char *vfo_libvirt_device_xml(const VfoPair *pair, const char *pci);
+/** vfo_libvirt_device_xml: the <hostdev> that makes @pci the primary of @pair, under the alias
+ *  @primary if that is one that users may choose. Free with g_free(). */
+char *vfo_libvirt_device_xml(const VfoPair *pair, const char *primary, const char *pci);
 
 /* ------------------------------------------------------------------- set */
 

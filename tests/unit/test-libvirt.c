@@ -42,7 +42,6 @@ static struct {
     Registered events[64];
     virConnectDomainQemuMonitorEventCallback qemu;
     void *qemu_data;
-    virFreeCallback qemu_free;
     int looks;
     char *xml; /* NULL: the test driver's */
     char *detached;
@@ -53,6 +52,13 @@ static struct {
     int jobs; /* so many more looks see one */
     GMutex hang;
 } driver;
+
+/* Of all tests: a connection may be closed when the next test has begun. */
+static struct {
+    void *data;
+    virFreeCallback data_free;
+} qemu_registered[128];
+static int n_qemu;
 
 static virConnectPtr fake_open(const char *uri)
 {
@@ -95,14 +101,15 @@ static int fake_on_qemu(virConnectPtr connection, virDomainPtr domain, const cha
     g_assert_false(g_regex_match_simple(event, "BLOCK_JOB_READY", 0, 0));
     driver.qemu = callback;
     driver.qemu_data = data;
-    driver.qemu_free = data_free;
-    return 7;
+    g_assert_cmpint(n_qemu, <, G_N_ELEMENTS(qemu_registered));
+    qemu_registered[n_qemu].data = data;
+    qemu_registered[n_qemu].data_free = data_free;
+    return n_qemu++;
 }
 
 static int fake_off_qemu(virConnectPtr connection, int id)
 {
-    g_assert_cmpint(id, ==, 7);
-    driver.qemu_free(driver.qemu_data);
+    qemu_registered[id].data_free(qemu_registered[id].data);
     return 0;
 }
 
@@ -255,6 +262,13 @@ static void connect_test(Fixture *f)
 static void wait_for_list(void)
 {
     WAIT_UNTIL(g_atomic_int_get(&driver.looks));
+}
+
+/* One more look than @looks has been had, and what comes of it. */
+static void wait_for_look(int looks)
+{
+    WAIT_UNTIL(g_atomic_int_get(&driver.looks) > looks);
+    run_for(200);
 }
 
 /* VM web1 runs, and is known. */
@@ -458,9 +472,11 @@ static void test_not_for_us(Fixture *f, gconstpointer data)
 {
     virDomainPtr own = f->domain;
     g_autofree char *xml = NULL;
+    int looks;
 
+    looks = driver.looks;
     f->domain = create(f, "plain", "12345678-0000-4000-8000-00000000000d", PLAIN);
-    run_for(50);
+    wait_for_look(looks);
     g_assert_null(vfo_vms_get(f->vms, "plain", NULL));
     g_assert_null(strstr(f->signals->str, "plain"));
     driver.xml = domain_xml("plain", "12345678-0000-4000-8000-00000000000d", STANDBY VF);
@@ -476,18 +492,21 @@ static void test_not_for_us(Fixture *f, gconstpointer data)
 static void test_bad_domains(Fixture *f, gconstpointer data)
 {
     virDomainPtr named = NULL;
+    int looks;
 
     g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_MESSAGE, "*'a b' is left alone*");
+    looks = driver.looks;
     named = create(f, "a b", "12345678-0000-4000-8000-00000000000d", STANDBY VF);
-    run_for(50);
+    wait_for_look(looks);
     g_test_assert_expected_messages();
     virDomainDestroy(named);
     virDomainFree(named);
 
     g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_MESSAGE, "*'odd' is left alone*");
     driver.xml = g_strdup("<domain");
+    looks = driver.looks;
     named = create(f, "odd", "12345678-0000-4000-8000-00000000000d", STANDBY VF);
-    run_for(50);
+    wait_for_look(looks);
     g_test_assert_expected_messages();
     virDomainDestroy(named);
     virDomainFree(named);
@@ -497,12 +516,14 @@ static void test_name_is_taken(Fixture *f, gconstpointer data)
 {
     g_autofree char *socket = g_build_filename(f->directory, "db1.sock", NULL);
     virDomainPtr other;
+    int looks;
 
     g_assert_true(g_file_set_contents(socket, "", 0, NULL));
     WAIT_UNTIL(strstr(f->signals->str, "+db1 "));
     g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "*'db1' is reached through*ignored*");
+    looks = driver.looks;
     other = create(f, "db1", "12345678-0000-4000-8000-00000000000d", STANDBY);
-    run_for(50);
+    wait_for_look(looks);
     g_test_assert_expected_messages();
     virDomainDestroy(other);
     virDomainFree(other);
@@ -519,12 +540,12 @@ static void test_gone_while_looking(Fixture *f, gconstpointer data)
 
     g_mutex_lock(&driver.hang);
     other = create(f, "db1", "12345678-0000-4000-8000-00000000000d", STANDBY);
-    run_for(50);
+    run_for(100);
     driver.xml = domain_xml("db1", "12345678-0000-4000-8000-00000000000d", STANDBY);
     virDomainDestroy(other);
-    run_for(50);
+    run_for(100);
     g_mutex_unlock(&driver.hang);
-    run_for(50);
+    run_for(100);
     g_assert_null(strstr(f->signals->str, "db1"));
     virDomainFree(other);
 }
@@ -555,7 +576,7 @@ static void test_connection_lost(Fixture *f, gconstpointer data)
     driver.opened = 0;
     g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "*test:///default does not answer*");
     WAIT_UNTIL(driver.opened > 0);
-    run_for(50);
+    run_for(200);
     g_test_assert_expected_messages();
     driver.refuses = FALSE;
     g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_MESSAGE, "*answers");
@@ -1105,7 +1126,8 @@ static void test_plug(Fixture *f, gconstpointer data)
     driver.xml = domain_xml("web1", UUID, STANDBY);
     vfo_vm_info_free(inspect(vm));
     pair = vfo_pair_copy(pair_of(vm));
-    pair->primary = g_strdup("ua-vf0");
+    /* Whatever the job calls it: QEMU knows one id. */
+    pair->primary = g_strdup("vf-ua-net1");
     driver.error_code = VIR_ERR_CONFIG_UNSUPPORTED;
     driver.error = "no PCI slot";
     vm->ops->plug(vm, pair, "0000:01:10.4", task_for(&refused));
@@ -1135,8 +1157,7 @@ static void test_device_xml(void)
     g_autofree char *xml = NULL;
 
     pair->standby = g_strdup("a'b<");
-    pair->primary = g_strdup("hostdev0");
-    xml = vfo_libvirt_device_xml(pair, "0000:01:10.4");
+    xml = vfo_libvirt_device_xml(pair, "hostdev0", "0000:01:10.4");
     g_assert_null(strstr(xml, "alias"));
     g_assert_nonnull(strstr(xml, "persistent='a&apos;b&lt;'"));
 }
