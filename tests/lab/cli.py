@@ -17,6 +17,9 @@ from .errors import LabError
 from .lab import HOST_MEMORY_MB, Lab
 from .run import Run, header
 
+ERROR_SHOWN = 2000
+"""Characters of the reason why a scenario failed."""
+
 
 def main() -> int:
     arguments = _parser().parse_args()
