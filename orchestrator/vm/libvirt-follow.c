@@ -267,7 +267,8 @@ static void look_for_replug(VfoOp *op, const char *event, json_object *data)
 {
     const VfoLibvirtVm *vm = vfo_libvirt_vm_of(op);
 
-    if (is(op, over_badly) ||
+    /* Nobody has told how it ended, if the connection was lost meanwhile; it was given up. */
+    if (!vm->migration || is(op, over_badly) ||
         !g_ptr_array_find_with_equal_func(vm->asked, op->state, g_str_equal, NULL))
         vfo_op_done(op);
     else if (g_strcmp0(vm->migration, "completed") == 0)
@@ -317,11 +318,6 @@ static gboolean look_for_abort(VfoOp *op)
     return TRUE;
 }
 
-static void on_cancel_event(VfoOp *op, const char *event, json_object *data)
-{
-    look_for_abort(op);
-}
-
 static void on_abort_asked(VfoOp *op, gpointer value, const GError *error)
 {
     if (error)
@@ -330,17 +326,30 @@ static void on_abort_asked(VfoOp *op, gpointer value, const GError *error)
         watch(vfo_libvirt_vm_of(op), LOOK_OFTEN_MS);
 }
 
+static void ask_to_abort(VfoOp *op)
+{
+    vfo_libvirt_vm_ask(op, abort_job, NULL, NULL, NULL, on_abort_asked);
+}
+
+static void on_cancel_event(VfoOp *op, const char *event, json_object *data)
+{
+    if (!look_for_abort(op) && g_str_equal(event, VFO_MET))
+        ask_to_abort(op);
+}
+
+/* A libvirtd that has been restarted in the middle of a migration gives it up itself, as a rule: it
+ * is waited for. */
 void vfo_libvirt_vm_cancel(VfoVm *base, GTask *task)
 {
     VfoLibvirtVm *vm = (VfoLibvirtVm *)base;
-    VfoOp *op = vfo_op_begin(&vm->base, task, on_cancel_event, "abandon the migration of VM '%s'",
-                             base->name);
+    VfoOp *op =
+        vfo_op_begin_patiently(&vm->base, task, on_cancel_event, "abandon the migration of");
 
     if (!op)
         return;
     vm->jobless = 0;
-    if (!look_for_abort(op))
-        vfo_libvirt_vm_ask(op, abort_job, NULL, NULL, NULL, on_abort_asked);
+    if (!look_for_abort(op) && vm->domain)
+        ask_to_abort(op);
 }
 
 /* ----------------------------------------------------------- the destination */

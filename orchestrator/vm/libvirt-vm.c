@@ -324,9 +324,12 @@ void vfo_libvirt_vm_on_start(VfoLibvirtVm *vm, const VfoDomain *config)
 
 void vfo_libvirt_vm_meet(VfoLibvirtVm *vm, virDomainPtr domain)
 {
+    g_autoptr(VfoVm) keep = vfo_vm_ref(&vm->base.vm);
+
     vm->expected = FALSE;
     set_domain(vm, domain);
     vfo_local_vm_refresh(&vm->base, 0);
+    vfo_op_tell_all(&vm->base, VFO_MET, NULL);
 }
 
 void vfo_libvirt_vm_lose(VfoLibvirtVm *vm)

@@ -153,6 +153,7 @@ void vfo_libvirt_vm_lose(VfoLibvirtVm *vm);
 #define VFO_DEVICE_REMOVED        "device-removed"
 #define VFO_DEVICE_REMOVAL_FAILED "device-removal-failed"
 #define VFO_LIFECYCLE             "lifecycle"
+#define VFO_MET                   "met"      /* there is a connection again */
 #define VFO_JOB_GONE              "job-gone" /* libvirt is not migrating it (any more) */
 
 void vfo_libvirt_vm_on_lifecycle(VfoLibvirtVm *vm, virDomainPtr domain, int event, int detail);

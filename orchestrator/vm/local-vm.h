@@ -96,6 +96,9 @@ struct _VfoOp {
  */
 VfoOp *vfo_op_begin(VfoLocalVm *vm, GTask *task, VfoOpEvent event, const char *format, ...)
     G_GNUC_PRINTF(4, 5);
+/** vfo_op_begin_patiently: the same for a VM that does not answer now, but may again. It is
+ *  described by @what and the VM's name. */
+VfoOp *vfo_op_begin_patiently(VfoLocalVm *vm, GTask *task, VfoOpEvent event, const char *what);
 VfoOp *vfo_op_ref(VfoOp *op);
 void vfo_op_unref(VfoOp *op);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VfoOp, vfo_op_unref)

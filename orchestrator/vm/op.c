@@ -52,25 +52,22 @@ static gboolean on_cancelled(GCancellable *cancellable, gpointer data)
     return G_SOURCE_REMOVE;
 }
 
-VfoOp *vfo_op_begin(VfoLocalVm *vm, GTask *task, VfoOpEvent event, const char *format, ...)
+/* Takes @what. @patient: a VM that does not answer may do so again. */
+static VfoOp *op_begin(VfoLocalVm *vm, GTask *task, VfoOpEvent event, gboolean patient, char *what)
 {
     GCancellable *cancellable = g_task_get_cancellable(task);
-    g_autofree char *what = NULL;
-    const GError *state;
+    const GError *state = vfo_vm_state(&vm->vm);
     VfoOp *op;
-    va_list args;
 
     if (g_task_return_error_if_cancelled(task)) {
         g_object_unref(task);
+        g_free(what);
         return NULL;
     }
-    va_start(args, format);
-    what = g_strdup_vprintf(format, args);
-    va_end(args);
-    state = vfo_vm_state(&vm->vm);
-    if (state) {
+    if (state && (vm->closed || !patient)) {
         vfo_task_fail(task, g_error_new(VFO_ERROR, VFO_ERROR_CLOSED, "cannot %s: %s", what,
                                         vfo_local_vm_reason(vm, state)));
+        g_free(what);
         return NULL;
     }
 
@@ -79,7 +76,7 @@ VfoOp *vfo_op_begin(VfoLocalVm *vm, GTask *task, VfoOpEvent event, const char *f
     op->vm = vm;
     vfo_vm_ref(&vm->vm);
     op->task = task;
-    op->what = g_steal_pointer(&what);
+    op->what = what;
     op->event = event;
     op->spare = cancellable && cancellable == vm->refreshing;
     if (cancellable) {
@@ -91,6 +88,22 @@ VfoOp *vfo_op_begin(VfoLocalVm *vm, GTask *task, VfoOpEvent event, const char *f
     }
     g_ptr_array_add(vm->ops, op);
     return op;
+}
+
+VfoOp *vfo_op_begin(VfoLocalVm *vm, GTask *task, VfoOpEvent event, const char *format, ...)
+{
+    char *what;
+    va_list args;
+
+    va_start(args, format);
+    what = g_strdup_vprintf(format, args);
+    va_end(args);
+    return op_begin(vm, task, event, FALSE, what);
+}
+
+VfoOp *vfo_op_begin_patiently(VfoLocalVm *vm, GTask *task, VfoOpEvent event, const char *what)
+{
+    return op_begin(vm, task, event, TRUE, g_strdup_printf("%s VM '%s'", what, vm->vm.name));
 }
 
 void vfo_op_set_state(VfoOp *op, gpointer state, GDestroyNotify state_free)

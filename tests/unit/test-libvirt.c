@@ -832,6 +832,28 @@ static void test_cancel_refused(Fixture *f, gconstpointer data)
     ASSERT_FAILED(op, VFO_ERROR_DENIED, "access denied");
 }
 
+/* libvirtd is restarted in the middle of a migration. */
+static void test_cancel_without_libvirt(Fixture *f, gconstpointer data)
+{
+    g_auto(Op) stopped = {0}, cancel = {0}, replugged = {0};
+    VfoVm *vm = web1(f);
+
+    begin_migration(f);
+    migration(f, "active");
+    vm->ops->stopped(vm, task_for(&stopped));
+    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "*does not answer*");
+    driver.closed(driver.connection, VIR_CONNECT_CLOSE_REASON_EOF, driver.closed_data);
+    ASSERT_FAILED(stopped, VFO_ERROR_CLOSED, "libvirtd has ended");
+    vm->ops->cancel(vm, task_for(&cancel));
+    ASSERT_WAITS(cancel);
+    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_MESSAGE, "*answers");
+    ASSERT_DONE(cancel);
+    g_assert_cmpint(driver.aborted, ==, 1);
+    g_test_assert_expected_messages();
+    vm->ops->replugged(vm, pair_of(vm), task_for(&replugged));
+    ASSERT_DONE(replugged);
+}
+
 static void test_cancel_too_late(Fixture *f, gconstpointer data)
 {
     g_auto(Op) post_copy = {0}, completed = {0};
@@ -1228,6 +1250,7 @@ int main(int argc, char **argv)
     ADD("cancel-early", set_up, test_cancel_early);
     ADD("cancel-nothing", set_up, test_cancel_nothing);
     ADD("cancel-refused", set_up, test_cancel_refused);
+    ADD("cancel-without-libvirt", set_up, test_cancel_without_libvirt);
     ADD("cancel-too-late", set_up, test_cancel_too_late);
     ADD("destination", set_up_expecting, test_destination);
     ADD("unexpected", set_up_expecting, test_unexpected);
