@@ -101,13 +101,17 @@ const VfoVf *vfo_choose_vf(const GPtrArray *vfs, VfoLeases *leases, const VfoWan
                     "no VF of network '%s' that is free%s is a %04x:%04x, for which the guest has "
                     "the driver (VF %s is a %04x:%04x): free one, or set 'vf-match = any'%s",
                     want->network, where, want->vendor, want->device, other->pci, other->vendor,
-                    other->device, want->stays ? "" : " or 'no-vf = standby-only' there");
+                    other->device,
+                    want->stays   ? ""
+                    : want->needs ? " there"
+                                  : " or 'no-vf = standby-only' there");
     else if (!best.vf)
         g_set_error(error, VFO_ERROR, VFO_ERROR_BUSY,
                     "no VF of network '%s' is free%s (it has %u, all leased, open, or not bound to "
-                    "vfio-pci): free one, or %s",
+                    "vfio-pci): free one%s",
                     want->network, where, in_network,
-                    want->stays ? "take another VM's with --from"
-                                : "set 'no-vf = standby-only' there");
+                    want->stays   ? ", or take another VM's with --from"
+                    : want->needs ? " there; libvirt migrates no VM without its VF"
+                                  : ", or set 'no-vf = standby-only' there");
     return best.vf;
 }

@@ -440,6 +440,7 @@ typedef struct {
     guint mtu;              /* of the PF, at least; 0: any */
     int numa_node;          /* its QEMU's; -1: unknown */
     gboolean stays;         /* the VM is on this host already: for the words of an error */
+    gboolean needs;         /* the VM cannot come without: likewise */
 } VfoWant;
 
 /** vfo_vf_is_free: a guest may get @vf: bound to vfio-pci, open nowhere, leased to nobody. */

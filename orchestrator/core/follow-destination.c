@@ -209,6 +209,7 @@ VfoJob *vfo_follow_destination_job(const char *host_name, const VfoDestinationAr
     vfo_destination_init(&f->base, args);
     f->base.find = find_ours;
     f->base.shows = TRUE;
+    f->base.parts.take.needs = !policy->standby_only;
     f->wired = args->wired;
     f->wired_data = args->wired_data;
     vfo_job_set_context(job, f, follow_free);

@@ -42,6 +42,7 @@ typedef struct {
     VfoWire *wire;
     int numa_node;    /* QEMU's; -1: unknown */
     gboolean stays;   /* the VM has been here before, and is on its standby */
+    gboolean needs;   /* the VM comes with a VF or not at all */
     char *pci;        /* which VF; NULL: any that is free */
     gboolean exposed; /* the VF may have the guest's address */
 } VfoTake;

@@ -61,6 +61,7 @@ static VfoVf *choose_vf(const VfoTake *take, const VfoPolicy *policy, GError **e
 
     want.numa_node = take->numa_node;
     want.stays = take->stays;
+    want.needs = take->needs;
     vf = vfs ? vfo_choose_vf(vfs, take->leases, &want, error) : NULL;
     return vf ? vfo_vf_copy(vf) : NULL;
 }

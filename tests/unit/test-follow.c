@@ -528,6 +528,9 @@ static void test_destination_no_vf(void)
     run(world);
     assert_state(world, VFO_JOB_FAILED);
     g_assert_error(vfo_job_error(world->job), VFO_ERROR, VFO_ERROR_BUSY);
+    /* What would help a VM that is not libvirt's is not offered. */
+    g_assert_nonnull(strstr(vfo_job_error(world->job)->message, "free one there; libvirt"));
+    g_assert_null(strstr(vfo_job_error(world->job)->message, "standby-only"));
     g_assert_null(world->reserved_uri);
     g_assert_null(vfo_follow_destination_vf(world->job));
 }
