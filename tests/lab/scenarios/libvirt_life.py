@@ -8,7 +8,7 @@ from collections.abc import Callable
 from .. import state, wait
 from ..contenders import Libvirt, LibvirtVfailover
 from ..errors import DeadlineError, LabError
-from ..libvirt import Domain, domain, xml
+from ..libvirt import Domain, Form, domain, xml
 from ..run import Run
 
 DESCRIPTION = "virsh start, reboot, reset, suspend, save, detach, destroy, a crash, libvirtd again"
@@ -65,9 +65,9 @@ def run(test: Run) -> None:
     device = xml.device(guest.form, hosta.vfs[0], guest.mac, managed=False)
     hosta.write(DEVICE, device)
     times = guest.times_on_primary()
-    guest.virsh("attach-device", guest.name, DEVICE, "--live")
+    _attach(test, guest)
     guest.wait_on_primary(times + 1, SECONDS)
-    _on_vf(test, guest, "attach-device")
+    _on_vf(test, guest, "attach")
 
     for save, restore in (
         (["save", guest.name, IMAGE], ["restore", IMAGE]),
@@ -82,9 +82,9 @@ def run(test: Run) -> None:
         guest = contender.domain(test.lab, hosta, hosta.vfs[0])
         guest.expect()
         _on_standby(test, guest, f"{restore[0]} after {save[0]}")
-        guest.virsh("attach-device", guest.name, DEVICE, "--live")
+        _attach(test, guest)
         guest.wait_on_primary(1, SECONDS)
-        _on_vf(test, guest, f"attach-device after {restore[0]}")
+        _on_vf(test, guest, f"attach after {restore[0]}")
 
     guest.virsh("destroy", guest.name)
     guest.quit()
@@ -106,6 +106,16 @@ def _reboot(guest: Domain) -> None:
             shell.run("reboot -f")
         except LabError:
             pass  # it does not answer any more
+
+
+def _attach(test: Run, guest: Domain) -> None:
+    """Give the VF back. A <hostdev> must have its address before the guest sees it, and libvirt tells
+    of an attach-device when it has happened."""
+    contender = test.contender
+    if guest.form is Form.HOSTDEV and isinstance(contender, LibvirtVfailover):
+        contender.command(guest.host, "attach", guest.name)
+    else:
+        guest.virsh("attach-device", guest.name, DEVICE, "--live")
 
 
 def _save_in_vain(test: Run, guest: Domain) -> None:
