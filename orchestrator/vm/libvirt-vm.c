@@ -210,6 +210,23 @@ static void set_migration(VfoLibvirtVm *vm, const char *status)
         vm->began = TRUE;
 }
 
+static void set_domain(VfoLibvirtVm *vm, virDomainPtr domain)
+{
+    g_clear_pointer(&vm->domain, virDomainFree);
+    vm->domain = domain;
+    if (domain)
+        virDomainRef(domain);
+}
+
+/* An expected VM that runs has been started; libvirt 11.3 tells of that about when it runs. */
+static void set_running(VfoLibvirtVm *vm, virDomainPtr domain)
+{
+    if (vm->expected)
+        set_domain(vm, domain);
+    vm->expected = vm->incoming = FALSE;
+    vm->running = TRUE;
+}
+
 /* What may change something of what an inspection sees. */
 static gboolean tells_more(const VfoLibvirtVm *vm, const char *event)
 {
@@ -235,7 +252,8 @@ static json_object *parse(const char *details)
     return data;
 }
 
-void vfo_libvirt_vm_on_qemu(VfoLibvirtVm *vm, const char *event, const char *details)
+void vfo_libvirt_vm_on_qemu(VfoLibvirtVm *vm, virDomainPtr domain, const char *event,
+                            const char *details)
 {
     g_autoptr(VfoVm) keep = vfo_vm_ref(&vm->base.vm);
     g_autoptr(json_object) data = parse(details);
@@ -244,8 +262,7 @@ void vfo_libvirt_vm_on_qemu(VfoLibvirtVm *vm, const char *event, const char *det
     if (g_str_equal(event, "STOP")) {
         vm->running = FALSE;
     } else if (g_str_equal(event, "RESUME")) {
-        vm->running = TRUE;
-        vm->incoming = FALSE;
+        set_running(vm, domain);
     } else if (g_str_equal(event, "MIGRATION") && data &&
                vfo_json_string(data, "status", event, &text, NULL)) {
         set_migration(vm, text);
@@ -270,14 +287,6 @@ void vfo_libvirt_vm_on_device(VfoLibvirtVm *vm, const char *event, const char *a
     vfo_local_vm_refresh(&vm->base, VFO_REFRESH_AFTER_MS);
 }
 
-static void set_domain(VfoLibvirtVm *vm, virDomainPtr domain)
-{
-    g_clear_pointer(&vm->domain, virDomainFree);
-    vm->domain = domain;
-    if (domain)
-        virDomainRef(domain);
-}
-
 static void on_started(VfoLibvirtVm *vm, virDomainPtr domain, int detail)
 {
     vm->expected = FALSE;
@@ -293,8 +302,7 @@ void vfo_libvirt_vm_on_lifecycle(VfoLibvirtVm *vm, virDomainPtr domain, int even
     if (event == VIR_DOMAIN_EVENT_STARTED) {
         on_started(vm, domain, detail);
     } else if (event == VIR_DOMAIN_EVENT_RESUMED) {
-        vm->running = TRUE;
-        vm->incoming = FALSE;
+        set_running(vm, domain);
     } else if (event == VIR_DOMAIN_EVENT_SUSPENDED) {
         vm->running = FALSE;
         /* As it was at the source: it has arrived, and whoever paused it resumes it. */

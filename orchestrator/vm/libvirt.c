@@ -462,7 +462,7 @@ static void on_qemu(virConnectPtr connection, virDomainPtr domain, const char *e
         g_warning("VM '%s': QEMU's event %s has more than %d bytes; ignored", vm->base.vm.name,
                   event, MAX_DETAILS);
     else
-        vfo_libvirt_vm_on_qemu(vm, event, details);
+        vfo_libvirt_vm_on_qemu(vm, domain, event, details);
 }
 
 static const struct {

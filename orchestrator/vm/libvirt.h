@@ -157,7 +157,8 @@ void vfo_libvirt_vm_lose(VfoLibvirtVm *vm);
 #define VFO_JOB_GONE              "job-gone" /* libvirt is not migrating it (any more) */
 
 void vfo_libvirt_vm_on_lifecycle(VfoLibvirtVm *vm, virDomainPtr domain, int event, int detail);
-void vfo_libvirt_vm_on_qemu(VfoLibvirtVm *vm, const char *event, const char *details);
+void vfo_libvirt_vm_on_qemu(VfoLibvirtVm *vm, virDomainPtr domain, const char *event,
+                            const char *details);
 /** @event: VFO_DEVICE_* */
 void vfo_libvirt_vm_on_device(VfoLibvirtVm *vm, const char *event, const char *alias);
 void vfo_libvirt_vm_on_job(VfoLibvirtVm *vm, virTypedParameterPtr params, int n_params);

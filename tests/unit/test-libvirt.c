@@ -955,6 +955,30 @@ static void test_destination(Fixture *f, gconstpointer data)
     g_assert_true(web1(f) == vm);
 }
 
+/* QEMU tells that it runs before libvirt tells that it has started it. */
+static void test_runs_before_started(Fixture *f, gconstpointer data)
+{
+    g_auto(Op) resumed = {0};
+    VfoVm *vm = web1(f);
+    VfoVmInfo *info;
+
+    vm->ops->resumed(vm, task_for(&resumed));
+    f->domain = create(f, "web1", UUID, STANDBY VF);
+    migration(f, "active");
+    qemu(f, "RESUME", NULL);
+    ASSERT_DONE(resumed);
+    vfo_vms_unexpect(f->vms, UUID);
+    g_assert_true(web1(f) == vm);
+    info = inspect(vm);
+    g_assert_cmpstr(info->status, ==, "running");
+    vfo_vm_info_free(info);
+    lifecycle(f, VIR_DOMAIN_EVENT_STARTED, VIR_DOMAIN_EVENT_STARTED_MIGRATED);
+    info = inspect(vm);
+    g_assert_cmpstr(info->status, ==, "running");
+    vfo_vm_info_free(info);
+    g_assert_null(strstr(f->signals->str, "-web1"));
+}
+
 static void test_unexpected(Fixture *f, gconstpointer data)
 {
     g_autoptr(VfoDomain) domain = parse("web1", STANDBY VF);
@@ -1253,6 +1277,7 @@ int main(int argc, char **argv)
     ADD("cancel-without-libvirt", set_up, test_cancel_without_libvirt);
     ADD("cancel-too-late", set_up, test_cancel_too_late);
     ADD("destination", set_up_expecting, test_destination);
+    ADD("runs-before-started", set_up_expecting, test_runs_before_started);
     ADD("unexpected", set_up_expecting, test_unexpected);
     ADD("expected-anew", set_up_expecting, test_expected_anew);
     ADD("expect-refused", set_up, test_expect_refused);
