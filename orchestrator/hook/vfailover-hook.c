@@ -96,6 +96,14 @@ static int handle(const HookSettings *settings, HookEvent *event, gboolean may_r
     return report(settings, event, concern_of(domain), may_refuse);
 }
 
+/* Whoever writes it need not see a broken pipe. */
+static int ignore(void)
+{
+    g_autoptr(GByteArray) input = hook_read(STDIN_FILENO, VFO_DOMAIN_MAX, READ_MS, NULL);
+
+    return 0;
+}
+
 static gboolean are_arguments(char **arguments)
 {
     for (int i = 0; i < N_HOOK_ARGS; i++) {
@@ -109,7 +117,8 @@ static int run(const char *path, char **arguments)
 {
     HookEvent event = {arguments[0], arguments[1], arguments[2], arguments[3], NULL};
     HookSettings settings = {0};
-    int status = 0;
+    gsize which = 0;
+    int status;
 
     if (!are_arguments(arguments)) {
         fprintf(stderr, "vfailover: an argument is longer than %d bytes, or not UTF-8\n",
@@ -117,11 +126,13 @@ static int run(const char *path, char **arguments)
         return 1;
     }
     hook_settings_read(path, &settings);
-    for (gsize i = 0; settings.in_use && i < G_N_ELEMENTS(operations); i++) {
-        if (g_str_equal(event.operation, operations[i].operation) &&
-            g_str_equal(event.sub_operation, operations[i].sub_operation))
-            status = handle(&settings, &event, operations[i].may_refuse);
-    }
+    while (which < G_N_ELEMENTS(operations) &&
+           !(g_str_equal(event.operation, operations[which].operation) &&
+             g_str_equal(event.sub_operation, operations[which].sub_operation)))
+        which++;
+    status = settings.in_use && which < G_N_ELEMENTS(operations)
+                 ? handle(&settings, &event, operations[which].may_refuse)
+                 : ignore();
     hook_settings_clear(&settings);
     return status;
 }
