@@ -106,6 +106,8 @@ typedef struct {
     guint16 vendor, device; /* what the guest's driver goes by; 0: unknown */
     gboolean usable;        /* its PF is up and has a carrier */
     guint mtu;              /* its PF's */
+    guint16 quarantine;     /* VLAN that keeps it from receiving before the guest's driver takes
+                               what it receives; 0: none */
     gboolean opened;        /* some process holds its vfio group open */
     guint64 generation;
     VfoMac parking; /* the address it has while no guest uses it */

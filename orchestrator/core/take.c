@@ -229,19 +229,6 @@ void vfo_take_open(VfoJob *job, GTask *task)
         vfo_task_fail(task, error);
 }
 
-void vfo_take_shut(VfoJob *job, GTask *task)
-{
-    VfoTake *take = vfo_take_of(job);
-    GError *error = NULL;
-    gboolean ok = TRUE;
-
-    if (take->vf)
-        ok = take->host->ops->close_pf(take->host, take->wire, TRUE, &error);
-    else
-        vfo_job_remark(job, VFO_RESULT_SKIPPED, "left open: the guest is on its standby");
-    vfo_task_return(task, ok, error);
-}
-
 /* ------------------------------------------------------------ the VF back */
 
 static gboolean set_vf(VfoJob *job, const VfoVfSettings *settings, GError **error)
@@ -263,12 +250,28 @@ gboolean vfo_take_skips(VfoJob *job, GTask *task)
     return TRUE;
 }
 
+/*
+ * From the moment that its ring is there the VF has the guest's frames, and so has the PF side,
+ * until the guest's driver is seen to take them: the guest would get all of that time twice.
+ */
+static gboolean is_quarantined(const VfoTake *take)
+{
+    return take->vf->quarantine && take->vf->quarantine != take->offer->settings.vlan;
+}
+
 gboolean vfo_take_expose(VfoJob *job, GError **error)
 {
     VfoTake *take = vfo_take_of(job);
 
+    VfoVfSettings settings = take->offer->settings;
+
     take->exposed = TRUE;
-    return set_vf(job, &take->offer->settings, error);
+    if (is_quarantined(take)) {
+        settings.vlan = take->vf->quarantine;
+        settings.vlan_outer = FALSE;
+        settings.qos = 0;
+    }
+    return set_vf(job, &settings, error);
 }
 
 gboolean vfo_take_park(VfoJob *job, GError **error)
@@ -278,6 +281,28 @@ gboolean vfo_take_park(VfoJob *job, GError **error)
 
     take->exposed = !set_vf(job, &parked, error);
     return !take->exposed;
+}
+
+/* At once after one another: in between, frames come both ways. */
+static gboolean change_over(VfoJob *job, GError **error)
+{
+    VfoTake *take = vfo_take_of(job);
+
+    return (!is_quarantined(take) || set_vf(job, &take->offer->settings, error)) &&
+           take->host->ops->close_pf(take->host, take->wire, TRUE, error);
+}
+
+void vfo_take_shut(VfoJob *job, GTask *task)
+{
+    VfoTake *take = vfo_take_of(job);
+    GError *error = NULL;
+    gboolean ok = TRUE;
+
+    if (take->vf)
+        ok = change_over(job, &error);
+    else
+        vfo_job_remark(job, VFO_RESULT_SKIPPED, "left open: the guest is on its standby");
+    vfo_task_return(task, ok, error);
 }
 
 void vfo_take_configure(VfoJob *job, GTask *task)

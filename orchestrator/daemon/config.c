@@ -19,7 +19,7 @@ static const struct {
     {"deadlines", {NULL}}, /* checked against vfo_deadline_name() */
     {"network", {"pf", "bridge", "datapath"}},
     {"peer", {"address", "port"}},
-    {"driver", {"cannot-set", "vf-counters", "receive-vector"}},
+    {"driver", {"cannot-set", "vf-counters", "receive-vector", "quarantine-vlan"}},
 };
 
 typedef struct {
@@ -382,6 +382,7 @@ static gboolean read_driver(const Reader *r, const char *group, VfoConfig *confi
     VfoQuirks *quirks = g_new0(VfoQuirks, 1);
     g_autofree char *counters = read_string(r, group, "vf-counters", NULL);
     g_autofree char *vector = read_string(r, group, "receive-vector", NULL);
+    g_autofree char *vlan = read_string(r, group, "quarantine-vlan", NULL);
     guint64 number = 0;
 
     g_ptr_array_add(config->quirks, quirks);
@@ -400,6 +401,13 @@ static gboolean read_driver(const Reader *r, const char *group, VfoConfig *confi
         return FALSE;
     else if (vector)
         quirks->receive_vector = quirks->ready_vector = (int)number;
+    if (vlan && !read_number(r, group, "quarantine-vlan", 0, 4094, &number, error))
+        return FALSE;
+    if (vlan)
+        quirks->quarantine = (guint16)number;
+    /* Nothing would tell when it may end: a VF that receives nothing counts nothing. */
+    if (quirks->ready_vector < 0)
+        quirks->quarantine = 0;
     return read_cannot_set(r, group, &quirks->cannot_set, error);
 }
 

@@ -158,9 +158,23 @@ static const VfoVfSettings *known_settings(Host *host, const Place *place)
  * QEMU that is about to open one. */
 typedef enum { PROBE_NONE, PROBE_UNLEASED, PROBE_ALL } Probe;
 
-/* What sysfs, vfio and the leases know of a VF. */
-static VfoVf *describe_vf(Host *host, const Place *place, const VfoLink *pf, const char *pci,
-                          Probe probe, const VfoVfState *state, GError **error)
+/* Of the driver of the PF at @pf_pci, which may be NULL. */
+static const VfoQuirks *quirks_of(Host *host, const char *pf_pci)
+{
+    g_autofree char *driver = NULL;
+
+    if (!pf_pci)
+        return vfo_quirks_of(NULL, NULL);
+    vfo_stopwatch_begin_outside();
+    driver = vfo_pci_driver(host->sysfs, pf_pci);
+    vfo_stopwatch_end_outside();
+    return vfo_quirks_of(host->quirks, driver);
+}
+
+/* What sysfs, vfio and the leases know of a VF, whose PF's driver has @quirks. */
+static VfoVf *describe_vf(Host *host, const Place *place, const VfoQuirks *quirks,
+                          const VfoLink *pf, const char *pci, Probe probe, const VfoVfState *state,
+                          GError **error)
 {
     g_autoptr(VfoVf) vf = g_new0(VfoVf, 1);
     VfoGroupUse use = VFO_GROUP_NONE;
@@ -175,6 +189,7 @@ static VfoVf *describe_vf(Host *host, const Place *place, const VfoLink *pf, con
     vf->settings = state->settings;
     vf->usable = pf->up && pf->carrier;
     vf->mtu = pf->mtu;
+    vf->quarantine = quirks->quarantine;
     vfo_stopwatch_begin_outside();
     vf->driver = vfo_pci_driver(host->sysfs, pci);
     vf->iommu_group = vfo_pci_iommu_group(host->sysfs, pci);
@@ -206,7 +221,9 @@ static VfoVf *host_read_vf(VfoHost *base, const char *pci, GError **error)
         return NULL;
     states = vfo_vf_read(host->netlink, place.pf, place.index, FALSE, &pf, &state, error);
     remember(host, place.pf, states);
-    return states ? describe_vf(host, &place, &pf, pci, PROBE_ALL, state, error) : NULL;
+    return states ? describe_vf(host, &place, quirks_of(host, place.pf_pci), &pf, pci, PROBE_ALL,
+                                state, error)
+                  : NULL;
 }
 
 static gboolean list_pf(Host *host, const VfoNetwork *network, const char *pf, Probe probe,
@@ -214,6 +231,7 @@ static gboolean list_pf(Host *host, const VfoNetwork *network, const char *pf, P
 {
     g_auto(Place) place = {.network = network, .pf = pf};
     g_autoptr(GArray) states = NULL;
+    const VfoQuirks *quirks;
     VfoLink link;
 
     vfo_stopwatch_begin_outside();
@@ -225,6 +243,7 @@ static gboolean list_pf(Host *host, const VfoNetwork *network, const char *pf, P
     if (!states)
         return FALSE;
     remember(host, pf, states);
+    quirks = quirks_of(host, place.pf_pci);
     for (guint i = 0; i < states->len; i++) {
         const VfoVfState *state = &g_array_index(states, VfoVfState, i);
         g_autofree char *pci = NULL;
@@ -237,7 +256,7 @@ static gboolean list_pf(Host *host, const VfoNetwork *network, const char *pf, P
         if (!pci)
             continue;
         place.index = state->index;
-        vf = describe_vf(host, &place, &link, pci, probe, state, error);
+        vf = describe_vf(host, &place, quirks, &link, pci, probe, state, error);
         if (!vf)
             return FALSE;
         g_ptr_array_add(vfs, vf);
@@ -273,19 +292,6 @@ static GPtrArray *host_list_vfs(VfoHost *base, GError **error)
         return NULL;
     }
     return g_steal_pointer(&vfs);
-}
-
-/* Of the driver of the PF at @pf_pci, which may be NULL. */
-static const VfoQuirks *quirks_of(Host *host, const char *pf_pci)
-{
-    g_autofree char *driver = NULL;
-
-    if (!pf_pci)
-        return vfo_quirks_of(NULL, NULL);
-    vfo_stopwatch_begin_outside();
-    driver = vfo_pci_driver(host->sysfs, pf_pci);
-    vfo_stopwatch_end_outside();
-    return vfo_quirks_of(host->quirks, driver);
 }
 
 /* ----------------------------------------------------------------- wire */

@@ -34,6 +34,8 @@ typedef struct {
     int receive_vector;      /* the interrupt vector by which a VF receives; -1: not known */
     int ready_vector;        /* the first that a guest's driver asks for when its VF receives
                                 already; -1: not known */
+    guint16 quarantine; /* the VLAN in which a VF that a guest is about to get hears nobody, until
+                           that driver asks; 0: it need not be kept from hearing */
 } VfoQuirks;
 
 void vfo_quirks_free(VfoQuirks *quirks);

@@ -10,12 +10,14 @@ static const VfoQuirks rows[] = {
         /* intel/igb/igb_main.c: igb_netdev_ops has no ndo_set_vf_link_state and no
          * ndo_get_vf_stats; igb_ndo_set_vf_bw(): min_tx_rate; igb_ndo_set_vf_vlan(): the protocol.
          * intel/igbvf/netdev.c: igbvf_open() fills the receive ring, then asks for its vectors:
-         * 0 sends, 1 receives, 2 is the mailbox. */
+         * 0 sends, 1 receives, 2 is the mailbox; its link comes up seconds later, so that the guest
+         * sends nothing before (igbvf_watchdog_task()). */
         .driver = (char *)"igb",
         .cannot_set = VFO_QUIRK_LINK_STATE | VFO_QUIRK_MIN_RATE | VFO_QUIRK_OUTER_VLAN,
         .no_vf_counters = TRUE,
         .receive_vector = 1,
         .ready_vector = 0,
+        .quarantine = 4094,
     },
     {
         /* intel/ixgbe/ixgbe_sriov.c: ixgbe_ndo_set_vf_bw(), ixgbe_ndo_set_vf_vlan(). */

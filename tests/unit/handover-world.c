@@ -491,7 +491,10 @@ static gboolean host_set_vf(VfoHost *host, const char *pci, const VfoVfSettings 
     World *world = world_of_host(host);
     gboolean to_guest = vfo_mac_equal(&settings->mac, &guest_mac);
     VfoVfSettings parked = vfo_vf_parked(vf_of(world, pci));
-    const char *what = to_guest                                   ? "guest"
+    gboolean to_nobody =
+        to_guest && settings->vlan && settings->vlan == vf_of(world, pci)->quarantine;
+    const char *what = to_nobody                                  ? "quarantined"
+                       : to_guest                                 ? "guest"
                        : vfo_vf_settings_equal(settings, &parked) ? "parked"
                                                                   : "tried";
     Fault fault = enter(world, "set_vf %s %s", pci, what);
@@ -923,7 +926,8 @@ gboolean reachable(World *world)
     VfoVf *vf = vf_of(world, VF);
 
     if (world->in_guest)
-        return vfo_mac_equal(&vf->settings.mac, &guest_mac);
+        return vfo_mac_equal(&vf->settings.mac, &guest_mac) &&
+               (!vf->quarantine || vf->settings.vlan != vf->quarantine);
     return world->pf_open && !world->held;
 }
 

@@ -18,8 +18,10 @@ const VfoQuirks *vfo_quirks_of(const GPtrArray *configured, const char *driver)
     static const VfoQuirks igb = {.driver = (char *)"igb",
                                   .cannot_set = VFO_QUIRK_OUTER_VLAN,
                                   .no_vf_counters = TRUE,
-                                  .receive_vector = 1};
-    static const VfoQuirks none = {.driver = (char *)"(none)", .receive_vector = -1};
+                                  .receive_vector = 1,
+                                  .quarantine = 4094};
+    static const VfoQuirks none = {
+        .driver = (char *)"(none)", .receive_vector = -1, .ready_vector = -1};
 
     return g_str_equal(driver, "igb") ? &igb : &none;
 }

@@ -97,7 +97,9 @@ static void test_everything(void)
         "[network tap]\npf = pf3\ndatapath = macvtap\n"
         "[network switch]\npf = pf4\nbridge = br2\ndatapath = switchdev\n"
         "[driver igb]\ncannot-set = link-state; min-rate\n"
-        "[driver new-nic]\nreceive-vector = 5\nvf-counters = no\ncannot-set =\n"
+        "[driver new-nic]\nreceive-vector = 5\nvf-counters = no\ncannot-set =\nquarantine-vlan = "
+        "4000\n"
+        "[driver old-nic]\nquarantine-vlan = 4000\n"
         "[peer hostb]\n"
         "[peer hostc]\naddress = fd00::3\nport = 65535\n");
     const VfoNetwork *lan, *storage, *tap;
@@ -147,16 +149,20 @@ static void test_everything(void)
                     "switchdev");
 
     /* What is not set is as in the table. */
-    g_assert_cmpuint(config->quirks->len, ==, 2);
+    g_assert_cmpuint(config->quirks->len, ==, 3);
     quirks = g_ptr_array_index(config->quirks, 0);
     g_assert_cmpstr(quirks->driver, ==, "igb");
     g_assert_cmpuint(quirks->cannot_set, ==, VFO_QUIRK_LINK_STATE | VFO_QUIRK_MIN_RATE);
     g_assert_true(quirks->no_vf_counters);
     g_assert_cmpint(quirks->receive_vector, ==, 1);
+    g_assert_cmpuint(quirks->quarantine, ==, 4094);
     quirks = g_ptr_array_index(config->quirks, 1);
     g_assert_cmpuint(quirks->cannot_set, ==, 0);
     g_assert_true(quirks->no_vf_counters);
     g_assert_cmpint(quirks->receive_vector, ==, 5);
+    g_assert_cmpuint(quirks->quarantine, ==, 4000);
+    quirks = g_ptr_array_index(config->quirks, 2);
+    g_assert_cmpuint(quirks->quarantine, ==, 0);
 
     g_assert_cmpuint(config->peers->len, ==, 2);
     hostb = vfo_config_peer(config, "hostb", NULL);
@@ -269,6 +275,7 @@ static void test_mistakes(void)
         {ADDRESS LAN "[driver igb]\ncannot-set = mac\n", "[driver igb] cannot-set: 'mac'"},
         {ADDRESS LAN "[driver igb]\nvf-counters = 1\n", "[driver igb] vf-counters: '1'"},
         {ADDRESS LAN "[driver igb]\nreceive-vector = -1\n", "[driver igb] receive-vector"},
+        {ADDRESS LAN "[driver igb]\nquarantine-vlan = 4095\n", "[driver igb] quarantine-vlan"},
         {ADDRESS LAN "[driver igb]\nzero-mac = no\n", "[driver igb] zero-mac"},
         {ADDRESS LAN "datapath=ovs\n", "[network lan] datapath: 'ovs'"},
         {ADDRESS LAN "datapath=macvtap\n", "[network lan] bridge: macvtaps"},

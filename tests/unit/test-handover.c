@@ -482,6 +482,41 @@ static void test_destination(void)
     assert_no_lease(world);
 }
 
+/* The VF hears nobody until the guest's driver is seen to listen, and then both ways change at
+ * once. */
+static void test_destination_quarantine(void)
+{
+    g_autoptr(World) world = world_new(DESTINATION);
+    guint set_call;
+
+    vf_of(world, VF)->quarantine = 4094;
+    run(world);
+    assert_state(world, VFO_JOB_COMPLETED);
+    g_assert_cmpuint(number_in(world, "set_vf " VF " quarantined"), <,
+                     number_in(world, "plug vf0 " VF));
+    set_call = number_in(world, "set_vf " VF " guest");
+    g_assert_cmpstr(call_at(world, set_call - 1), ==, "used_vf " VF " 7");
+    g_assert_cmpstr(call_at(world, set_call + 1), ==, "close_pf to_vf");
+    g_assert_cmpuint(vf_of(world, VF)->settings.vlan, ==, 0);
+    g_assert_true(reachable(world));
+}
+
+/* Out of quarantine it does not come: a guest on its standby is better than a deaf one. */
+static void test_destination_stays_in_quarantine(void)
+{
+    g_autoptr(World) world = world_new(DESTINATION);
+
+    vf_of(world, VF)->quarantine = 4094;
+    world->faults[0] = FAULT_REFUSED;
+    /* Without a quarantine it is the last call, close_pf. */
+    world->fault_at[0] = number_of(DESTINATION, "close_pf to_vf");
+    run(world);
+    g_assert_cmpstr(call_at(world, world->fault_at[0]), ==, "set_vf " VF " guest");
+    assert_state(world, VFO_JOB_DEGRADED);
+    g_assert_false(world->in_guest);
+    g_assert_true(reachable(world));
+}
+
 /* The source has stopped the VM: its frames come here from then on. */
 static void test_destination_stopped(void)
 {
@@ -1046,6 +1081,9 @@ int main(int argc, char **argv)
     g_test_add_func("/handover/source/each", test_source_each);
     g_test_add_func("/handover/source/two", test_source_two);
     g_test_add_func("/handover/destination/good", test_destination);
+    g_test_add_func("/handover/destination/quarantine", test_destination_quarantine);
+    g_test_add_func("/handover/destination/stays-in-quarantine",
+                    test_destination_stays_in_quarantine);
     g_test_add_func("/handover/destination/stopped", test_destination_stopped);
     g_test_add_func("/handover/destination/stopped-in-vain", test_destination_stopped_in_vain);
     g_test_add_func("/handover/destination/stopped-early", test_destination_stopped_early);
