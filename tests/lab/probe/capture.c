@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What the guest's primary receives, before the pair takes it: frames for the guest, for everybody
- * (broadcast, multicast), foreign ones, which have another unicast address or a VLAN, and the guest's
- * own ones that the card has returned: QEMU's igb (10.0, igb_receive_assign()) gives a unicast frame
- * that no filter matches to the pools that take all of multicast, and a guest's igbvf is one.
+ * (broadcast, multicast), foreign ones, which have another unicast address or a VLAN, and the
+ * guest's own ones that the card has returned: QEMU's igb (10.0, igb_receive_assign()) gives a
+ * unicast frame that no filter matches to the pools that take all of multicast, and a guest's igbvf
+ * is one.
  */
 #include "probe.h"
 
