@@ -34,34 +34,48 @@ def run(test: Run) -> None:
     test.start_traffic(guest)
 
     occupy(hostb, hostb.vfs[1])
-    _refused(test, guest, "a full pool", ["lan"], lambda: None)
+    _refused(test, guest, "a full pool", ["lan"])
     vacate(hostb, hostb.vfs[1])
 
     hostb.write(USERS_HOOK, REFUSES, 0o755)
-    _refused(test, guest, "a user's hook that refuses", ["not on a Saturday"], lambda: None)
+    _refused(test, guest, "a user's hook that refuses", ["not on a Saturday"])
     hostb.run(["rm", USERS_HOOK])
 
     hung = contender.daemons["hostb"]
-    hung.signal(signal.SIGSTOP)
     _refused(
-        test, guest, "a daemon that hangs", ["vfailover"], lambda: hung.signal(signal.SIGCONT)
+        test,
+        guest,
+        "a daemon that hangs",
+        ["vfailoverd does not answer"],
+        lambda: hung.signal(signal.SIGSTOP),
+        lambda: hung.signal(signal.SIGCONT),
     )
 
-    contender.stop_daemon(hostb)
     _refused(
-        test, guest, "no daemon", ["vfailover"], lambda: contender.start_daemon(hostb)
+        test,
+        guest,
+        "no daemon",
+        ["vfailoverd does not answer"],
+        lambda: contender.stop_daemon(hostb),
+        lambda: contender.start_daemon(hostb),
     )
     test.migrate(guest, "hostb")
 
 
 def _refused(
-    test: Run, guest: Domain, what: str, words: list[str], mend: Callable[[], None]
+    test: Run,
+    guest: Domain,
+    what: str,
+    words: list[str],
+    spoil: Callable[[], None] = lambda: None,
+    mend: Callable[[], None] = lambda: None,
 ) -> None:
-    """virsh fails and says why; once `mend` has put things right, both hosts are as before."""
+    """virsh fails and says why; once `mend` has undone what `spoil` did, both hosts are as before."""
     contender = test.contender
     assert isinstance(contender, LibvirtVfailover)
     hostb = test.lab.host("hostb")
     before = {host.name: _state(host) for host in test.lab.hosts}
+    spoil()
     result = guest.host.run(
         ["virsh", *contender.migration(guest.name, hostb)], check=False, seconds=END_SECONDS
     )
