@@ -38,9 +38,14 @@ static void on_closed(VfoQmpClient *client, const GError *error, gpointer data)
 {
     Ask *ask = data;
 
-    /* A command under way has failed with it already. */
+    /* A command under way has failed with it already. A deadline is that of the greeting, and its
+     * text is about monitors of VMs. */
     if (!ask->answer && !ask->error)
-        ask->error = g_error_copy(error);
+        ask->error =
+            g_error_matches(error, VFO_ERROR, VFO_ERROR_DEADLINE)
+                ? g_error_new(VFO_ERROR, VFO_ERROR_DEADLINE,
+                              "it takes connections and says nothing: it hangs; restart it")
+                : g_error_copy(error);
     g_main_loop_quit(ask->loop);
 }
 
