@@ -30,6 +30,7 @@ typedef struct {
     gboolean json;                /* print what the daemon answered, not what a person reads */
     GError *lost;                 /* the connection is gone */
     char *options[CLI_N_OPTIONS]; /* what they are set to; NULL: not given */
+    char **argv;                  /* as the program was called */
 } Cli;
 
 /** cli_connect: connects to the daemon at cli->socket; blocks for 5 s at most. */

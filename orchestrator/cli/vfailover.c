@@ -120,6 +120,7 @@ int main(int argc, char **argv)
     };
     g_autoptr(GOptionContext) context = g_option_context_new("COMMAND [ARGUMENT...]");
     g_autofree char *description = describe_commands();
+    g_auto(GStrv) called = g_strdupv(argv);
     g_autoptr(GError) error = NULL;
     int status;
 
@@ -143,6 +144,7 @@ int main(int argc, char **argv)
         return 2;
     }
     cli.json = json;
+    cli.argv = called;
     cli.options[CLI_UNDO] = undo ? g_strdup("") : NULL;
     cli.options[CLI_PRINT_XML] = print_xml ? g_strdup("") : NULL;
     status = run_command(&cli, socket ? socket : DEFAULT_SOCKET, argc, argv);
