@@ -199,6 +199,12 @@ def _resume_source(test: Run, guest: Guest) -> None:
     _migrate(guest, FAST)
     _status(guest, "completed", before)
     test.expect("out of the guest that has left", _pair(guest)["state"] == "released")
+    # Told of a moment before QEMU has left the migration behind, and refuses to go on until then.
+    wait.until(
+        f"{guest.name}: postmigrate",
+        lambda: guest.qmp.command("query-status")["status"] == "postmigrate",
+        EVENT_SECONDS,
+    )
     guest.qmp.command("cont")
     resumed = guest.qmp.wait_event("RESUME", EVENT_SECONDS, after=before)
     _back(guest, resumed, times + 1)
