@@ -42,16 +42,17 @@ static gboolean is_held(VfoOwners *owners, const VfoDomain *domain, const char *
     return g_strcmp0(vfo_leases_holder(owners->args.leases, pci), holder) == 0;
 }
 
-/* The VF of @pair as it is now; NULL without an error: it has none, or none of ours. */
-static VfoVf *read_vf(VfoOwners *owners, const VfoDomainPair *pair, GError **error)
+/* The VF of @pair as it is now, in @vf; NULL there: it has none, or none of ours. */
+static gboolean read_vf(VfoOwners *owners, const VfoDomainPair *pair, VfoVf **vf, GError **error)
 {
     VfoHost *host = owners->args.host;
     g_autoptr(GError) why = NULL;
-    VfoVf *vf = pair->vf ? host->ops->read_vf(host, pair->vf, &why) : NULL;
 
-    if (why && !g_error_matches(why, VFO_ERROR, VFO_ERROR_NOT_FOUND))
-        g_propagate_error(error, g_steal_pointer(&why));
-    return vf;
+    *vf = pair->vf ? host->ops->read_vf(host, pair->vf, &why) : NULL;
+    if (!why || g_error_matches(why, VFO_ERROR, VFO_ERROR_NOT_FOUND))
+        return TRUE;
+    g_propagate_error(error, g_steal_pointer(&why));
+    return FALSE;
 }
 
 /* ----------------------------------------------------------------- prepare */
@@ -85,16 +86,12 @@ static gboolean take(VfoOwners *owners, const VfoDomain *domain, const VfoDomain
                      GError **error)
 {
     g_autofree char *holder = NULL;
-    g_autoptr(GError) why = NULL;
     g_autoptr(VfoVf) vf = NULL;
 
     if (pair->vf && is_held(owners, domain, pair->vf))
         return TRUE;
-    vf = read_vf(owners, pair, &why);
-    if (why) {
-        g_propagate_error(error, g_steal_pointer(&why));
+    if (!read_vf(owners, pair, &vf, error))
         return FALSE;
-    }
     if (!vf)
         return TRUE;
     holder = holder_of(domain);
@@ -154,17 +151,13 @@ static gboolean give(VfoOwners *owners, const VfoDomain *domain, const VfoDomain
                      GError **error)
 {
     VfoHost *host = owners->args.host;
-    g_autoptr(GError) why = NULL;
     g_autoptr(VfoVf) vf = NULL;
     VfoVfSettings settings;
 
     if (!pair->standby || pair->form != VFO_DOMAIN_HOSTDEV)
         return TRUE;
-    vf = read_vf(owners, pair, &why);
-    if (why) {
-        g_propagate_error(error, g_steal_pointer(&why));
+    if (!read_vf(owners, pair, &vf, error))
         return FALSE;
-    }
     if (!vf)
         return TRUE;
     settings = vf->settings;
@@ -286,9 +279,9 @@ void vfo_owners_release(VfoOwners *owners, const VfoDomain *domain, GTask *task)
     for (guint i = 0; i < domain->pairs->len; i++) {
         const VfoDomainPair *pair = g_ptr_array_index(domain->pairs, i);
         g_autoptr(GError) error = NULL;
-        g_autoptr(VfoVf) vf = read_vf(owners, pair, &error);
+        g_autoptr(VfoVf) vf = NULL;
 
-        if (error)
+        if (!read_vf(owners, pair, &vf, &error))
             g_warning("domain %s has ended: %s", domain->name, error->message);
         if (vf && is_left(owners, pair, vf))
             give_back(release, vf);
@@ -361,18 +354,14 @@ static char *choose(VfoOwners *owners, const VfoDomain *domain, const VfoDomainP
 static gboolean restore_pair(VfoOwners *owners, const VfoDomain *domain, const VfoDomainPair *pair,
                              char **xml, GError **error)
 {
-    g_autoptr(GError) why = NULL;
     g_autoptr(VfoVf) old = NULL;
     g_autofree char *pci = NULL;
     char *changed;
 
     if (!pair->standby || !pair->vf)
         return TRUE;
-    old = read_vf(owners, pair, &why);
-    if (why) {
-        g_propagate_error(error, g_steal_pointer(&why));
+    if (!read_vf(owners, pair, &old, error))
         return FALSE;
-    }
     if (may_have(owners, domain, old))
         return TRUE;
     pci = choose(owners, domain, pair, old, error);
