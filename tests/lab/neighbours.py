@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Neighbours of the guest in the hosts: whoever else is there and talks to it.
 
-Each sends the guest a numbered frame every 10 ms, and the guest sends it one. A neighbour may be
+Each sends the guest a numbered frame every 20 ms, and the guest sends it one. A neighbour may be
 out of the guest's reach: the guest's end is told what to do by the lab, from the client's place.
 """
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .lab import Lab
 
 PORT = 7003
-SPACING_US = 10_000
+SPACING_US = 20_000
 HOST_MEMORY_MB = 960
 """What a host needs that has a second guest."""
 FILES = ("sent.csv", "received.csv", "summary")

@@ -281,11 +281,14 @@ static bool write_guest_record(struct client *client, const char *totals)
 static void open_data(struct client *client)
 {
     struct sockaddr_in own = {.sin_family = AF_INET, .sin_port = htons(client->port)};
+    /* To send as well: what waits in this host for the guest is charged to its sender's socket,
+     * whose usual 208 KiB are 277 frames. */
     int buffer = 4 * 1024 * 1024;
 
     client->data = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (client->data < 0 ||
         setsockopt(client->data, SOL_SOCKET, SO_RCVBUFFORCE, &buffer, sizeof(buffer)) < 0 ||
+        setsockopt(client->data, SOL_SOCKET, SO_SNDBUFFORCE, &buffer, sizeof(buffer)) < 0 ||
         bind(client->data, (struct sockaddr *)&own, sizeof(own)) < 0) {
         die("data socket");
     }
