@@ -42,6 +42,11 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("scenario", nargs="+", choices=scenarios.names(), metavar="SCENARIO")
     command.add_argument("--contender", choices=sorted(ALL), help="what migrates the guest")
     command.add_argument("--json", type=Path, metavar="FILE", help="write the report to FILE")
+    command.add_argument(
+        "--brief",
+        action="store_true",
+        help="without the daemon's own time, which takes half a minute to measure",
+    )
     command.add_argument("--quiet", action="store_true", help="no figures; failures still show")
     command.set_defaults(function=_run)
 
@@ -92,7 +97,7 @@ def _run(arguments: argparse.Namespace) -> int:
         contender = arguments.contender or scenarios.load(name).CONTENDERS[0]
         directory = runs.new(name)
         print(f"== {name} with {contender}: {directory}", flush=True)
-        code = isolation.run(lambda: _one(name, contender, directory))
+        code = isolation.run(lambda: _one(name, contender, directory, not arguments.brief))
         result_file = directory / "report.json"
         if code == 130:
             return 130
@@ -122,7 +127,7 @@ def _kind(name: str) -> str:
     return qemus.PATCHED if getattr(scenarios.load(name), "PATCHED", False) else qemus.usual().kind
 
 
-def _one(name: str, contender_name: str, directory: Path) -> int:
+def _one(name: str, contender_name: str, directory: Path, with_figures: bool) -> int:
     """Run one scenario and leave its report in the directory."""
     scenario = scenarios.load(name)
     contender = ALL[contender_name]()
@@ -140,7 +145,7 @@ def _one(name: str, contender_name: str, directory: Path) -> int:
         }
         with Lab(directory, **settings) as lab:
             lab.say("hosts are up")
-            test = Run(name, lab, contender)
+            test = Run(name, lab, contender, with_figures=with_figures)
             try:
                 contender.prepare(lab)
                 scenario.run(test)

@@ -50,7 +50,9 @@ class Run:
         lab: Lab,
         contender: Contender,
         neighbours: Neighbours | None = None,
+        with_figures: bool = False,
     ) -> None:
+        self._with_figures = with_figures
         self.scenario = scenario
         self.lab = lab
         self.contender = contender
@@ -185,10 +187,10 @@ class Run:
         if not condition:
             self._failures.append(f"expected: {what}")
 
-    def finish(self, with_figures: bool = True) -> None:
+    def finish(self) -> None:
         """Stop the traffic and collect what is to be known while the hosts still run.
 
-        The contender's figures take half a minute.
+        The contender's figures, which take half a minute, only if the run is made with them.
         """
         if self._traffic is None or self._after:
             return  # there is none, or it has ended
@@ -196,7 +198,7 @@ class Run:
         if self.neighbours is not None:
             self._neighbour_logs = self.neighbours.stop()
         self._traffic.stop()
-        if with_figures:
+        if self._with_figures:
             # Not before: what is measured for it takes the processor away from the guest.
             self._figures = self.contender.figures(self.lab)
 

@@ -30,7 +30,7 @@ def measure(
     try:
         test.start_traffic(guest, spacing_us)
         there = test.migrate(guest, host_name)
-        test.finish(with_figures=False)
+        test.finish()
     finally:
         test.abandon()
     report = {**test.report(), "spacing_us": spacing_us}
