@@ -190,6 +190,7 @@ static void lease(VfoJob *job, GTask *task)
     g_free(take->offer->network);
     take->offer->network = g_strdup(wire->network);
     take->offer->settings.vlan = wire->vlan;
+    take->offer->settings.vlan_outer = wire->vlan_outer;
     vfo_take_lease(job, task);
 }
 
@@ -215,6 +216,7 @@ static gboolean match(VfoJob *job, GError **error)
     g_free(take->offer->network);
     take->offer->network = g_strdup(take->wire->network);
     take->offer->settings.vlan = take->wire->vlan;
+    take->offer->settings.vlan_outer = take->wire->vlan_outer;
     take->vf = vfo_vf_copy(give->vf);
     return TRUE;
 }

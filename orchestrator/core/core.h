@@ -259,9 +259,10 @@ typedef struct {
     char *uplink;         /* the PF, or the VLAN interface on it that carries the standby */
     char *vf_port;        /* the VF's own port of the bridge; NULL: it has none */
     char *tap;
-    guint mtu;     /* the PF's */
-    VfoMac mac;    /* the guest's */
-    guint16 vlan;  /* the guest's on the physical network, 0: none */
+    guint mtu;           /* the PF's */
+    VfoMac mac;          /* the guest's */
+    guint16 vlan;        /* the guest's on the physical network, 0: none */
+    gboolean vlan_outer; /* with a tag of 802.1ad (QinQ) */
     GArray *vlans; /* of guint16: those in which the bridge carries the guest, 0: without one */
 } VfoWire;
 

@@ -90,7 +90,9 @@ void vfo_wire_free(VfoWire *wire)
 
 char *vfo_wire_describe(const VfoWire *wire)
 {
-    g_autofree char *vlan = wire->vlan ? g_strdup_printf(", VLAN %u", wire->vlan) : NULL;
+    g_autofree char *vlan = wire->vlan ? g_strdup_printf(", VLAN %u%s", wire->vlan,
+                                                         wire->vlan_outer ? " (802.1ad)" : "")
+                                       : NULL;
 
     return g_strdup_printf("%s reaches PF %s by datapath '%s'%s", wire->tap, wire->pf,
                            wire->datapath, vlan ? vlan : "");

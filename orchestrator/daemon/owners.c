@@ -126,8 +126,8 @@ gboolean vfo_owners_prepare(VfoOwners *owners, const VfoDomain *domain, GError *
 /* ------------------------------------------------------------------- start */
 
 /* The VLAN that the standby's frames are in on the wire; what the domain says goes first. */
-static guint16 vlan_of(VfoOwners *owners, const VfoDomain *domain, const VfoDomainPair *pair,
-                       const VfoVf *vf)
+static void find_vlan(VfoOwners *owners, const VfoDomain *domain, const VfoDomainPair *pair,
+                      const VfoVf *vf, VfoVfSettings *found)
 {
     VfoHost *host = owners->args.host;
     VfoVfSettings settings = vf->settings;
@@ -138,12 +138,13 @@ static guint16 vlan_of(VfoOwners *owners, const VfoDomain *domain, const VfoDoma
     settings.vlan = pair->vlan ? pair->vlan : VFO_VLAN_ANY;
     if (pair->tap)
         wire = host->ops->find_wire(host, pair->tap, vf, &settings, &error);
+    found->vlan = wire ? wire->vlan : pair->vlan;
+    found->vlan_outer = wire && wire->vlan_outer;
     if (wire)
-        return wire->vlan;
+        return;
     g_warning("domain %s: its interface %s does not reach the network of its VF %s, and the domain "
               "cannot be handed over: %s",
               domain->name, pair->standby, vf->pci, error ? error->message : "it is on no tap");
-    return pair->vlan;
 }
 
 /* libvirt sets a VF that is an <interface>, and nobody one that is a <hostdev>. */
@@ -162,7 +163,7 @@ static gboolean give(VfoOwners *owners, const VfoDomain *domain, const VfoDomain
         return TRUE;
     settings = vf->settings;
     settings.mac = pair->mac;
-    settings.vlan = vlan_of(owners, domain, pair, vf);
+    find_vlan(owners, domain, pair, vf, &settings);
     if (!host->ops->set_vf(host, vf->pci, &settings, error)) {
         g_prefix_error(error, "domain %s: ", domain->name);
         return FALSE;

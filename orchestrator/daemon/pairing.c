@@ -97,6 +97,7 @@ static void on_came(VfoPairing *pairing, VfoVm *vm, const VfoPair *pair)
     settings.vlan = VFO_VLAN_ANY;
     wire = pair->tap ? host->ops->find_wire(host, pair->tap, vf, &settings, &error) : NULL;
     settings.vlan = wire ? wire->vlan : vf->settings.vlan;
+    settings.vlan_outer = wire ? wire->vlan_outer : vf->settings.vlan_outer;
     g_clear_error(&error);
     if (!set_vf(pairing, vm->name, vf, &settings, &error)) {
         g_warning("VM %s has got VF %s, but the VF cannot get its address: %s", vm->name, vf->pci,

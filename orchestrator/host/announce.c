@@ -30,7 +30,7 @@ static void add_u16(Frame *frame, guint16 value)
     add(frame, &wire, sizeof(wire));
 }
 
-static void build(Frame *frame, const VfoMac *mac, guint16 vlan)
+static void build(Frame *frame, const VfoMac *mac, const VfoTag *tag)
 {
     static const guint8 broadcast[ETH_ALEN] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
     static const guint8 no_address[4] = {0};
@@ -38,9 +38,9 @@ static void build(Frame *frame, const VfoMac *mac, guint16 vlan)
     memset(frame, 0, sizeof(*frame));
     add(frame, broadcast, sizeof(broadcast));
     add(frame, mac->octet, sizeof(mac->octet));
-    if (vlan) {
-        add_u16(frame, ETH_P_8021Q);
-        add_u16(frame, vlan);
+    if (tag->id) {
+        add_u16(frame, tag->outer ? ETH_P_8021AD : ETH_P_8021Q);
+        add_u16(frame, tag->id);
     }
     add_u16(frame, ETH_P_RARP);
     add_u16(frame, ARPHRD_ETHER);
@@ -52,10 +52,10 @@ static void build(Frame *frame, const VfoMac *mac, guint16 vlan)
         add(frame, mac->octet, sizeof(mac->octet));
         add(frame, no_address, sizeof(no_address));
     }
-    frame->length = vlan ? ETH_ZLEN + 4 : ETH_ZLEN;
+    frame->length = tag->id ? ETH_ZLEN + 4 : ETH_ZLEN;
 }
 
-gboolean vfo_announce(const VfoLink *port, const VfoMac *mac, guint16 vlan, GError **error)
+gboolean vfo_announce(const VfoLink *port, const VfoMac *mac, const VfoTag *tag, GError **error)
 {
     struct sockaddr_ll to = {
         .sll_family = AF_PACKET, .sll_ifindex = port->index, .sll_halen = ETH_ALEN};
@@ -65,7 +65,7 @@ gboolean vfo_announce(const VfoLink *port, const VfoMac *mac, guint16 vlan, GErr
     int saved;
     int fd;
 
-    build(&frame, mac, vlan);
+    build(&frame, mac, tag);
     /* Protocol 0: a socket that only sends. */
     fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd >= 0)

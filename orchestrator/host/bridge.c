@@ -99,11 +99,11 @@ static gboolean match_vlans(const VfoSearch *search, const VfoLink *uplink, VfoW
 {
     g_autofree char *advice = vlan_advice(search, wire);
     const char *tap = search->standby.name;
-    guint16 wire_vlan;
+    VfoTag tag;
 
     if (!vfo_vlan_match(search->netlink, &search->bridge, &search->standby, uplink, &wire->vlans,
-                        &wire_vlan, error) ||
-        !vfo_datapath_match_vlan(search, wire_vlan, advice, wire, error))
+                        &tag, error) ||
+        !vfo_datapath_match_vlan(search, &tag, advice, wire, error))
         return FALSE;
     if (!wire->vlan || wire->vlans->len == 1)
         return TRUE;

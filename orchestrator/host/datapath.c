@@ -18,33 +18,31 @@ gboolean vfo_datapath_check_pf(const VfoLink *pf, const VfoLink *uplink, GError 
     return FALSE;
 }
 
-static char *vlan_text(guint16 vlan)
+static char *tag_text(const VfoTag *tag)
 {
-    return vlan ? g_strdup_printf("in VLAN %u", vlan) : g_strdup("in no VLAN");
+    return tag->id ? g_strdup_printf("in VLAN %u%s", tag->id, tag->outer ? " of 802.1ad" : "")
+                   : g_strdup("in no VLAN");
 }
 
-gboolean vfo_datapath_match_vlan(const VfoSearch *search, guint16 wire_vlan, const char *advice,
+gboolean vfo_datapath_match_vlan(const VfoSearch *search, const VfoTag *tag, const char *advice,
                                  VfoWire *wire, GError **error)
 {
     const VfoVfSettings *settings = search->settings;
     const VfoVf *vf = search->vf;
     const char *tap = search->standby.name;
-    g_autofree char *has = vlan_text(wire_vlan);
-    g_autofree char *wants = vlan_text(settings->vlan);
+    const VfoTag vf_tag = {settings->vlan, settings->vlan_outer};
+    g_autofree char *has = tag_text(tag);
+    g_autofree char *wants = tag_text(&vf_tag);
     g_autofree char *for_vf = NULL;
 
-    if (settings->vlan_outer) {
-        g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED,
-                    "the guest's VF is in VLAN %u of 802.1ad (QinQ), which is not supported for "
-                    "what %s sends",
-                    settings->vlan, tap);
-        return FALSE;
-    }
-    wire->vlan = wire_vlan;
-    if (wire_vlan == settings->vlan || settings->vlan == VFO_VLAN_ANY)
+    wire->vlan = tag->id;
+    wire->vlan_outer = tag->id && tag->outer;
+    if (settings->vlan == VFO_VLAN_ANY ||
+        (tag->id == settings->vlan && (!tag->id || !tag->outer == !settings->vlan_outer)))
         return TRUE;
     if (vf && vfo_mac_equal(&vf->settings.mac, &settings->mac)) {
-        for_vf = g_strdup_printf("'ip link set %s vf %u vlan %u'", vf->pf, vf->index, wire_vlan);
+        for_vf = g_strdup_printf("'ip link set %s vf %u vlan %u%s'", vf->pf, vf->index, tag->id,
+                                 tag->id && tag->outer ? " proto 802.1ad" : "");
         advice = for_vf;
     }
     g_set_error(error, VFO_ERROR, VFO_ERROR_MISMATCH,

@@ -6,7 +6,7 @@
 #pragma once
 
 #include "host/host.h"
-#include "host/link.h"
+#include "host/vlan.h"
 
 /** VfoSearch: what is known before a wire is found. Nothing in it is owned. */
 typedef struct {
@@ -46,11 +46,11 @@ extern const VfoDatapath vfo_datapath_switchdev;
 gboolean vfo_datapath_check_pf(const VfoLink *pf, const VfoLink *uplink, GError **error);
 
 /**
- * vfo_datapath_match_vlan: the guest's untagged frames, which leave the host in @wire_vlan through
- * the standby, leave it in the same through the VF: @wire is in that one. VFO_ERROR_MISMATCH
+ * vfo_datapath_match_vlan: the guest's untagged frames, which leave the host with @tag through the
+ * standby, leave it with the same through the VF: @wire is in that VLAN. VFO_ERROR_MISMATCH
  * with a command that helps: one for the VF if it is the guest's already, else @advice.
  */
-gboolean vfo_datapath_match_vlan(const VfoSearch *search, guint16 wire_vlan, const char *advice,
+gboolean vfo_datapath_match_vlan(const VfoSearch *search, const VfoTag *tag, const char *advice,
                                  VfoWire *wire, GError **error);
 
 /** vfo_bridge_find: the bridge datapath's find(), for others whose PF is a port of a bridge: the

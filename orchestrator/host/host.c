@@ -436,6 +436,7 @@ static VfoWire *host_find_wire(VfoHost *base, const char *tap, const VfoVf *vf,
     Host *host = (Host *)base;
     VfoSearch search = {
         .netlink = host->netlink, .sysfs = host->sysfs, .vf = vf, .settings = settings};
+    VfoVfSettings found = *settings;
     g_autoptr(VfoWire) wire = NULL;
     const VfoDatapath *datapath;
 
@@ -449,9 +450,10 @@ static VfoWire *host_find_wire(VfoHost *base, const char *tap, const VfoVf *vf,
     wire->datapath = datapath->name;
     wire->tap = g_strdup(tap);
     wire->mac = settings->mac;
-    return datapath->find(&search, wire, error) && read_mtu(host, vf, wire, error)
-               ? g_steal_pointer(&wire)
-               : NULL;
+    if (!datapath->find(&search, wire, error) || !read_mtu(host, vf, wire, error))
+        return NULL;
+    found.vlan_outer = wire->vlan_outer;
+    return driver_can(host, vf, &found, error) ? g_steal_pointer(&wire) : NULL;
 }
 
 /* The datapath that found @wire. */
@@ -475,6 +477,7 @@ static gboolean host_close_pf(VfoHost *base, const VfoWire *wire, gboolean to_vf
 
 static gboolean host_announce(VfoHost *base, const VfoWire *wire, GError **error)
 {
+    const VfoTag tag = {wire->vlan, wire->vlan_outer};
     Host *host = (Host *)base;
     gboolean ok;
     VfoLink pf;
@@ -482,7 +485,7 @@ static gboolean host_announce(VfoHost *base, const VfoWire *wire, GError **error
     if (!vfo_link_read(host->netlink, wire->pf, &pf, error))
         return FALSE;
     vfo_stopwatch_begin_outside();
-    ok = vfo_announce(&pf, &wire->mac, wire->vlan, error);
+    ok = vfo_announce(&pf, &wire->mac, &tag, error);
     vfo_stopwatch_end_outside();
     return ok;
 }

@@ -60,6 +60,7 @@ static gboolean check_standby(const VfoSearch *search, GError **error)
 static gboolean find(const VfoSearch *search, VfoWire *wire, GError **error)
 {
     const VfoLink *lower = &search->lower;
+    const VfoTag tag = {lower->vlan, lower->vlan && lower->vlan_protocol == ETH_P_8021AD};
     const guint16 none = 0;
     g_autofree char *advice =
         search->settings->vlan
@@ -69,18 +70,11 @@ static gboolean find(const VfoSearch *search, VfoWire *wire, GError **error)
 
     if (!check_standby(search, error) || !vfo_datapath_check_pf(&search->lower_pf, lower, error))
         return FALSE;
-    if (lower->vlan && lower->vlan_protocol != ETH_P_8021Q) {
-        g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED,
-                    "macvtap %s is on %s, which tags with 802.1ad, not 802.1Q: that cannot be "
-                    "matched with the VLAN of a VF",
-                    search->standby.name, lower->name);
-        return FALSE;
-    }
     wire->pf = g_strdup(search->lower_pf.name);
     wire->uplink = g_strdup(lower->name);
     wire->vlans = g_array_new(FALSE, FALSE, sizeof(guint16));
     g_array_append_val(wire->vlans, none);
-    return vfo_datapath_match_vlan(search, lower->vlan, advice, wire, error);
+    return vfo_datapath_match_vlan(search, &tag, advice, wire, error);
 }
 
 /* Whether the PF lets the guest's frames in, as it shall when the macvtap is up, and then alone. */

@@ -85,15 +85,15 @@ static gboolean match_vlans(const VfoSearch *search, const VfoLink *representor,
                             const VfoWire *wire, GError **error)
 {
     g_autoptr(GArray) vlans = NULL;
-    guint16 wire_vlan;
+    VfoTag tag;
     gboolean same;
     VfoLink uplink;
 
     if (!vfo_link_read(search->netlink, wire->uplink, &uplink, error) ||
-        !vfo_vlan_match(search->netlink, &search->bridge, representor, &uplink, &vlans, &wire_vlan,
+        !vfo_vlan_match(search->netlink, &search->bridge, representor, &uplink, &vlans, &tag,
                         error))
         return FALSE;
-    same = wire_vlan == wire->vlan && vlans->len == wire->vlans->len;
+    same = tag.id == wire->vlan && vlans->len == wire->vlans->len;
     for (guint i = 0; i < vlans->len && same; i++)
         same = has_vlan(wire->vlans, g_array_index(vlans, guint16, i));
     if (!same)
@@ -130,6 +130,7 @@ static gboolean find(const VfoSearch *search, VfoWire *wire, GError **error)
         wire->vf_port = g_strdup(representor.name);
     }
     wire->vlan = 0;
+    wire->vlan_outer = FALSE;
     return TRUE;
 }
 

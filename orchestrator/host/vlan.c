@@ -138,9 +138,9 @@ static gboolean check_vlan(const VfoLink *tap, const VfoVlan *own, const VfoLink
     return FALSE;
 }
 
-/* The ids of @own in @vlans; @bare is the VLAN on the network of what the guest sends untagged. */
+/* The ids of @own in @vlans; @bare is the tag on the network of what the guest sends untagged. */
 static gboolean match_all(const VfoLink *tap, const GArray *own, const VfoLink *uplink,
-                          const GArray *theirs, GArray *vlans, guint16 *bare, GError **error)
+                          const GArray *theirs, GArray *vlans, VfoTag *bare, GError **error)
 {
     for (guint i = 0; i < own->len; i++) {
         const VfoVlan *vlan = &g_array_index(own, VfoVlan, i);
@@ -149,7 +149,7 @@ static gboolean match_all(const VfoLink *tap, const GArray *own, const VfoLink *
         if (!check_vlan(tap, vlan, uplink, outside, error))
             return FALSE;
         if (vlan->pvid && !outside->pvid)
-            *bare = vlan->id;
+            bare->id = vlan->id;
         g_array_append_val(vlans, vlan->id);
     }
     if (vlans->len > 0)
@@ -162,22 +162,16 @@ static gboolean match_all(const VfoLink *tap, const GArray *own, const VfoLink *
 }
 
 gboolean vfo_vlan_match(VfoNetlink *netlink, const VfoLink *bridge, const VfoLink *tap,
-                        const VfoLink *uplink, GArray **vlans, guint16 *wire_vlan, GError **error)
+                        const VfoLink *uplink, GArray **vlans, VfoTag *tag, GError **error)
 {
     g_autoptr(GArray) carried = g_array_new(FALSE, FALSE, sizeof(guint16));
     g_autoptr(GArray) own = NULL;
     g_autoptr(GArray) theirs = NULL;
     const guint16 none = 0;
 
-    *wire_vlan = uplink->vlan;
-    if ((bridge->filters_vlans && bridge->vlan_protocol != ETH_P_8021Q) ||
-        (uplink->vlan && uplink->vlan_protocol != ETH_P_8021Q)) {
-        g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED,
-                    "bridge %s carries %s with tags of 802.1ad, not of 802.1Q: that cannot be "
-                    "matched with the VLAN of a VF",
-                    bridge->name, tap->name);
-        return FALSE;
-    }
+    /* A VLAN interface gets from its bridge what has no tag, and adds its own. */
+    *tag = (VfoTag){uplink->vlan,
+                    (uplink->vlan ? uplink->vlan_protocol : bridge->vlan_protocol) == ETH_P_8021AD};
     if (!bridge->filters_vlans) {
         g_array_append_val(carried, none);
         *vlans = g_steal_pointer(&carried);
@@ -187,7 +181,7 @@ gboolean vfo_vlan_match(VfoNetlink *netlink, const VfoLink *bridge, const VfoLin
     if (!own)
         return FALSE;
     theirs = vfo_vlan_read(netlink, uplink, error);
-    if (!theirs || !match_all(tap, own, uplink, theirs, carried, wire_vlan, error))
+    if (!theirs || !match_all(tap, own, uplink, theirs, carried, tag, error))
         return FALSE;
     *vlans = g_steal_pointer(&carried);
     return TRUE;

@@ -13,15 +13,21 @@ typedef struct {
     gboolean untagged; /* goes out without a tag */
 } VfoVlan;
 
+/** VfoTag: what a frame is tagged with. */
+typedef struct {
+    guint16 id;     /* 0: nothing */
+    gboolean outer; /* of 802.1ad instead of 802.1Q */
+} VfoTag;
+
 /** vfo_vlan_read: the VLANs of @port, of VfoVlan. Free with g_array_unref(). Needs Linux 5.6. */
 GArray *vfo_vlan_read(VfoNetlink *netlink, const VfoLink *port, GError **error);
 
 /**
  * vfo_vlan_match: the VLANs in which @bridge carries what @tap and @uplink send each other
- * (@vlans, of guint16; free with g_array_unref()), and the one (@wire_vlan, 0: none) that the
- * guest's untagged frames are in beyond @uplink. VFO_ERROR_MISMATCH with the command that helps
+ * (@vlans, of guint16; free with g_array_unref()), and the tag (@tag) that the guest's untagged
+ * frames have beyond @uplink. VFO_ERROR_MISMATCH with the command that helps
  * when frames change their VLAN between tap and network in another way than that, or the
  * tap gets frames of a VLAN that it does not send into.
  */
 gboolean vfo_vlan_match(VfoNetlink *netlink, const VfoLink *bridge, const VfoLink *tap,
-                        const VfoLink *uplink, GArray **vlans, guint16 *wire_vlan, GError **error);
+                        const VfoLink *uplink, GArray **vlans, VfoTag *tag, GError **error);

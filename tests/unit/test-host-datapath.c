@@ -529,9 +529,6 @@ static void test_crooked(Fixture *f, gconstpointer data)
     set_vlans(f, (FakeRange){1, 1, ACCESS}, (FakeRange){1, 1, ACCESS});
     assert_refused_as(f, "tap0", 0, TRUE, VFO_ERROR_FAILED, "cannot read the VLANs of tap0");
     f->world.bad_vlans = FALSE;
-
-    link_of(f, BRIDGE)->protocol = ETH_P_8021AD;
-    assert_refused_as(f, "tap0", 0, TRUE, VFO_ERROR_NOT_SUPPORTED, "802.1ad");
 }
 
 static void test_sub_interface(Fixture *f, gconstpointer data)
@@ -557,10 +554,6 @@ static void test_sub_interface(Fixture *f, gconstpointer data)
     assert_mismatch(f, 100, "second tag");
 
     link_of(f, BRIDGE)->filters = FALSE;
-    link_of(f, VLAN)->protocol = ETH_P_8021AD;
-    assert_refused_as(f, "tap0", 100, TRUE, VFO_ERROR_NOT_SUPPORTED, "802.1ad");
-    link_of(f, VLAN)->protocol = 0;
-
     link_of(f, VLAN)->down = TRUE;
     assert_refused_as(f, "tap0", 100, TRUE, VFO_ERROR_FAILED, "'ip link set pf0.100 up'");
     link_of(f, VLAN)->down = FALSE;
@@ -575,13 +568,48 @@ static void test_sub_interface(Fixture *f, gconstpointer data)
 
 static void test_outer(Fixture *f, gconstpointer data)
 {
-    const VfoVfSettings settings = {.mac = GUEST, .vlan = 100, .vlan_outer = TRUE};
+    VfoVfSettings settings = {.mac = GUEST, .vlan = 100, .vlan_outer = TRUE};
+    g_autoptr(VfoWire) wire = NULL;
     g_autoptr(GError) error = NULL;
 
     set_sub_interface(f, 100);
     g_assert_null(f->host->ops->find_wire(f->host, "tap0", NULL, &settings, &error));
-    g_assert_error(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED);
-    g_assert_nonnull(strstr(error->message, "QinQ"));
+    g_assert_error(error, VFO_ERROR, VFO_ERROR_MISMATCH);
+    g_assert_nonnull(strstr(error->message, "in VLAN 100 of 802.1ad, but"));
+    g_clear_error(&error);
+
+    link_of(f, VLAN)->protocol = ETH_P_8021AD;
+    wire = f->host->ops->find_wire(f->host, "tap0", NULL, &settings, &error);
+    g_assert_no_error(error);
+    g_assert_cmpuint(wire->vlan, ==, 100);
+    g_assert_true(wire->vlan_outer);
+    assert_mismatch(f, 100, "'ip link set pf0 vf 2 vlan 100 proto 802.1ad'");
+    assert_opens(f, wire, "tap0 0 pf0 self0 ");
+
+    /* In the VLAN of a bridge whose tags are the outer ones. */
+    link_of(f, PF)->master = BRIDGE;
+    link_of(f, VLAN)->master = 0;
+    link_of(f, BRIDGE)->protocol = ETH_P_8021AD;
+    set_vlans(f, (FakeRange){100, 100, ACCESS}, (FakeRange){100, 100, 0});
+    vfo_wire_free(wire);
+    wire = f->host->ops->find_wire(f->host, "tap0", NULL, &settings, &error);
+    g_assert_no_error(error);
+    g_assert_true(wire->vlan_outer);
+    settings.vlan = VFO_VLAN_ANY;
+    settings.vlan_outer = FALSE;
+    vfo_wire_free(wire);
+    wire = f->host->ops->find_wire(f->host, "tap0", NULL, &settings, &error);
+    g_assert_no_error(error);
+    g_assert_cmpuint(wire->vlan, ==, 100);
+    g_assert_true(wire->vlan_outer);
+
+    /* Without a tag there is none that could be the outer one. */
+    link_of(f, PF)->vlans[0].flags = ACCESS;
+    vfo_wire_free(wire);
+    wire = f->host->ops->find_wire(f->host, "tap0", NULL, &settings, &error);
+    g_assert_no_error(error);
+    g_assert_cmpuint(wire->vlan, ==, 0);
+    g_assert_false(wire->vlan_outer);
 }
 
 /* --------------------------------------------------------------- macvtap */
@@ -708,7 +736,8 @@ static void test_macvtap_vlan(Fixture *f, gconstpointer data)
                       "'ip link set pf0 vf 2 vlan 100'");
     assert_refused_as(f, "macvtap0", 0, FALSE, VFO_ERROR_MISMATCH, "PF pf0 itself");
     link_of(f, VLAN)->protocol = ETH_P_8021AD;
-    assert_refused_as(f, "macvtap0", 100, TRUE, VFO_ERROR_NOT_SUPPORTED, "802.1ad");
+    assert_refused_as(f, "macvtap0", 100, TRUE, VFO_ERROR_MISMATCH,
+                      "'ip link set pf0 vf 2 vlan 100 proto 802.1ad'");
 }
 
 /* ------------------------------------------------------------- switchdev */
