@@ -79,3 +79,38 @@ def test_a_record_for_each_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for kind in ("client", "neighbour"):
         (tmp_path / kind).mkdir()
     assert isolation.run(lambda: _ends(tmp_path)) == 0
+
+
+FILE_BYTES = 3_000_000
+FILE_SECONDS = 0.5
+
+
+def _file(directory: Path) -> int:
+    """A file from one end to the other; runs in a network of its own."""
+    probe = str(program())
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    original, copy = directory / "original", directory / "copy"
+    original.write_bytes(os.urandom(FILE_BYTES))
+    receive = [probe, "receive", str(PORT), str(copy)]
+    with subprocess.Popen(receive, stdout=subprocess.PIPE, text=True) as receiver:
+        assert receiver.stdout is not None
+        assert receiver.stdout.readline() == "ready\n"
+        rate = str(int(FILE_BYTES / FILE_SECONDS))
+        send = [probe, "send", "127.0.0.1", str(PORT), str(original), rate]
+        sent = subprocess.run(send, capture_output=True, text=True, check=True, timeout=20)
+        size, stall_us = map(int, receiver.stdout.readline().split())
+    assert receiver.returncode == 0
+    assert copy.read_bytes() == original.read_bytes()
+    assert size == FILE_BYTES
+    total, _, _, took_us, unacknowledged_us = map(int, sent.stdout.split())
+    assert total == FILE_BYTES
+    # At that rate, but for the first ten segments, which go at once.
+    assert took_us > FILE_SECONDS * 1e6 / 4
+    assert 0 < stall_us < took_us and unacknowledged_us < took_us
+    return 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a network namespace")
+def test_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paths, "CACHE", tmp_path)
+    assert isolation.run(lambda: _file(tmp_path)) == 0

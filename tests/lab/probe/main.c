@@ -12,6 +12,8 @@ static int usage(void)
           "       vflab-probe clock\n"
           "       vflab-probe marks FILE\n"
           "       vflab-probe pingpong ADDRESS SECONDS\n"
+          "       vflab-probe send ADDRESS PORT FILE BYTES-PER-SECOND\n"
+          "       vflab-probe receive PORT FILE\n"
           "       vflab-probe client GUEST-ADDRESS SPACING-US DIRECTORY\n"
           "       vflab-probe neighbour GUEST-ADDRESS SPACING-US DIRECTORY\n",
           stderr);
@@ -37,6 +39,25 @@ int main(int argc, char **argv)
             return usage();
         }
         return pingpong_main(address, (unsigned)seconds);
+    }
+    if (argc == 6 && strcmp(argv[1], "send") == 0) {
+        unsigned long long rate = strtoull(argv[5], NULL, 10);
+        struct in_addr address;
+        int port = atoi(argv[3]);
+
+        if (inet_pton(AF_INET, argv[2], &address) != 1 || port < 1 || port > UINT16_MAX ||
+            rate == 0) {
+            return usage();
+        }
+        return send_main(address, (uint16_t)port, argv[4], rate);
+    }
+    if (argc == 4 && strcmp(argv[1], "receive") == 0) {
+        int port = atoi(argv[2]);
+
+        if (port < 1 || port > UINT16_MAX) {
+            return usage();
+        }
+        return receive_main((uint16_t)port, argv[3]);
     }
     if (argc == 5 && (strcmp(argv[1], "client") == 0 || strcmp(argv[1], "neighbour") == 0)) {
         uint16_t port = strcmp(argv[1], "neighbour") == 0 ? PORT_NEIGHBOUR : 0;

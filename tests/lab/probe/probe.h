@@ -166,6 +166,8 @@ int client_main(struct in_addr guest, uint32_t spacing_us, const char *directory
 
 int clock_main(void);
 int marks_main(const char *path);
+int send_main(struct in_addr address, uint16_t port, const char *path, uint64_t bytes_per_second);
+int receive_main(uint16_t port, const char *path);
 int pingpong_main(struct in_addr address, unsigned seconds);
 
 #endif
