@@ -305,6 +305,10 @@ typedef struct {
      *  for (a state that differs from the present one). */
     gboolean (*set_vf)(VfoHost *host, const char *pci, const VfoVfSettings *settings,
                        GError **error);
+    /** set_vf() and close_pf() to the VF, as closely after one another as the kernel can: what is
+     *  sent in between reaches the guest by both. After a failure the PF side may be closed. */
+    gboolean (*hand_to_vf)(VfoHost *host, const VfoWire *wire, const char *pci,
+                           const VfoVfSettings *settings, GError **error);
     /** A function-level reset of a VF that nobody has open; in a thread, as it
      *  takes 100 ms and more. Done when the VF answers again. Returns nothing. */
     void (*reset_vf)(VfoHost *host, const char *pci, GTask *task);

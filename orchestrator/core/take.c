@@ -283,13 +283,15 @@ gboolean vfo_take_park(VfoJob *job, GError **error)
     return !take->exposed;
 }
 
-/* At once after one another: in between, frames come both ways. */
 static gboolean change_over(VfoJob *job, GError **error)
 {
     VfoTake *take = vfo_take_of(job);
 
-    return (!is_quarantined(take) || set_vf(job, &take->offer->settings, error)) &&
-           take->host->ops->close_pf(take->host, take->wire, TRUE, error);
+    if (!is_quarantined(take))
+        return take->host->ops->close_pf(take->host, take->wire, TRUE, error);
+    return vfo_leases_check(take->leases, take->vf->pci, vfo_job_id(job), error) &&
+           take->host->ops->hand_to_vf(take->host, take->wire, take->vf->pci,
+                                       &take->offer->settings, error);
 }
 
 void vfo_take_shut(VfoJob *job, GTask *task)

@@ -187,11 +187,19 @@ static gboolean close_pf(VfoNetlink *netlink, const VfoWire *wire, gboolean to_v
     return TRUE;
 }
 
+static VfoMessage *closing(VfoNetlink *netlink, const VfoWire *wire, GError **error)
+{
+    VfoLink pf;
+
+    return vfo_link_read(netlink, wire->pf, &pf, error) ? vfo_fdb_closing(&pf, &wire->mac) : NULL;
+}
+
 const VfoDatapath vfo_datapath_bridge = {
     .name = "bridge",
     .claims = claims,
     .find = vfo_bridge_find,
     .open_pf = open_pf,
     .close_pf = close_pf,
+    .closing = closing,
     .bridged = TRUE,
 };

@@ -35,6 +35,10 @@ typedef struct {
     /* As in VfoHostOps (core/core.h, with what host/host.h adds). */
     gboolean (*open_pf)(VfoNetlink *netlink, const VfoWire *wire, GError **error);
     gboolean (*close_pf)(VfoNetlink *netlink, const VfoWire *wire, gboolean to_vf, GError **error);
+
+    /** The request with which close_pf() begins: what it does is done twice without harm. NULL (the
+     *  op, or what it returns with @error set): there is none. Free with nlmsg_free(). */
+    VfoMessage *(*closing)(VfoNetlink *netlink, const VfoWire *wire, GError **error);
     gboolean bridged; /* the standby is a port of a bridge, in which frames for it can be kept */
 } VfoDatapath;
 

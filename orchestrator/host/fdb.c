@@ -110,10 +110,15 @@ gboolean vfo_fdb_open_filter(VfoNetlink *netlink, const VfoLink *pf, const VfoMa
     return TRUE;
 }
 
+VfoMessage *vfo_fdb_closing(const VfoLink *pf, const VfoMac *mac)
+{
+    return filter_message(RTM_DELNEIGH, 0, pf, mac);
+}
+
 gboolean vfo_fdb_close_filter(VfoNetlink *netlink, const VfoLink *pf, const VfoMac *mac,
                               GError **error)
 {
-    g_autoptr(VfoMessage) request = filter_message(RTM_DELNEIGH, 0, pf, mac);
+    g_autoptr(VfoMessage) request = vfo_fdb_closing(pf, mac);
     char text[VFO_MAC_STRLEN];
     gboolean found = FALSE;
     int code = vfo_netlink_change(netlink, request);

@@ -18,6 +18,10 @@ gboolean vfo_fdb_open_filter(VfoNetlink *netlink, const VfoLink *pf, const VfoMa
 gboolean vfo_fdb_close_filter(VfoNetlink *netlink, const VfoLink *pf, const VfoMac *mac,
                               GError **error);
 
+/** vfo_fdb_closing: the request with which vfo_fdb_close_filter() begins. Never NULL; free with
+ *  nlmsg_free(). */
+VfoMessage *vfo_fdb_closing(const VfoLink *pf, const VfoMac *mac);
+
 /** vfo_fdb_has_filter: whether @pf accepts frames for @mac (@found), whoever has seen to it. */
 gboolean vfo_fdb_has_filter(VfoNetlink *netlink, const VfoLink *pf, const VfoMac *mac,
                             gboolean *found, GError **error);

@@ -598,6 +598,23 @@ static gboolean host_set_vf(VfoHost *base, const char *pci, const VfoVfSettings 
     return states != NULL;
 }
 
+static gboolean host_hand_to_vf(VfoHost *base, const VfoWire *wire, const char *pci,
+                                const VfoVfSettings *settings, GError **error)
+{
+    VfoNetlink *netlink = ((Host *)base)->netlink;
+    const VfoDatapath *datapath = datapath_of(wire);
+    g_autoptr(VfoMessage) closing = NULL;
+    gboolean set;
+
+    if (datapath->closing && !(closing = datapath->closing(netlink, wire, error)))
+        return FALSE;
+    vfo_netlink_follow_up(netlink, closing);
+    set = host_set_vf(base, pci, settings, error);
+    /* Nothing had to be changed, or nothing could be. */
+    vfo_netlink_follow_up(netlink, NULL);
+    return set && datapath->close_pf(netlink, wire, TRUE, error);
+}
+
 typedef struct {
     char *sysfs;
     char *dev;
@@ -895,6 +912,7 @@ static const VfoHostOps ops = {
     .hold = host_hold,
     .release = host_release,
     .set_vf = host_set_vf,
+    .hand_to_vf = host_hand_to_vf,
     .reset_vf = host_reset_vf,
     .closed_vf = host_closed_vf,
     .used_vf = host_used_vf,

@@ -22,7 +22,8 @@ struct _VfoNetlink {
     struct nl_sock *query;
     struct nl_sock *change;
     int buffer_bytes;
-    char *reason; /* the kernel's words for the last refusal, NULL: none */
+    char *reason;          /* the kernel's words for the last refusal, NULL: none */
+    VfoMessage *follow_up; /* not owned; NULL: nothing follows the next change */
     VfoNetlinkStandIn stand_in;
     gpointer stand_in_data;
 };
@@ -33,6 +34,8 @@ typedef struct {
     char **reason;
     guint answers;
     int code;
+    guint followers; /* requests besides the one whose end this is about, to be told of after it */
+    gboolean ended;  /* that one */
     gboolean done;
     gboolean interrupted; /* the table changed under the dump */
 } Exchange;
@@ -136,6 +139,14 @@ void vfo_netlink_put_string(VfoMessage *message, int type, const char *value)
     vfo_netlink_put(message, type, value, strlen(value) + 1);
 }
 
+/* One of the requests has come to its end. */
+static void end_one(Exchange *exchange)
+{
+    exchange->done = exchange->followers == 0;
+    exchange->followers -= !exchange->done;
+    exchange->ended = TRUE;
+}
+
 static int on_valid(struct nl_msg *message, void *data)
 {
     Exchange *exchange = data;
@@ -171,7 +182,7 @@ static int on_end(struct nl_msg *message, void *data)
         if (result < 0 && exchange->code == 0)
             exchange->code = result;
     }
-    exchange->done = TRUE;
+    end_one(exchange);
     return NL_STOP;
 }
 
@@ -184,9 +195,13 @@ static int on_refusal(struct sockaddr_nl *address, struct nlmsgerr *refusal, voi
     struct nlmsghdr *header = (struct nlmsghdr *)((char *)refusal - NLMSG_HDRLEN);
     struct nlattr *attributes[NLMSGERR_ATTR_MAX + 1];
     int length = nlmsg_datalen(header) - (int)sizeof(*refusal);
+    gboolean follower = exchange->ended;
 
+    end_one(exchange);
+    /* Not NL_STOP: libnl would call it a failure of the reading. */
+    if (follower)
+        return NL_SKIP;
     exchange->code = refusal->error;
-    exchange->done = TRUE;
     /* With NETLINK_CAP_ACK the attributes follow at once; the request is not repeated. */
     if ((header->nlmsg_flags & NLM_F_ACK_TLVS) && length > 0 &&
         nla_parse(attributes, NLMSGERR_ATTR_MAX, (struct nlattr *)(refusal + 1), length,
@@ -198,12 +213,30 @@ static int on_refusal(struct sockaddr_nl *address, struct nlmsgerr *refusal, voi
         *exchange->reason = g_strdup(reason);
         free(reason);
     }
-    return NL_STOP;
+    return NL_SKIP;
+}
+
+/* In one call, in which the kernel does one after the other. */
+static int send_all(struct nl_sock *sock, VfoMessage *request, VfoMessage *follow_up)
+{
+    struct iovec parts[2] = {{nlmsg_hdr(request), nlmsg_hdr(request)->nlmsg_len}};
+
+    nlmsg_hdr(request)->nlmsg_seq = NL_AUTO_SEQ;
+    nlmsg_hdr(request)->nlmsg_pid = NL_AUTO_PORT;
+    nl_complete_msg(sock, request);
+    if (!follow_up)
+        return nl_send_iovec(sock, request, parts, 1);
+    nlmsg_hdr(follow_up)->nlmsg_seq = NL_AUTO_SEQ;
+    nlmsg_hdr(follow_up)->nlmsg_pid = NL_AUTO_PORT;
+    nl_complete_msg(sock, follow_up);
+    parts[1] = (struct iovec){nlmsg_hdr(follow_up), nlmsg_hdr(follow_up)->nlmsg_len};
+    return nl_send_iovec(sock, request, parts, 2);
 }
 
 /* Returns an NLE_* value (negative) when the connection failed; the kernel's own verdict is
  * in exchange->code. */
-static int exchange_once(struct nl_sock *sock, VfoMessage *request, Exchange *exchange)
+static int exchange_once(struct nl_sock *sock, VfoMessage *request, VfoMessage *follow_up,
+                         Exchange *exchange)
 {
     struct nl_cb *callbacks = nl_cb_alloc(NL_CB_DEFAULT);
     int result;
@@ -216,9 +249,7 @@ static int exchange_once(struct nl_sock *sock, VfoMessage *request, Exchange *ex
     nl_cb_set(callbacks, NL_CB_DUMP_INTR, NL_CB_CUSTOM, on_interrupted, exchange);
     nl_cb_err(callbacks, NL_CB_CUSTOM, on_refusal, exchange);
 
-    nlmsg_hdr(request)->nlmsg_seq = NL_AUTO_SEQ;
-    nlmsg_hdr(request)->nlmsg_pid = NL_AUTO_PORT;
-    result = nl_send_auto(sock, request);
+    result = send_all(sock, request, follow_up);
     while (result >= 0 && !exchange->done)
         result = nl_recvmsgs(sock, callbacks);
     nl_cb_put(callbacks);
@@ -239,14 +270,17 @@ static int reopen(VfoNetlink *netlink, struct nl_sock **sock)
 }
 
 static int request_on(VfoNetlink *netlink, struct nl_sock **sock, VfoMessage *request,
-                      VfoNetlinkAnswer answer, gpointer data)
+                      VfoMessage *follow_up, VfoNetlinkAnswer answer, gpointer data)
 {
     int failure = 0;
 
     for (int i = 0; i < MAX_TRIES; i++) {
-        Exchange exchange = {.answer = answer, .data = data, .reason = &netlink->reason};
+        Exchange exchange = {.answer = answer,
+                             .data = data,
+                             .reason = &netlink->reason,
+                             .followers = follow_up != NULL};
 
-        failure = exchange_once(*sock, request, &exchange);
+        failure = exchange_once(*sock, request, follow_up, &exchange);
         if (failure == 0) {
             if (exchange.interrupted && exchange.code == 0)
                 continue;
@@ -267,16 +301,19 @@ static int request_on(VfoNetlink *netlink, struct nl_sock **sock, VfoMessage *re
 }
 
 static int request_outside(VfoNetlink *netlink, struct nl_sock **sock, VfoMessage *request,
-                           VfoNetlinkAnswer answer, gpointer data)
+                           VfoMessage *follow_up, VfoNetlinkAnswer answer, gpointer data)
 {
     int code;
 
     g_clear_pointer(&netlink->reason, g_free);
     vfo_stopwatch_begin_outside();
-    if (netlink->stand_in)
+    if (!netlink->stand_in) {
+        code = request_on(netlink, sock, request, follow_up, answer, data);
+    } else {
         code = netlink->stand_in(nlmsg_hdr(request), answer, data, netlink->stand_in_data);
-    else
-        code = request_on(netlink, sock, request, answer, data);
+        if (follow_up)
+            netlink->stand_in(nlmsg_hdr(follow_up), NULL, NULL, netlink->stand_in_data);
+    }
     vfo_stopwatch_end_outside();
     return code;
 }
@@ -284,12 +321,19 @@ static int request_outside(VfoNetlink *netlink, struct nl_sock **sock, VfoMessag
 int vfo_netlink_query(VfoNetlink *netlink, VfoMessage *request, VfoNetlinkAnswer answer,
                       gpointer data)
 {
-    return request_outside(netlink, &netlink->query, request, answer, data);
+    return request_outside(netlink, &netlink->query, request, NULL, answer, data);
 }
 
 int vfo_netlink_change(VfoNetlink *netlink, VfoMessage *request)
 {
-    return request_outside(netlink, &netlink->change, request, NULL, NULL);
+    VfoMessage *follow_up = g_steal_pointer(&netlink->follow_up);
+
+    return request_outside(netlink, &netlink->change, request, follow_up, NULL, NULL);
+}
+
+void vfo_netlink_follow_up(VfoNetlink *netlink, VfoMessage *request)
+{
+    netlink->follow_up = request;
 }
 
 const char *vfo_netlink_reason(VfoNetlink *netlink, int code)

@@ -55,6 +55,14 @@ int vfo_netlink_query(VfoNetlink *netlink, VfoMessage *request, VfoNetlinkAnswer
 /** vfo_netlink_change: sends @request and waits for its acknowledgement, likewise. */
 int vfo_netlink_change(VfoNetlink *netlink, VfoMessage *request);
 
+/**
+ * vfo_netlink_follow_up: the kernel gets @request in one go with the next change, and carries it
+ * out directly after that one, whether that succeeds or not. What comes of it is told to nobody:
+ * for what is asked for once more, or read back. NULL, and that next change: nothing more is to
+ * follow. Not owned.
+ */
+void vfo_netlink_follow_up(VfoNetlink *netlink, VfoMessage *request);
+
 /** vfo_netlink_reason: what the last request's negative @code means, in the kernel's
  *  own words where it gave some. Valid until the next request. */
 const char *vfo_netlink_reason(VfoNetlink *netlink, int code);

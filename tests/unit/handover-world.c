@@ -509,6 +509,16 @@ static gboolean host_set_vf(VfoHost *host, const char *pci, const VfoVfSettings 
     return leave(world, fault, error);
 }
 
+static gboolean host_hand_to_vf(VfoHost *host, const VfoWire *wire, const char *pci,
+                                const VfoVfSettings *settings, GError **error)
+{
+    if (host_set_vf(host, pci, settings, error))
+        return host_close_pf(host, wire, TRUE, error);
+    /* The kernel had both requests. */
+    world_of_host(host)->pf_open = FALSE;
+    return FALSE;
+}
+
 static void host_reset_vf(VfoHost *host, const char *pci, GTask *task)
 {
     World *world = world_of_host(host);
@@ -563,6 +573,7 @@ static const VfoHostOps host_ops = {
     .hold = host_hold,
     .release = host_release,
     .set_vf = host_set_vf,
+    .hand_to_vf = host_hand_to_vf,
     .reset_vf = host_reset_vf,
     .closed_vf = host_closed_vf,
     .used_vf = host_used_vf,

@@ -14,7 +14,7 @@
 #define URI     "tcp:10.8.0.2:49152"
 #define LONG_MS 60000
 /* Long enough for everything that does not wait, on a loaded machine under valgrind. */
-#define SHORT_MS 400
+#define SHORT_MS 2000
 
 extern const VfoMac guest_mac;
 extern const VfoMac parking_mac;

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "host/events.h"
+#include "host/fdb.h"
 #include "host/host.h"
 
 static const VfoMac guest = {{0x52, 0x54, 0x00, 0xaa, 0x00, 0x10}};
@@ -588,6 +589,45 @@ static void add(const char *path, void (*test)(Fixture *, gconstpointer))
     g_test_add(path, Fixture, NULL, set_up, test, tear_down);
 }
 
+/* A change, and what takes the guest off the PF's filter in one go with it. */
+static void test_follow_up(Fixture *f, gconstpointer data)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(VfoNetlink) netlink = vfo_netlink_new(NETLINK_ROUTE, &error);
+    g_autoptr(VfoMessage) closing = NULL;
+    VfoLink pf, tap, gone;
+
+    g_assert_no_error(error);
+    g_assert_true(vfo_link_read(netlink, "pf0", &pf, &error));
+    g_assert_true(vfo_link_read(netlink, "tap0", &tap, &error));
+    closing = vfo_fdb_closing(&pf, &settings.mac);
+    g_assert_true(vfo_fdb_open_filter(netlink, &pf, &settings.mac, &error));
+    vfo_netlink_follow_up(netlink, closing);
+    g_assert_true(vfo_link_set_up(netlink, &tap, FALSE, &error));
+    g_assert_no_error(error);
+    assert_no_guest("pf0");
+
+    /* It follows one change only. */
+    g_assert_true(vfo_fdb_open_filter(netlink, &pf, &settings.mac, &error));
+    assert_entry("pf0", GUEST);
+    g_assert_true(vfo_link_set_up(netlink, &tap, TRUE, &error));
+    assert_entry("pf0", GUEST);
+
+    /* Each has an answer of its own: the second's is not taken for the first's. */
+    vfo_netlink_follow_up(netlink, closing);
+    gone = tap;
+    gone.index = 4711;
+    g_assert_false(vfo_link_set_up(netlink, &gone, FALSE, &error));
+    g_assert_error(error, VFO_ERROR, VFO_ERROR_NOT_FOUND);
+    g_clear_error(&error);
+    assert_no_guest("pf0");
+    vfo_netlink_follow_up(netlink, closing);
+    g_assert_true(vfo_link_set_up(netlink, &tap, FALSE, &error));
+    g_assert_no_error(error);
+    g_assert_true(vfo_link_read(netlink, "tap0", &tap, &error));
+    g_assert_false(tap.up);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -607,6 +647,7 @@ int main(int argc, char **argv)
     add("/host/netlink/find-wire", test_find_wire);
     add("/host/netlink/second-pf", test_second_pf);
     add("/host/netlink/hold", test_hold);
+    add("/host/netlink/follow-up", test_follow_up);
     add("/host/netlink/large-table", test_large_table);
     add("/host/netlink/events", test_events);
     add("/host/netlink/events-lost", test_events_lost);

@@ -15,7 +15,7 @@
 #define OTHER        "0000:01:10.2"
 #define LONG_MS      60000
 /* Long enough for everything that does not wait, on a loaded machine under valgrind. */
-#define SHORT_MS 400
+#define SHORT_MS 2000
 
 typedef enum { DETACH, ATTACH, LEND } Kind;
 
