@@ -35,7 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     command = commands.add_parser("list", help="list the scenarios")
-    command.add_argument("--names", action="store_true", help="without their descriptions")
+    command.add_argument("--tests", action="store_true", help="names of those in scripts/test")
     command.set_defaults(function=_list)
 
     command = commands.add_parser("run", help="run scenarios")
@@ -68,7 +68,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _list(arguments: argparse.Namespace) -> int:
     for name in scenarios.names():
-        print(name if arguments.names else f"{name:<26} {scenarios.load(name).DESCRIPTION}")
+        scenario = scenarios.load(name)
+        if not arguments.tests:
+            print(f"{name:<26} {scenario.DESCRIPTION}")
+        elif getattr(scenario, "TEST", True):
+            print(name)
     return 0
 
 

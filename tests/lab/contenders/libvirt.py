@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """libvirt alone: `virsh migrate` of a domain with a failover pair."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -24,6 +25,10 @@ class Libvirt(Contender):
     memory_mb = libvirtd.MEMORY_MB
     managed = False
     """Whether libvirt binds the VF to vfio-pci, and back."""
+    options: tuple[str, ...] = ("--live", "--p2p")
+    """Of `virsh migrate`."""
+    alter: Callable[[str], str] = str
+    """What is made of the domain's XML."""
 
     def __init__(self) -> None:
         self.libvirtds: dict[str, Libvirtd] = {}
@@ -64,6 +69,7 @@ class Libvirt(Contender):
             self._generation,
             neighbours.peers(lab.hosts, lab.vfs),
             self.managed,
+            self.alter,
         )
         fabric.set_neighbour(made.address, made.mac)
         return made
@@ -90,7 +96,7 @@ class Libvirt(Contender):
 
     def migration(self, name: str, destination: Host) -> list[str]:
         """virsh's arguments."""
-        return ["migrate", "--live", "--p2p", name, f"qemu+tcp://{destination.name}/system"]
+        return ["migrate", *self.options, name, f"qemu+tcp://{destination.name}/system"]
 
 
 class LibvirtHostdev(Libvirt):

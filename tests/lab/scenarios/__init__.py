@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The scenarios: one module each, with a DESCRIPTION, CONTENDERS to choose from (the first is the
-default) and a function run(). They are found by looking at this directory."""
+default) and a function run(). Those with TEST = False are run by hand. They are found by looking at this directory."""
 
 import importlib
 from pathlib import Path

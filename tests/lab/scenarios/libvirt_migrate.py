@@ -23,14 +23,14 @@ TIMES = int(os.environ.get("VFAILOVER_MIGRATIONS") or 2)
 def run(test: Run) -> None:
     guest = test.start_guest("hosta")
     assert isinstance(guest, Domain)
-    used = [_described(guest)]
+    used = [described(guest)]
     handles: list[list[int]] = []
     test.start_traffic(guest)
     for number in range(TIMES):
         there = test.migrate(guest, "hosta" if number % 2 else "hostb")
         assert isinstance(there, Domain)
-        _gone(guest)
-        used.append(_described(there))
+        gone(guest)
+        used.append(described(there))
         guest = there
         if isinstance(test.contender, LibvirtVfailover):
             handles.append(test.contender.handles())
@@ -43,7 +43,7 @@ def run(test: Run) -> None:
             test.judge(f"no more open files than two migrations ago: {handles}", before >= after)
 
 
-def _described(guest: Domain) -> str:
+def described(guest: Domain) -> str:
     """The VF of a running domain: the one in its XML, which must be the one that QEMU has."""
     said = xml.vf_of(guest.description())
     found = domain.opened_vfs(guest.host)
@@ -52,7 +52,7 @@ def _described(guest: Domain) -> str:
     return said
 
 
-def _gone(guest: Domain) -> None:
+def gone(guest: Domain) -> None:
     """The domain that was created at the source is gone there."""
     listed = guest.virsh("list", "--all", "--name").split()
     if listed or domain.opened_vfs(guest.host):

@@ -4,6 +4,7 @@
 from .migrate import run
 
 DESCRIPTION = "the same with QEMU's own failover and nothing else"
+TEST = False  # What others do.
 CONTENDERS = ("stock",)
 
 __all__ = ["run"]

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`virsh migrate` with the options that people use, one after the other, hence and forth."""
+
+from ..contenders.libvirt import Libvirt
+from ..libvirt import Domain
+from ..run import Run
+from .libvirt_migrate import described, gone
+
+DESCRIPTION = "virsh migrate direct, tunnelled, persistent, post-copy, with disks, with --xml"
+TEST = False  # Five minutes.
+CONTENDERS = ("libvirt-hostdev-vfailover", "libvirt-hostdev")
+
+SPACING_US = 10_000
+DISK = "/run/lab/disk.img"
+DISK_MB = 16
+XML = "/run/lab/destination.xml"
+
+WAYS = (
+    ("direct", ("--live", "--abort-on-error")),
+    ("tunnelled", ("--live", "--p2p", "--tunnelled")),
+    ("persistent", ("--live", "--p2p", "--persistent")),
+    ("undefinesource", ("--live", "--p2p", "--undefinesource", "--timeout", "120")),
+    ("post-copy", ("--live", "--p2p", "--postcopy", "--postcopy-after-precopy")),
+    ("disks", ("--live", "--p2p", "--copy-storage-all")),
+    ("XML of the user's", ("--live", "--p2p", "--xml", XML)),
+    ("parallel", ("--live", "--p2p", "--parallel", "--parallel-connections", "2")),
+)
+
+
+def run(test: Run) -> None:
+    contender = test.contender
+    assert isinstance(contender, Libvirt)
+    for host in test.lab.hosts:
+        host.sh(f"mkdir -p /run/lab; truncate -s {DISK_MB}M {DISK}")
+    contender.alter = _with_disk
+    guest = test.start_guest("hosta")
+    assert isinstance(guest, Domain)
+    test.start_traffic(guest, SPACING_US)
+    for number, (name, options) in enumerate(WAYS):
+        there = test.lab.hosts[1 - number % 2]
+        # The disk is in each host, and says nothing.
+        contender.options = (*options, "--unsafe")
+        if XML in options:
+            # Another VF than the destination's free ones, as if from another time.
+            text = guest.virsh("dumpxml", "--migratable", guest.name)
+            guest.host.write(XML, text.replace("slot='0x10' function='0x2'", "slot='0x1f' function='0x7'"))
+        arrived = test.migrate(guest, there.name)
+        assert isinstance(arrived, Domain)
+        gone(guest)
+        test.note(name, described(arrived))
+        guest = arrived
+
+
+def _with_disk(text: str) -> str:
+    disk = (
+        "<disk type='file' device='disk'><driver name='qemu' type='raw'/>"
+        f"<source file='{DISK}'/><target dev='vda' bus='virtio'/></disk>"
+    )
+    return text.replace("<interface ", f"{disk}<interface ", 1)
