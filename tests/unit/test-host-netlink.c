@@ -25,7 +25,7 @@ static const VfoMac guest = {{0x52, 0x54, 0x00, 0xaa, 0x00, 0x10}};
 static const VfoVfSettings settings = {.mac = {{0x52, 0x54, 0x00, 0xaa, 0x00, 0x10}}};
 #define GUEST      "52:54:00:aa:00:10"
 #define ETHERTYPE  0x88b5 /* IEEE 802: local experiments */
-#define SHORTLY_MS 1000
+#define SHORTLY_MS 10000
 
 static char *output_of(const char *format, ...) G_GNUC_PRINTF(1, 2);
 static char *output_of(const char *format, ...)
