@@ -568,6 +568,12 @@ const char *vfo_job_from(VfoJob *job);
 /** vfo_job_concerns: @vm is the job's, or the one it takes a VF from. */
 gboolean vfo_job_concerns(VfoJob *job, const char *vm);
 
+/** vfo_job_set_pair: @job is about the VM's pair of @standby alone, and of several such jobs, one
+ * for each pair, all may be under way at a time. Before the job runs. */
+void vfo_job_set_pair(VfoJob *job, const char *standby);
+/** vfo_job_pair: the standby of that pair; NULL: the job is about the whole VM. */
+const char *vfo_job_pair(VfoJob *job);
+
 /** vfo_job_set_context: what the steps work on; @free_func runs when the job is freed. */
 void vfo_job_set_context(VfoJob *job, gpointer context, GDestroyNotify free_func);
 gpointer vfo_job_context(VfoJob *job);
@@ -681,7 +687,7 @@ GPtrArray *vfo_absences_wanted(VfoAbsences *absences, const char *network);
 /** VfoReady: @job has got so far that whoever waits for it may go on. */
 typedef void (*VfoReady)(VfoJob *job, gpointer data);
 
-/** VfoSourceArgs: what the source's steps work on. None of it is owned, but for the string; all of
+/** VfoSourceArgs: what the source's steps work on. None of it is owned, but for the strings; all of
  * it must outlive the job. */
 typedef struct {
     VfoVm *vm;         /* not owned */
@@ -690,8 +696,9 @@ typedef struct {
     VfoLeases *leases; /* not owned */
 
     /* For vfo_follow_source_job() alone. */
-    const char *job; /* the UUID that the destination has chosen; copied */
-    VfoReady ready;  /* the destination is ready, and QEMU is watched here; NULL: nobody waits */
+    const char *job;     /* the UUID that the destination has chosen; copied */
+    const char *standby; /* of which pair; copied */
+    VfoReady ready; /* the destination is ready, and QEMU is watched here; NULL: nobody waits */
     gpointer data;
 } VfoSourceArgs;
 
@@ -699,7 +706,8 @@ typedef struct {
 VfoJob *vfo_source_job(const char *host_name, const VfoSourceArgs *args, const VfoPolicy *policy);
 
 /** vfo_follow_source_job: the same while libvirt migrates args->vm to the host of args->peer: it
- *  asks QEMU for nothing but to give up (cancel()) when the job fails. */
+ *  asks QEMU for nothing but to give up (cancel()) when the job fails. A VM with several pairs has
+ *  one such job for each, and all of them watch one and the same migration. */
 VfoJob *vfo_follow_source_job(const char *host_name, const VfoSourceArgs *args,
                               const VfoPolicy *policy);
 
@@ -735,6 +743,11 @@ VfoJob *vfo_follow_destination_job(const char *host_name, const VfoDestinationAr
 /** vfo_follow_destination_vf: the PCI address of the VF that the VM gets; NULL: it gets none, or
  *  @job has not chosen yet. Valid while the job lives. */
 const char *vfo_follow_destination_vf(VfoJob *job);
+
+/** vfo_follow_destination_yield: libvirt is about to start the VM with another VF, which it has
+ *  taken from a pool of its own: that of @job may be had by another job, this one takes the other
+ *  when QEMU is started. */
+void vfo_follow_destination_yield(VfoJob *job);
 
 /**
  * vfo_destination_stopped: the source has stopped the VM of @job, whose memory is arriving: the PF

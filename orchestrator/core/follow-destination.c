@@ -212,6 +212,7 @@ VfoJob *vfo_follow_destination_job(const char *host_name, const VfoDestinationAr
     f->base.parts.take.needs = !policy->standby_only;
     f->wired = args->wired;
     f->wired_data = args->wired_data;
+    vfo_job_set_pair(job, args->offer->pair->standby);
     vfo_job_set_context(job, f, follow_free);
     return job;
 }
@@ -221,4 +222,12 @@ const char *vfo_follow_destination_vf(VfoJob *job)
     const VfoTake *take = vfo_take_of(job);
 
     return take->vf ? take->vf->pci : NULL;
+}
+
+void vfo_follow_destination_yield(VfoJob *job)
+{
+    const VfoTake *take = vfo_take_of(job);
+
+    if (take->vf)
+        vfo_leases_drop(take->leases, take->vf->pci, vfo_job_id(job));
 }

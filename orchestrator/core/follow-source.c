@@ -327,6 +327,8 @@ VfoJob *vfo_follow_source_job(const char *host_name, const VfoSourceArgs *args,
 
     vfo_source_init(&f->base, args);
     f->base.parts.give.none = "there is nothing to hand over";
+    f->base.parts.give.standby = g_strdup(args->standby);
+    vfo_job_set_pair(job, args->standby);
     f->base.follows = TRUE;
     f->ready = args->ready;
     f->data = args->data;

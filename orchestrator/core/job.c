@@ -15,6 +15,7 @@ struct _VfoJob {
     char *host;
     const char *kind;
     char *from;
+    char *pair;
     const VfoStep *steps;
     guint n_steps;
     VfoPolicy policy;
@@ -141,6 +142,7 @@ void vfo_job_unref(VfoJob *job)
     g_free(job->vm);
     g_free(job->host);
     g_free(job->from);
+    g_free(job->pair);
     g_clear_error(&job->error);
     g_clear_error(&job->lost);
     g_ptr_array_unref(job->records);
@@ -153,6 +155,17 @@ void vfo_job_set_kind(VfoJob *job, const char *kind, const char *from)
     job->kind = kind;
     g_free(job->from);
     job->from = g_strdup(from);
+}
+
+void vfo_job_set_pair(VfoJob *job, const char *standby)
+{
+    g_free(job->pair);
+    job->pair = g_strdup(standby);
+}
+
+const char *vfo_job_pair(VfoJob *job)
+{
+    return job->pair;
 }
 
 void vfo_job_set_context(VfoJob *job, gpointer context, GDestroyNotify free_func)

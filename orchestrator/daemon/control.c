@@ -89,7 +89,7 @@ static void query_jobs(VfoQmpCall *call, json_object *arguments, gpointer data)
         return;
     list = json_object_new_array();
     for (guint i = 0; i < jobs->len; i++)
-        json_object_array_add(list, vfo_view_job(g_ptr_array_index(jobs, i), FALSE));
+        json_object_array_add(list, vfo_view_job(g_ptr_array_index(jobs, i), NULL));
     vfo_qmp_call_return(call, list);
 }
 
@@ -106,11 +106,12 @@ static VfoJob *job_argument(VfoControl *control, json_object *arguments, GError 
 
 static void query_job(VfoQmpCall *call, json_object *arguments, gpointer data)
 {
+    VfoControl *control = data;
     GError *error = NULL;
-    VfoJob *job = job_argument(data, arguments, &error);
+    VfoJob *job = job_argument(control, arguments, &error);
 
     if (job)
-        vfo_qmp_call_return(call, vfo_view_job(job, TRUE));
+        vfo_qmp_call_return(call, vfo_view_job(job, control->args.jobs));
     else
         vfo_qmp_call_fail(call, error);
 }
@@ -216,7 +217,7 @@ static void tell(VfoControl *control, VfoJob *job, const VfoRecord *record)
         return;
     }
     vfo_notes_flush(control->notes);
-    vfo_qmp_server_emit(control->server, "JOB", vfo_view_job(job, FALSE));
+    vfo_qmp_server_emit(control->server, "JOB", vfo_view_job(job, NULL));
 }
 
 static void tell_step(VfoJob *job, const VfoRecord *record, gpointer data)

@@ -63,18 +63,23 @@ VfoJobs *vfo_jobs_new(void);
 
 /** vfo_jobs_add: keeps @job (own reference) and, when @listen, follows it (otherwise whoever
  *  listens calls vfo_jobs_note()). Ended ones beyond the last 64 are forgotten. VFO_ERROR_BUSY when
- * its VM, or the one it takes a VF from, has a job already. */
+ * its VM, or the one it takes a VF from, has a job already that is not about another pair
+ * (vfo_job_pair()), or one that is under way has its id. */
 gboolean vfo_jobs_add(VfoJobs *jobs, VfoJob *job, gboolean listen, GError **error);
 
 /** vfo_jobs_note: a followed job changed: emits "changed". */
 void vfo_jobs_note(VfoJobs *jobs, VfoJob *job, const VfoRecord *record);
 
 /** vfo_jobs_find: by id, by an unambiguous beginning of one (4 characters or more), or the
- *  latest job of the VM of that name. */
+ *  latest job of the VM of that name, one that is under way before others. */
 VfoJob *vfo_jobs_find(VfoJobs *jobs, const char *what, GError **error);
 
-/** vfo_jobs_of_vm: the job under way for @vm; NULL: none. */
+/** vfo_jobs_of_vm: the job under way for @vm, the first of several; NULL: none. */
 VfoJob *vfo_jobs_of_vm(VfoJobs *jobs, const char *vm);
+
+/** vfo_jobs_beside: of VfoJob (transfer container), oldest first: those that were added while @job
+ *  was under way, or the other way round, for other pairs of the same VM. */
+GPtrArray *vfo_jobs_beside(VfoJobs *jobs, VfoJob *job);
 
 /** vfo_jobs_are_idle: no job is under way. */
 gboolean vfo_jobs_are_idle(VfoJobs *jobs);
@@ -91,7 +96,9 @@ gboolean vfo_jobs_cancel_all(VfoJobs *jobs);
 json_object *vfo_view_vm(VfoVm *vm, VfoJobs *jobs);
 json_object *vfo_view_vf(const VfoVf *vf, const char *owner, const char *lease);
 json_object *vfo_view_record(const VfoRecord *record);
-json_object *vfo_view_job(VfoJob *job, gboolean with_steps);
+/* @jobs: those that @job is among, to be told which others belong to it, and its steps; NULL:
+ * neither. */
+json_object *vfo_view_job(VfoJob *job, VfoJobs *jobs);
 json_object *vfo_view_progress(VfoJob *job, const VfoProgress *progress);
 
 /* ---------------------------------------------------------------- lending */

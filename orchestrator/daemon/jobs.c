@@ -7,7 +7,9 @@
 
 struct _VfoJobs {
     GObject parent;
-    GPtrArray *list; /* of VfoJob, oldest first */
+    GPtrArray *list;      /* of VfoJob, oldest first */
+    GHashTable *together; /* VfoJob * -> the number of the migration that it shares with others */
+    guint last;           /* such number */
 };
 
 G_DEFINE_FINAL_TYPE(VfoJobs, vfo_jobs, G_TYPE_OBJECT)
@@ -21,6 +23,7 @@ static void vfo_jobs_finalize(GObject *object)
     for (guint i = 0; i < jobs->list->len; i++)
         vfo_job_on_change(g_ptr_array_index(jobs->list, i), NULL, NULL);
     g_ptr_array_unref(jobs->list);
+    g_hash_table_unref(jobs->together);
     G_OBJECT_CLASS(vfo_jobs_parent_class)->finalize(object);
 }
 
@@ -34,6 +37,7 @@ static void vfo_jobs_class_init(VfoJobsClass *class)
 static void vfo_jobs_init(VfoJobs *jobs)
 {
     jobs->list = g_ptr_array_new_with_free_func((GDestroyNotify)vfo_job_unref);
+    jobs->together = g_hash_table_new(NULL, NULL);
 }
 
 VfoJobs *vfo_jobs_new(void)
@@ -46,25 +50,57 @@ static void on_changed(VfoJob *job, const VfoRecord *record, gpointer data)
     vfo_jobs_note(data, job, record);
 }
 
-static gboolean is_busy(VfoJobs *jobs, const char *vm, GError **error)
+/* Two pairs of a VM have nothing of each other's. */
+static gboolean go_together(VfoJob *a, VfoJob *b)
 {
-    VfoJob *job = vfo_jobs_of_vm(jobs, vm);
+    return g_str_equal(vfo_job_vm(a), vfo_job_vm(b)) && vfo_job_pair(a) && vfo_job_pair(b) &&
+           !g_str_equal(vfo_job_pair(a), vfo_job_pair(b));
+}
 
-    if (job)
+/* Leases go by the job's id, which a peer chooses. */
+static gboolean is_in_the_way(VfoJob *other, VfoJob *job, GError **error)
+{
+    const char *vm = vfo_job_vm(job);
+
+    if (vfo_job_ended(other))
+        return FALSE;
+    if (g_str_equal(vfo_job_id(other), vfo_job_id(job))) {
         g_set_error(error, VFO_ERROR, VFO_ERROR_BUSY,
-                    "VM %s already has a job, %s: wait for it or cancel it", vm, vfo_job_id(job));
-    return job != NULL;
+                    "VM %s: there is a job %s already, for VM %s: it is to have another id", vm,
+                    vfo_job_id(job), vfo_job_vm(other));
+        return TRUE;
+    }
+    if (vfo_job_from(job) && vfo_job_concerns(other, vfo_job_from(job)))
+        vm = vfo_job_from(job);
+    else if (!vfo_job_concerns(other, vm) || go_together(other, job))
+        return FALSE;
+    g_set_error(error, VFO_ERROR, VFO_ERROR_BUSY,
+                "VM %s already has a job, %s: wait for it or cancel it", vm, vfo_job_id(other));
+    return TRUE;
+}
+
+static void forget(VfoJobs *jobs, guint index)
+{
+    g_hash_table_remove(jobs->together, g_ptr_array_index(jobs->list, index));
+    g_ptr_array_remove_index(jobs->list, index);
 }
 
 gboolean vfo_jobs_add(VfoJobs *jobs, VfoJob *job, gboolean listen, GError **error)
 {
-    if (is_busy(jobs, vfo_job_vm(job), error) ||
-        (vfo_job_from(job) && is_busy(jobs, vfo_job_from(job), error)))
-        return FALSE;
+    VfoJob *first;
+    gpointer number;
+
+    for (guint i = 0; i < jobs->list->len; i++) {
+        if (is_in_the_way(g_ptr_array_index(jobs->list, i), job, error))
+            return FALSE;
+    }
     for (guint i = 0; jobs->list->len >= MAX_JOBS && i < jobs->list->len; i++) {
         if (vfo_job_ended(g_ptr_array_index(jobs->list, i)))
-            g_ptr_array_remove_index(jobs->list, i);
+            forget(jobs, i);
     }
+    first = vfo_jobs_of_vm(jobs, vfo_job_vm(job));
+    number = first ? g_hash_table_lookup(jobs->together, first) : GUINT_TO_POINTER(++jobs->last);
+    g_hash_table_insert(jobs->together, job, number);
     g_ptr_array_add(jobs->list, vfo_job_ref(job));
     if (listen)
         vfo_job_on_change(job, on_changed, jobs);
@@ -78,8 +114,10 @@ void vfo_jobs_note(VfoJobs *jobs, VfoJob *job, const VfoRecord *record)
 
 VfoJob *vfo_jobs_find(VfoJobs *jobs, const char *what, GError **error)
 {
-    VfoJob *found = NULL;
+    VfoJob *found = vfo_jobs_of_vm(jobs, what);
 
+    if (found)
+        return found;
     for (guint i = jobs->list->len; i > 0; i--) {
         VfoJob *job = g_ptr_array_index(jobs->list, i - 1);
 
@@ -111,6 +149,20 @@ VfoJob *vfo_jobs_of_vm(VfoJobs *jobs, const char *vm)
             return job;
     }
     return NULL;
+}
+
+GPtrArray *vfo_jobs_beside(VfoJobs *jobs, VfoJob *job)
+{
+    GPtrArray *others = g_ptr_array_new();
+    gpointer number = g_hash_table_lookup(jobs->together, job);
+
+    for (guint i = 0; i < jobs->list->len; i++) {
+        VfoJob *other = g_ptr_array_index(jobs->list, i);
+
+        if (other != job && g_hash_table_lookup(jobs->together, other) == number)
+            g_ptr_array_add(others, other);
+    }
+    return others;
 }
 
 gboolean vfo_jobs_are_idle(VfoJobs *jobs)

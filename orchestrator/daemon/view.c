@@ -23,7 +23,22 @@ static void add_mac(json_object *object, const char *member, const VfoMac *mac)
     add_string(object, member, vfo_mac_format(mac, text));
 }
 
-static json_object *view_pair(const VfoPair *pair)
+/* Of those under way: the one about @standby, or about all of the VM. */
+static VfoJob *job_of_pair(const VfoVm *vm, const char *standby, VfoJobs *jobs)
+{
+    const GPtrArray *list = vfo_jobs_list(jobs);
+
+    for (guint i = 0; i < list->len; i++) {
+        VfoJob *job = g_ptr_array_index(list, i);
+
+        if (!vfo_job_ended(job) && vfo_job_concerns(job, vm->name) &&
+            (!vfo_job_pair(job) || g_str_equal(vfo_job_pair(job), standby)))
+            return job;
+    }
+    return NULL;
+}
+
+static json_object *view_pair(const VfoPair *pair, VfoJob *job)
 {
     json_object *view = json_object_new_object();
 
@@ -33,6 +48,7 @@ static json_object *view_pair(const VfoPair *pair)
     add_string(view, "primary", pair->primary);
     add_string(view, "vf", pair->vf);
     add_string(view, "side", pair->primary ? "vf" : "standby");
+    add_string(view, "job", job ? vfo_job_id(job) : NULL);
     return view;
 }
 
@@ -48,8 +64,11 @@ json_object *vfo_view_vm(VfoVm *vm, VfoJobs *jobs)
     add_string(view, "status", why ? "unreachable" : info ? info->status : "unknown");
     add_string(view, "error", why ? why->message : NULL);
     add_string(view, "machine", info ? info->machine : NULL);
-    for (guint i = 0; info && i < info->pairs->len; i++)
-        json_object_array_add(pairs, view_pair(g_ptr_array_index(info->pairs, i)));
+    for (guint i = 0; info && i < info->pairs->len; i++) {
+        const VfoPair *pair = g_ptr_array_index(info->pairs, i);
+
+        json_object_array_add(pairs, view_pair(pair, job_of_pair(vm, pair->standby, jobs)));
+    }
     json_object_object_add(view, "pairs", pairs);
     add_string(view, "job", job ? vfo_job_id(job) : NULL);
     return view;
@@ -102,7 +121,18 @@ json_object *vfo_view_record(const VfoRecord *record)
     return view;
 }
 
-json_object *vfo_view_job(VfoJob *job, gboolean with_steps)
+static json_object *view_beside(VfoJob *job, VfoJobs *jobs)
+{
+    g_autoptr(GPtrArray) others = vfo_jobs_beside(jobs, job);
+    json_object *view = json_object_new_array();
+
+    for (guint i = 0; i < others->len; i++)
+        json_object_array_add(view,
+                              json_object_new_string(vfo_job_id(g_ptr_array_index(others, i))));
+    return view;
+}
+
+json_object *vfo_view_job(VfoJob *job, VfoJobs *jobs)
 {
     json_object *view = json_object_new_object();
     const GPtrArray *records = vfo_job_records(job);
@@ -113,20 +143,23 @@ json_object *vfo_view_job(VfoJob *job, gboolean with_steps)
         const VfoRecord *record = g_ptr_array_index(records, i);
 
         own_us += record->own_us;
-        if (with_steps)
+        if (jobs)
             json_object_array_add(steps, vfo_view_record(record));
     }
     add_string(view, "id", vfo_job_id(job));
     add_string(view, "kind", vfo_job_kind(job));
     add_string(view, "vm", vfo_job_vm(job));
     add_string(view, "from", vfo_job_from(job));
+    add_string(view, "pair", vfo_job_pair(job));
     add_string(view, "state", vfo_job_state_name(vfo_job_state(job)));
     add_string(view, "error", vfo_job_error(job) ? vfo_job_error(job)->message : NULL);
     add_int(view, "own-us", own_us);
-    if (with_steps)
+    if (jobs) {
+        json_object_object_add(view, "beside", view_beside(job, jobs));
         json_object_object_add(view, "steps", steps);
-    else
+    } else {
         json_object_put(steps);
+    }
     return view;
 }
 

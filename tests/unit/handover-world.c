@@ -785,6 +785,7 @@ void start(World *world)
                               .peer = &world->peer.peer,
                               .leases = world->leases,
                               .job = JOB,
+                              .standby = "net0",
                               .ready = on_ready,
                               .data = world};
 

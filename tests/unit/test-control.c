@@ -544,6 +544,48 @@ static void test_job_fails(Fixture *f, gconstpointer data)
     qemu_free(qemu);
 }
 
+static void never(VfoJob *job, GTask *task)
+{
+    g_assert_not_reached();
+}
+
+static const VfoStep never_steps[] = {
+    {"never", "nobody", never, VFO_DEADLINE_QUERY, NULL, VFO_DEADLINE_QUERY, 0},
+};
+
+static void add_pair(Fixture *f, const char *id, const char *standby)
+{
+    VfoPolicy policy;
+    g_autoptr(VfoJob) job = NULL;
+
+    vfo_policy_default(&policy);
+    job = vfo_job_new(id, "web7", "hosta", never_steps, 1, &policy);
+    vfo_job_set_pair(job, standby);
+    g_assert_true(vfo_jobs_add(f->jobs, job, FALSE, NULL));
+}
+
+/* Who asks for one of a VM's jobs hears of those of its other pairs. */
+static void test_two_pairs(Fixture *f, gconstpointer data)
+{
+    g_autoptr(json_object) job = NULL;
+    g_autoptr(json_object) jobs = NULL;
+    json_object *beside;
+
+    add_pair(f, "11111111", "net1");
+    add_pair(f, "22222222", "net2");
+    job = call(f, "query-job", "{\"job\": \"web7\"}", NULL);
+    g_assert_cmpstr(json_object_get_string(json_object_object_get(job, "id")), ==, "11111111");
+    g_assert_cmpstr(json_object_get_string(json_object_object_get(job, "pair")), ==, "net1");
+    beside = json_object_object_get(job, "beside");
+    g_assert_cmpuint(json_object_array_length(beside), ==, 1);
+    g_assert_cmpstr(json_object_get_string(json_object_array_get_idx(beside, 0)), ==, "22222222");
+    jobs = call(f, "query-jobs", NULL, NULL);
+    g_assert_cmpstr(
+        json_object_get_string(json_object_object_get(json_object_array_get_idx(jobs, 1), "pair")),
+        ==, "net2");
+    g_assert_null(json_object_object_get(json_object_array_get_idx(jobs, 1), "beside"));
+}
+
 static void test_job_cancelled(Fixture *f, gconstpointer data)
 {
     Qemu *qemu = qemu_new(f->vm_socket);
@@ -862,6 +904,7 @@ int main(int argc, char **argv)
     ADD("bad-input", test_bad_input);
     ADD("unreachable-vm", test_unreachable_vm);
     ADD("job-fails", test_job_fails);
+    ADD("two-pairs", test_two_pairs);
     ADD("job-cancelled", test_job_cancelled);
     ADD("lending", test_lending);
     ADD("lending-from", test_lending_from);

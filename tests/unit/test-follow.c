@@ -390,6 +390,38 @@ static void test_source_mismatch(void)
     }
 }
 
+/* Of several pairs each has its own job: this one sees nothing of the others. */
+static void test_source_several(void)
+{
+    g_autoptr(World) alone = world_new(FOLLOWING_SOURCE);
+    g_autoptr(World) world = world_new(FOLLOWING_SOURCE);
+    g_autofree char *expected = NULL;
+    g_autofree char *calls = NULL;
+
+    run(alone);
+    g_ptr_array_add(world->pairs, pair_new("net1", "vf1", OTHER));
+    run(world);
+    assert_state(world, VFO_JOB_COMPLETED);
+    expected = calls_of(alone);
+    calls = calls_of(world);
+    g_assert_cmpstr(calls, ==, expected);
+    g_assert_cmpstr(vfo_job_pair(world->job), ==, "net0");
+    assert_source(world, FAULT_NONE);
+}
+
+/* The one that is asked for has no VF. */
+static void test_source_other_pair(void)
+{
+    g_autoptr(World) world = world_new(FOLLOWING_SOURCE);
+
+    g_ptr_array_add(world->pairs, pair_new("net1", "vf1", OTHER));
+    world->in_guest = FALSE;
+    run(world);
+    assert_state(world, VFO_JOB_FAILED);
+    g_assert_error(vfo_job_error(world->job), VFO_ERROR, VFO_ERROR_NOT_FOUND);
+    g_assert_nonnull(strstr(vfo_job_error(world->job)->message, "pair net0"));
+}
+
 /* ---------------------------------------------------------- the destination */
 
 static void test_destination(void)
@@ -657,6 +689,25 @@ static void test_destination_exchange_in_vain(void)
     g_assert_null(vfo_leases_holder(world->leases, VF));
 }
 
+/* libvirt deals a pool's VFs out among two pairs: what this job has chosen is the other's. */
+static void test_destination_yields(void)
+{
+    g_autoptr(World) world = world_new(FOLLOWING_DESTINATION);
+
+    list_other(world);
+    start_until(world, "answer");
+    g_assert_cmpstr(vfo_leases_holder(world->leases, VF), ==, JOB);
+    vfo_follow_destination_yield(world->job);
+    g_assert_null(vfo_leases_holder(world->leases, VF));
+    g_assert_true(vfo_leases_take(world->leases, VF, "another", 60, NULL));
+    finish(world);
+    assert_state(world, VFO_JOB_COMPLETED);
+    g_assert_cmpstr(vfo_job_pair(world->job), ==, "net0");
+    g_assert_cmpstr(vfo_follow_destination_vf(world->job), ==, OTHER);
+    g_assert_cmpstr(vfo_leases_holder(world->leases, VF), ==, "another");
+    g_assert_true(is_parked(world, VF));
+}
+
 /* libvirt goes on without the source's daemon, once it has been answered. */
 static void test_destination_orphaned(void)
 {
@@ -720,6 +771,8 @@ int main(int argc, char **argv)
     g_test_add_func("/follow/source/not-back", test_source_not_back);
     g_test_add_func("/follow/source/late-cancel", test_source_late_cancel);
     g_test_add_func("/follow/source/mismatch", test_source_mismatch);
+    g_test_add_func("/follow/source/several", test_source_several);
+    g_test_add_func("/follow/source/other-pair", test_source_other_pair);
     g_test_add_func("/follow/destination/good", test_destination);
     g_test_add_func("/follow/destination/each", test_destination_each);
     g_test_add_func("/follow/destination/two", test_destination_two);
@@ -733,6 +786,7 @@ int main(int argc, char **argv)
     g_test_add_func("/follow/destination/mismatch", test_destination_mismatch);
     g_test_add_func("/follow/destination/differs", test_destination_differs);
     g_test_add_func("/follow/destination/exchange", test_destination_exchange);
+    g_test_add_func("/follow/destination/yields", test_destination_yields);
     g_test_add_func("/follow/destination/exchange-in-vain", test_destination_exchange_in_vain);
     g_test_add_func("/follow/destination/orphaned", test_destination_orphaned);
     g_test_add_func("/follow/destination/cancel", test_destination_cancel);

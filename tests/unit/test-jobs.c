@@ -125,6 +125,85 @@ static void test_two_vms(void)
     g_assert_null(vfo_jobs_of_vm(jobs, "web2"));
 }
 
+static VfoJob *add_pair(VfoJobs *jobs, const char *id, const char *vm, const char *standby,
+                        GError **error)
+{
+    g_autoptr(VfoJob) job = new_job(id, vm, waiting);
+
+    vfo_job_set_pair(job, standby);
+    if (!vfo_jobs_add(jobs, job, TRUE, error))
+        return NULL;
+    vfo_job_run(job);
+    return job; /* the list has it */
+}
+
+static void end(VfoJob *job)
+{
+    g_assert_true(vfo_job_cancel(job, NULL));
+    run_to_end(job);
+}
+
+static void assert_beside(VfoJobs *jobs, VfoJob *job, VfoJob *other)
+{
+    g_autoptr(GPtrArray) beside = vfo_jobs_beside(jobs, job);
+
+    g_assert_cmpuint(beside->len, ==, other ? 1 : 0);
+    g_assert_true(!other || g_ptr_array_index(beside, 0) == other);
+}
+
+static void test_pairs(void)
+{
+    g_autoptr(VfoJobs) jobs = vfo_jobs_new();
+    VfoJob *first = add_pair(jobs, "11111111", "web1", "net1", NULL);
+    VfoJob *second = add_pair(jobs, "22222222", "web1", "net2", NULL);
+    VfoJob *stranger = add_pair(jobs, "33333333", "web2", "net2", NULL);
+    g_autoptr(VfoJob) lending = new_job("44444444", "web3", waiting);
+    g_autoptr(GError) error = NULL;
+    VfoJob *later;
+
+    g_assert_true(first && second && stranger);
+    g_assert_cmpstr(vfo_job_pair(second), ==, "net2");
+    assert_beside(jobs, first, second);
+    assert_beside(jobs, second, first);
+    assert_beside(jobs, stranger, NULL);
+    g_assert_true(vfo_jobs_of_vm(jobs, "web1") == first);
+    /* The same pair, all of the VM, and its VFs for another one. */
+    g_assert_null(add_pair(jobs, "55555555", "web1", "net2", &error));
+    g_assert_error(error, VFO_ERROR, VFO_ERROR_BUSY);
+    g_assert_nonnull(strstr(error->message, "22222222"));
+    g_assert_null(add_pair(jobs, "55555555", "web1", NULL, NULL));
+    vfo_job_set_kind(lending, "attach", "web1");
+    vfo_job_set_pair(lending, "net3");
+    g_assert_false(vfo_jobs_add(jobs, lending, TRUE, NULL));
+
+    /* The one that is under way goes before a later one. */
+    end(second);
+    g_assert_true(vfo_jobs_find(jobs, "web1", NULL) == first);
+    end(first);
+    g_assert_true(vfo_jobs_find(jobs, "web1", NULL) == second);
+    later = add_pair(jobs, "66666666", "web1", "net1", NULL);
+    assert_beside(jobs, later, NULL);
+    assert_beside(jobs, first, second);
+    end(later);
+    end(stranger);
+}
+
+/* Who chooses the id may choose badly. */
+static void test_same_id(void)
+{
+    g_autoptr(VfoJobs) jobs = vfo_jobs_new();
+    VfoJob *first = add_job(jobs, "11111111", "web1", waiting);
+    g_autoptr(VfoJob) second = new_job("11111111", "web2", waiting);
+    g_autoptr(GError) error = NULL;
+
+    g_assert_false(vfo_jobs_add(jobs, second, TRUE, &error));
+    g_assert_error(error, VFO_ERROR, VFO_ERROR_BUSY);
+    g_assert_nonnull(strstr(error->message, "11111111 already, for VM web1"));
+    g_assert_cmpuint(vfo_jobs_list(jobs)->len, ==, 1);
+    end(first);
+    g_assert_true(vfo_jobs_add(jobs, second, TRUE, NULL));
+}
+
 static void test_one_per_vm(void)
 {
     g_autoptr(VfoJobs) jobs = vfo_jobs_new();
@@ -258,6 +337,8 @@ int main(int argc, char **argv)
     g_test_add_func("/jobs/find", test_find);
     g_test_add_func("/jobs/one-per-vm", test_one_per_vm);
     g_test_add_func("/jobs/two-vms", test_two_vms);
+    g_test_add_func("/jobs/pairs", test_pairs);
+    g_test_add_func("/jobs/same-id", test_same_id);
     g_test_add_func("/jobs/bounded", test_bounded);
     g_test_add_func("/jobs/changed", test_changed);
     g_test_add_func("/jobs/cancel-all", test_cancel_all);
