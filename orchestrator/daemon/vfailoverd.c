@@ -80,6 +80,7 @@ static VfoJob *start_followed(const char *peer_name, const VfoPeerCall *call, Vf
         .host = daemon->host,
         .leases = daemon->leases,
         .job = call->job,
+        .standby = call->standby,
         .ready = ready,
         .data = ready_data,
     };
@@ -87,7 +88,8 @@ static VfoJob *start_followed(const char *peer_name, const VfoPeerCall *call, Vf
     args.vm = vfo_vms_get_uuid(daemon->vms, call->uuid, error);
     if (!args.vm)
         return NULL;
-    g_message("job %s: libvirt migrates VM %s to %s", call->job, args.vm->name, peer_name);
+    g_message("job %s: libvirt migrates VM %s, pair %s, to %s", call->job, args.vm->name,
+              call->standby, peer_name);
     return vfo_partners_source_job(daemon->partners, vfo_follow_source_job, &args, peer_name, FALSE,
                                    error);
 }

@@ -75,16 +75,17 @@ void vfo_peer_free(VfoPeer *peer);
 
 /** VfoPeerCall: a VM that libvirt is about to migrate to the caller's host. */
 typedef struct {
-    const char *job;  /* the UUID of the job to be, chosen by the caller */
-    const char *vm;   /* as the domain is called at the caller's */
-    const char *uuid; /* the domain's; goes before the name */
+    const char *job;     /* the UUID of the job to be, chosen by the caller */
+    const char *vm;      /* as the domain is called at the caller's */
+    const char *uuid;    /* the domain's; goes before the name */
+    const char *standby; /* of which of its pairs: each has a job of its own */
 } VfoPeerCall;
 
 /**
- * vfo_peer_call: asks the daemon at @address to hand over @call's VM to this host: to begin
- * job call->job, which reserves here. Uses the connection that @pool has (NULL: none), or connects.
- * All arguments are copied; @pool must outlive the call. @task returns nothing, when that job has
- * reserved and watches the VM's QEMU.
+ * vfo_peer_call: asks the daemon at @address to hand over a pair of @call's VM to this host: to
+ * begin job call->job, which reserves here. Uses the connection that @pool has (NULL: none), or
+ * connects. All arguments are copied; @pool must outlive the call. @task returns nothing, when that
+ * job has reserved and watches the VM's QEMU.
  *
  * Errors: VFO_ERROR_NOT_FOUND when the VM does not run there, VFO_ERROR_NOT_SUPPORTED when that
  * daemon does not know of libvirt, the job's own, those of connecting as for reserve(), DEADLINE

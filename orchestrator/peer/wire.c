@@ -327,18 +327,20 @@ json_object *vfo_wire_from_call(const VfoPeerCall *call)
     add_string(object, "job", call->job);
     add_string(object, "vm", call->vm);
     add_string(object, "uuid", call->uuid);
+    add_string(object, "standby", call->standby);
     return object;
 }
 
 gboolean vfo_wire_to_call(json_object *object, VfoPeerCall *call, GError **error)
 {
     static const char where[] = "hand-over";
-    static const char *const members[] = {"job", "vm", "uuid", NULL};
+    static const char *const members[] = {"job", "vm", "uuid", "standby", NULL};
 
     return vfo_json_only(object, members, where, error) &&
            uuid_of(object, "job", where, &call->job, error) &&
            name_of(object, "vm", where, VM_CHARACTERS, MAX_VM, &call->vm, error) &&
-           uuid_of(object, "uuid", where, &call->uuid, error);
+           uuid_of(object, "uuid", where, &call->uuid, error) &&
+           name_of(object, "standby", where, "-._", 64, &call->standby, error);
 }
 
 /* ---------------------------------------------------------------- events */

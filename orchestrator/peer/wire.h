@@ -5,7 +5,8 @@
  * Commands:  reserve {job, vm, machine, network, pair, settings, vendor?, device?, mtu?} -> {uri}
  *            release {job} -> {}, once the destination's half has been undone
  *            stopped {job} -> {}: the VM has been stopped at the source
- *            hand-over {job, vm, uuid} -> {}, once that job has reserved with the one who asks
+ *            hand-over {job, vm, uuid, standby} -> {}, once that job has reserved with the one who
+ *            asks
  *            ping -> {}: this connection is still wanted
  * Events:    STEP {job, step, host, start-us, duration-us, own-us, result, detail?}
  *            JOB  {job, state, error?}

@@ -8,6 +8,29 @@
 #define PAIR  DOMAIN(DOMAIN_STANDBY DOMAIN_HOSTDEV)
 #define POOL  DOMAIN(DOMAIN_STANDBY DOMAIN_NETWORK)
 
+/* A second pair, and the VF that it has and gets. */
+#define SECOND_VF      "0000:02:10.1"
+#define SECOND_OTHER   "0000:02:10.5"
+#define SECOND_STANDBY DOMAIN_STANDBY_OF("ua-net2", "52:54:00:aa:00:20", "br1", "vnet1", "")
+#define SECOND_HOSTDEV_AT(ADDRESS)                                                                 \
+    "<hostdev mode='subsystem' type='pci'><source><address " ADDRESS "/></source>"                 \
+    "<teaming type='transient' persistent='ua-net2'/></hostdev>"
+#define SECOND_HOSTDEV SECOND_HOSTDEV_AT("domain='0x0000' bus='0x02' slot='0x10' function='0x1'")
+#define TWO            DOMAIN(DOMAIN_STANDBY DOMAIN_HOSTDEV SECOND_STANDBY SECOND_HOSTDEV)
+/* Of a running domain, of a pool: libvirt has taken these two VFs. */
+#define POOLED(FIRST, SECOND)                                                                      \
+    DOMAIN(DOMAIN_STANDBY SECOND_STANDBY DOMAIN_NETWORK_AT("ua-net1", "10", FIRST)                 \
+               DOMAIN_NETWORK_AT("ua-net2", "20", SECOND))
+#define DOMAIN_NETWORK_AT(STANDBY, MAC, FUNCTION)                                                  \
+    "<interface type='hostdev'><mac address='52:54:00:aa:00:" MAC "'/><source network='vfpool'>"   \
+    "<address type='pci' domain='0x0000' bus='0x01' slot='0x10' function='" FUNCTION "'/>"         \
+    "</source><teaming type='transient' persistent='" STANDBY "'/></interface>"
+#define TWO_POOLED                                                                                 \
+    DOMAIN(DOMAIN_STANDBY DOMAIN_NETWORK SECOND_STANDBY                                            \
+           "<interface type='network'><mac address='52:54:00:aa:00:20'/>"                          \
+           "<source network='vfpool'/>"                                                            \
+           "<teaming type='transient' persistent='ua-net2'/></interface>")
+
 /* ---------------------------------------------------------- calls, answers */
 
 struct _VfoQmpCall {
@@ -98,7 +121,7 @@ gboolean vfo_vms_tell_start(VfoVms *vms, const VfoDomain *domain, GError **error
 }
 
 typedef struct {
-    char *peer, *job;
+    char *peer, *job, *standby;
     GTask *task;
 } Asked;
 
@@ -110,6 +133,7 @@ static void asked_free(gpointer data)
 
     g_free(one->peer);
     g_free(one->job);
+    g_free(one->standby);
     g_free(one);
 }
 
@@ -123,6 +147,7 @@ void vfo_peer_call(const VfoPeerAddress *address, const VfoTlsFiles *tls, VfoPee
     g_assert_cmpuint(timeout_ms, >, 0);
     one->peer = g_strdup(address->name);
     one->job = g_strdup(call->job);
+    one->standby = g_strdup(call->standby);
     one->task = task;
     g_ptr_array_add(asked, one);
 }
@@ -150,30 +175,50 @@ static void answer_as(const char *peer, int code, const char *error)
     g_assert_not_reached();
 }
 
-static const char *chosen; /* the VF */
+/* Which of a VM's two pairs @job is about. */
+static guint number_of(VfoJob *job)
+{
+    return g_str_equal(vfo_job_pair(job), "ua-net2");
+}
+
+static const char *chosen[2]; /* the VFs of both pairs */
 static VfoDestinationArgs destination;
+static guint yielded[2];
 
 const char *vfo_follow_destination_vf(VfoJob *job)
 {
-    return chosen;
+    return chosen[number_of(job)];
 }
 
-static GTask *stepping;
+void vfo_follow_destination_yield(VfoJob *job)
+{
+    yielded[number_of(job)]++;
+}
+
+static GTask *stepping[2];
 
 static void step(VfoJob *job, GTask *task)
 {
-    stepping = task;
+    stepping[number_of(job)] = task;
+}
+
+static gboolean is_cancelled(guint number)
+{
+    return g_cancellable_is_cancelled(g_task_get_cancellable(stepping[number]));
 }
 
 VfoJob *vfo_follow_destination_job(const char *host_name, const VfoDestinationArgs *args,
                                    const VfoPolicy *policy)
 {
     static const VfoStep steps[] = {{.name = "all", .waits_for = "x", .run = step}};
+    VfoJob *job;
 
     g_assert_false(policy->standby_only);
     g_assert_true(args->vm == &vm);
     destination = *args;
-    return vfo_job_new(args->offer->job, args->vm->name, host_name, steps, 1, policy);
+    job = vfo_job_new(args->offer->job, args->vm->name, host_name, steps, 1, policy);
+    vfo_job_set_pair(job, args->offer->pair->standby);
+    return job;
 }
 
 static guint prepared, begun, up, released, restored;
@@ -238,8 +283,10 @@ static void set_up(Fixture *f, gconstpointer data)
     f->hooks = vfo_hooks_new(&f->config, NULL, f->arrivals);
     asked = g_ptr_array_new_with_free_func(asked_free);
     expected = started = not_expected = FALSE;
-    chosen = OTHER;
-    stepping = NULL;
+    chosen[0] = OTHER;
+    chosen[1] = SECOND_OTHER;
+    yielded[0] = yielded[1] = 0;
+    stepping[0] = stepping[1] = NULL;
     prepared = begun = up = released = restored = 0;
 }
 
@@ -249,8 +296,9 @@ static void tear_down(Fixture *f, gconstpointer data)
     vfo_arrivals_free(f->arrivals);
     while (asked->len)
         answer_as(((Asked *)g_ptr_array_index(asked, 0))->peer, VFO_ERROR_CLOSED, "late");
-    if (stepping) {
-        vfo_task_done(g_steal_pointer(&stepping));
+    for (guint i = 0; i < G_N_ELEMENTS(stepping); i++) {
+        if (stepping[i])
+            vfo_task_done(g_steal_pointer(&stepping[i]));
         turn();
     }
     g_assert_cmpint(vm_refs, ==, 0);
@@ -285,11 +333,23 @@ static void on_job_changed(VfoJob *job, const VfoRecord *record, gpointer data)
     vfo_jobs_note(data, job, record);
 }
 
+static const Asked *asked_of_hosta(void)
+{
+    for (guint i = asked->len; i > 0; i--) {
+        const Asked *one = g_ptr_array_index(asked, i - 1);
+
+        if (g_str_equal(one->peer, "hosta"))
+            return one;
+    }
+    g_assert_not_reached();
+}
+
 /* hosta reserves, as it has been asked to. */
 static VfoJob *reserve(Fixture *f)
 {
-    const Asked *one = g_ptr_array_index(asked, asked->len - 2);
-    const VfoOffer offer = {.job = one->job, .vm = (char *)"web1"};
+    const Asked *one = asked_of_hosta();
+    VfoPair pair = {.standby = one->standby};
+    const VfoOffer offer = {.job = one->job, .vm = (char *)"web1", .pair = &pair};
     g_autoptr(GError) error = NULL;
     VfoJob *job;
 
@@ -304,11 +364,16 @@ static VfoJob *reserve(Fixture *f)
     return job;
 }
 
-static void end_job(const char *error)
+static void end_one(guint number, const char *error)
 {
-    vfo_task_return(g_steal_pointer(&stepping), error == NULL,
+    vfo_task_return(g_steal_pointer(&stepping[number]), error == NULL,
                     error ? g_error_new_literal(VFO_ERROR, VFO_ERROR_FAILED, error) : NULL);
     turn();
+}
+
+static void end_job(const char *error)
+{
+    end_one(0, error);
 }
 
 /* Up to where libvirt goes on. */
@@ -407,7 +472,7 @@ static void test_same_vf(Fixture *f, gconstpointer data)
 {
     g_autoptr(VfoJob) job = NULL;
 
-    chosen = VF;
+    chosen[0] = VF;
     job = let_come(f, PAIR);
     g_assert_null(f->call.xml);
     hook(f, "prepare", "begin", DOMAIN(DOMAIN_STANDBY DOMAIN_HOSTDEV_AT("bus='9'")));
@@ -428,14 +493,8 @@ static void test_pool(Fixture *f, gconstpointer data)
 static void test_refused_here(Fixture *f, gconstpointer data)
 {
     hook(f, "migrate", "begin",
-         DOMAIN(DOMAIN_STANDBY DOMAIN_HOSTDEV DOMAIN_STANDBY_OF(
-             "ua-net2", "52:54:00:aa:00:20", "br0", "vnet1",
-             "") "<hostdev mode='subsystem' type='pci'><source><address/></source>"
-                 "<teaming type='transient' persistent='ua-net2'/></hostdev>"));
-    assert_failed(&f->call, VFO_ERROR_NOT_SUPPORTED, "ua-net1 and at ua-net2");
-    hook(f, "migrate", "begin",
-         DOMAIN(DOMAIN_STANDBY DOMAIN_INTERFACE_WITH("52:54:00:aa:00:10", DOMAIN_ADDRESS,
-                                                     "<virtualport type='802.1Qbh'/>")));
+         DOMAIN(SECOND_STANDBY SECOND_HOSTDEV DOMAIN_STANDBY DOMAIN_INTERFACE_WITH(
+             "52:54:00:aa:00:10", DOMAIN_ADDRESS, "<virtualport type='802.1Qbh'/>")));
     assert_failed(&f->call, VFO_ERROR_NOT_SUPPORTED, "<virtualport>");
     not_expected = TRUE;
     hook(f, "migrate", "begin", PAIR);
@@ -482,7 +541,8 @@ static void test_source_refuses(Fixture *f, gconstpointer data)
 
 static void test_no_reservation(Fixture *f, gconstpointer data)
 {
-    const VfoOffer offer = {.job = (char *)"another", .vm = (char *)"web1"};
+    VfoPair pair = {.standby = (char *)"ua-net1"};
+    const VfoOffer offer = {.job = (char *)"another", .vm = (char *)"web1", .pair = &pair};
     g_autoptr(GError) error = NULL;
 
     hook(f, "migrate", "begin", PAIR);
@@ -498,7 +558,7 @@ static void test_no_vf(Fixture *f, gconstpointer data)
 
     hook(f, "migrate", "begin", PAIR);
     job = reserve(f);
-    chosen = NULL;
+    chosen[0] = NULL;
     answer_as("hosta", 0, NULL);
     assert_failed(&f->call, VFO_ERROR_BUSY, "no VF is free");
     g_assert_cmpint(vfo_job_state(job), !=, VFO_JOB_COMPLETED);
@@ -582,7 +642,185 @@ static void test_again(Fixture *f, gconstpointer data)
     g_assert_true(f->call.answered);
     call_as(f, &f->second, "web1", "migrate", "begin", PAIR);
     assert_failed(&f->second, VFO_ERROR_BUSY, "is being cancelled; try again");
-    g_assert_true(g_cancellable_is_cancelled(g_task_get_cancellable(stepping)));
+    g_assert_true(is_cancelled(0));
+}
+
+/* ----------------------------------------------------------- several pairs */
+
+/* Both pairs of TWO, or of TWO_POOLED, up to where libvirt goes on. */
+static void let_both_come(Fixture *f, const char *xml, VfoJob *jobs[2])
+{
+    guint before = asked->len;
+
+    hook(f, "migrate", "begin", xml);
+    g_assert_cmpuint(asked->len, ==, before + 2);
+    g_assert_cmpstr(asked_of_hosta()->standby, ==, "ua-net1");
+    jobs[0] = reserve(f);
+    answer_as("hosta", 0, NULL);
+    g_assert_false(f->call.answered);
+    /* Who has the VM is known: nobody else is asked. */
+    g_assert_cmpuint(asked->len, ==, before + 2);
+    g_assert_cmpstr(asked_of_hosta()->standby, ==, "ua-net2");
+    jobs[1] = reserve(f);
+    g_assert_false(f->call.answered);
+    answer_as("hosta", 0, NULL);
+    g_assert_true(f->call.answered);
+    g_assert_cmpstr(vfo_job_id(jobs[0]), !=, vfo_job_id(jobs[1]));
+}
+
+static void unref_both(VfoJob *jobs[2])
+{
+    vfo_job_unref(jobs[0]);
+    vfo_job_unref(jobs[1]);
+}
+
+static void test_both_arrive(Fixture *f, gconstpointer data)
+{
+    g_autofree char *xml = NULL;
+    g_autoptr(VfoDomain) domain = NULL;
+    VfoJob *jobs[2];
+
+    let_both_come(f, TWO, jobs);
+    g_assert_no_error(f->call.error);
+    xml = g_strdup(f->call.xml);
+    domain = vfo_domain_parse(xml, strlen(xml), NULL);
+    g_assert_cmpstr(vfo_domain_pair(domain, "ua-net1")->vf, ==, OTHER);
+    g_assert_cmpstr(vfo_domain_pair(domain, "ua-net2")->vf, ==, SECOND_OTHER);
+    hook(f, "prepare", "begin", xml);
+    assert_unchanged(&f->call);
+    hook(f, "start", "begin", xml);
+    destination.wired(jobs[1], destination.wired_data);
+    g_assert_false(f->call.answered);
+    destination.wired(jobs[0], destination.wired_data);
+    assert_unchanged(&f->call);
+    g_assert_cmpuint(yielded[0] + yielded[1], ==, 0);
+    end_one(1, NULL);
+    g_assert_false(is_cancelled(0));
+    end_one(0, NULL);
+    g_assert_true(expected);
+    hook(f, "prepare", "begin", TWO);
+    g_assert_cmpuint(prepared, ==, 1);
+    unref_both(jobs);
+}
+
+static void test_second_refused(Fixture *f, gconstpointer data)
+{
+    g_autoptr(VfoJob) first = NULL;
+
+    hook(f, "migrate", "begin", TWO);
+    first = reserve(f);
+    answer_as("hosta", 0, NULL);
+    answer_as("hosta", VFO_ERROR_NOT_FOUND, "VM web1 has no VF in its pair ua-net2");
+    assert_failed(&f->call, VFO_ERROR_NOT_FOUND, "no VF in its pair ua-net2");
+    g_assert_true(is_cancelled(0));
+    g_assert_false(expected);
+    hook(f, "prepare", "begin", TWO);
+    g_assert_cmpuint(prepared, ==, 1);
+}
+
+static void test_no_second_vf(Fixture *f, gconstpointer data)
+{
+    VfoJob *jobs[2];
+
+    chosen[1] = NULL;
+    let_both_come(f, TWO, jobs);
+    assert_failed(&f->call, VFO_ERROR_BUSY,
+                  "no VF is free at the destination for its standby "
+                  "ua-net2");
+    g_assert_true(is_cancelled(0) && is_cancelled(1));
+    unref_both(jobs);
+}
+
+/* Whichever fails, the other is of no use. */
+static void test_one_fails(Fixture *f, gconstpointer data)
+{
+    guint number = GPOINTER_TO_UINT(data);
+    VfoJob *jobs[2];
+
+    let_both_come(f, TWO, jobs);
+    end_one(number, "VM web1: its VF is gone");
+    g_assert_true(is_cancelled(!number));
+    g_assert_false(expected);
+    end_one(!number, "cancelled");
+    hook(f, "prepare", "begin", TWO);
+    assert_failed(&f->call, VFO_ERROR_FAILED, "its VF is gone");
+    hook(f, "start", "begin", TWO);
+    assert_failed(&f->call, VFO_ERROR_FAILED, "its VF is gone");
+    unref_both(jobs);
+    /* The next migration is not in its way. */
+    let_both_come(f, TWO, jobs);
+    g_assert_no_error(f->call.error);
+    unref_both(jobs);
+}
+
+static void test_one_start_fails(Fixture *f, gconstpointer data)
+{
+    guint number = GPOINTER_TO_UINT(data);
+    VfoJob *jobs[2];
+
+    let_both_come(f, TWO, jobs);
+    hook(f, "start", "begin", TWO);
+    destination.wired(jobs[!number], destination.wired_data);
+    end_one(number, "VM web1: its tap is in no bridge");
+    assert_failed(&f->call, VFO_ERROR_FAILED, "is in no bridge");
+    g_assert_true(is_cancelled(!number));
+    unref_both(jobs);
+}
+
+static void test_second_deadline(Fixture *f, gconstpointer data)
+{
+    VfoJob *jobs[2];
+
+    let_both_come(f, TWO, jobs);
+    f->config.hook_ms = 30;
+    hook(f, "start", "begin", TWO);
+    destination.wired(jobs[0], destination.wired_data);
+    while (!f->call.answered)
+        g_main_context_iteration(NULL, TRUE);
+    assert_failed(&f->call, VFO_ERROR_DEADLINE, "ua-net2 was not found to reach the network");
+    unref_both(jobs);
+}
+
+static void test_second_changed(Fixture *f, gconstpointer data)
+{
+    VfoJob *jobs[2];
+
+    chosen[0] = VF;
+    let_both_come(f, TWO, jobs);
+    hook(f, "prepare", "begin", TWO);
+    assert_failed(&f->call, VFO_ERROR_MISMATCH, "for its standby ua-net2, but it comes with");
+    unref_both(jobs);
+}
+
+/* libvirt may deal out the pool's VFs the other way round. */
+static void test_pool_crosses(Fixture *f, gconstpointer data)
+{
+    guint crosses = GPOINTER_TO_UINT(data);
+    VfoJob *jobs[2];
+
+    chosen[1] = VF;
+    let_both_come(f, TWO_POOLED, jobs);
+    assert_unchanged(&f->call);
+    hook(f, "prepare", "begin", TWO_POOLED);
+    assert_unchanged(&f->call);
+    hook(f, "start", "begin", crosses ? POOLED("0", "2") : POOLED("2", "0"));
+    g_assert_true(started);
+    g_assert_cmpuint(yielded[0], ==, crosses);
+    g_assert_cmpuint(yielded[1], ==, crosses);
+    unref_both(jobs);
+}
+
+static void test_other_pair_offered(Fixture *f, gconstpointer data)
+{
+    VfoPair pair = {.standby = (char *)"ua-net2"};
+    VfoOffer offer = {.vm = (char *)"web1", .pair = &pair};
+    g_autoptr(GError) error = NULL;
+
+    hook(f, "migrate", "begin", TWO);
+    offer.job = asked_of_hosta()->job;
+    g_assert_null(vfo_arrivals_job(f->arrivals, "hosta", &offer, NULL, NULL, &error));
+    g_assert_error(error, VFO_ERROR, VFO_ERROR_MISMATCH);
+    g_assert_nonnull(strstr(error->message, "ua-net1, and offers ua-net2"));
 }
 
 static void test_daemon_stops(Fixture *f, gconstpointer data)
@@ -593,7 +831,9 @@ static void test_daemon_stops(Fixture *f, gconstpointer data)
     assert_failed(&f->call, VFO_ERROR_CLOSED, "stops");
 }
 
-#define ADD(name, func) g_test_add("/arrivals/" name, Fixture, NULL, set_up, func, tear_down)
+#define ADD_WITH(name, data, func)                                                                 \
+    g_test_add("/arrivals/" name, Fixture, data, set_up, func, tear_down)
+#define ADD(name, func) ADD_WITH(name, NULL, func)
 
 int main(int argc, char **argv)
 {
@@ -617,6 +857,18 @@ int main(int argc, char **argv)
     ADD("start-fails", test_start_fails);
     ADD("deadlines", test_deadlines);
     ADD("again", test_again);
+    ADD("both-arrive", test_both_arrive);
+    ADD("second-refused", test_second_refused);
+    ADD("no-second-vf", test_no_second_vf);
+    ADD_WITH("first-fails", GUINT_TO_POINTER(0), test_one_fails);
+    ADD_WITH("second-fails", GUINT_TO_POINTER(1), test_one_fails);
+    ADD_WITH("first-start-fails", GUINT_TO_POINTER(0), test_one_start_fails);
+    ADD_WITH("second-start-fails", GUINT_TO_POINTER(1), test_one_start_fails);
+    ADD("second-deadline", test_second_deadline);
+    ADD("second-changed", test_second_changed);
+    ADD_WITH("pool-crosses", GUINT_TO_POINTER(1), test_pool_crosses);
+    ADD_WITH("pool-as-chosen", GUINT_TO_POINTER(0), test_pool_crosses);
+    ADD("other-pair-offered", test_other_pair_offered);
     ADD("daemon-stops", test_daemon_stops);
     return g_test_run();
 }

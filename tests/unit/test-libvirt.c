@@ -682,6 +682,51 @@ static void test_source(Fixture *f, gconstpointer data)
     g_assert_nonnull(strstr(vfo_vm_state(vm)->message, "another host"));
 }
 
+/* QEMU asks for one VF after the other, and goes on when it has both. */
+static void test_source_two_pairs(Fixture *f, gconstpointer data)
+{
+    Op unplugging[2] = {0}, unplugged[2] = {0}, replugged[2] = {0}, cancel[2] = {0};
+    VfoPair second = {.standby = (char *)"ua-net2", .primary = (char *)"ua-vf1"};
+    VfoVm *vm = web1(f);
+    const VfoPair *pairs[2] = {pair_of(vm), &second};
+
+    driver.jobs = 1000;
+    for (int i = 0; i < 2; i++)
+        vm->ops->unplugging(vm, pairs[i], task_for(&unplugging[i]));
+    migration(f, "setup");
+    qemu(f, "UNPLUG_PRIMARY", "{\"device-id\": \"ua-vf1\"}");
+    ASSERT_DONE(unplugging[1]);
+    g_assert_false(unplugging[0].done);
+    qemu(f, "UNPLUG_PRIMARY", "{\"device-id\": \"ua-vf0\"}");
+    ASSERT_DONE(unplugging[0]);
+    for (int i = 0; i < 2; i++)
+        vm->ops->unplugged(vm, pairs[i], task_for(&unplugged[i]));
+    migration(f, "wait-unplug");
+    ASSERT_WAITS(unplugged[0]);
+    migration(f, "active");
+    ASSERT_DONE(unplugged[0]);
+    ASSERT_DONE(unplugged[1]);
+
+    /* One job fails, and the other sees the migration end; then both take back what they did. */
+    vm->ops->cancel(vm, task_for(&cancel[0]));
+    WAIT_UNTIL(driver.aborted == 1);
+    migration(f, "cancelling");
+    vm->ops->cancel(vm, task_for(&cancel[1]));
+    for (int i = 0; i < 2; i++)
+        vm->ops->replugged(vm, pairs[i], task_for(&replugged[i]));
+    WAIT_UNTIL(driver.aborted == 2);
+    ASSERT_WAITS(replugged[1]);
+    migration(f, "cancelled");
+    for (int i = 0; i < 2; i++) {
+        ASSERT_DONE(cancel[i]);
+        ASSERT_DONE(replugged[i]);
+        op_clear(&unplugging[i]);
+        op_clear(&unplugged[i]);
+        op_clear(&replugged[i]);
+        op_clear(&cancel[i]);
+    }
+}
+
 /* All has happened already. */
 static void test_source_late(Fixture *f, gconstpointer data)
 {
@@ -1264,6 +1309,7 @@ int main(int argc, char **argv)
     ADD("no-libvirt", set_up_alone, test_no_libvirt);
     ADD("hang", set_up, test_hang);
     ADD("source", set_up, test_source);
+    ADD("source-two-pairs", set_up, test_source_two_pairs);
     ADD("source-late", set_up, test_source_late);
     ADD("not-asked", set_up, test_not_asked);
     ADD("never-begun", set_up, test_never_begun);

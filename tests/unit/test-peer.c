@@ -162,7 +162,7 @@ typedef struct {
     gboolean ready, stay; /* who asks is told; it goes on until it is cancelled */
     VfoReady tell;
     gpointer tell_data;
-    char *asked_by, *asked_vm, *asked_uuid;
+    char *asked_by, *asked_vm, *asked_uuid, *asked_standby;
 } Fixture;
 
 static guint orphans;
@@ -298,9 +298,11 @@ static VfoJob *on_called(const char *peer_name, const VfoPeerCall *call, VfoRead
     g_free(f->asked_by);
     g_free(f->asked_vm);
     g_free(f->asked_uuid);
+    g_free(f->asked_standby);
     f->asked_by = g_strdup(peer_name);
     f->asked_vm = g_strdup(call->vm);
     f->asked_uuid = g_strdup(call->uuid);
+    f->asked_standby = g_strdup(call->standby);
     f->tell = ready;
     f->tell_data = ready_data;
     job = vfo_job_new(call->job, call->vm, "host-b", ask_steps, G_N_ELEMENTS(ask_steps), &policy);
@@ -442,6 +444,7 @@ static void teardown(Fixture *f, gconstpointer data)
     g_free(f->asked_by);
     g_free(f->asked_vm);
     g_free(f->asked_uuid);
+    g_free(f->asked_standby);
     vfo_job_unref(f->job);
     vfo_job_unref(f->source_job);
     vfo_offer_free(f->offer);
@@ -1129,7 +1132,7 @@ static void test_idle_crowd(Fixture *f, gconstpointer data)
 static void call_begin(Fixture *f, VfoPeerPool *pool, const char *job, guint timeout_ms,
                        GCancellable *cancellable, Result *result)
 {
-    VfoPeerCall call = {.job = job, .vm = "web1", .uuid = DOMAIN};
+    VfoPeerCall call = {.job = job, .vm = "web1", .uuid = DOMAIN, .standby = "ua-net1"};
 
     vfo_peer_call(&f->address, &f->source, pool, &call, timeout_ms,
                   g_task_new(NULL, cancellable, on_done, result));
@@ -1157,6 +1160,7 @@ static void test_call(Fixture *f, gconstpointer data)
     g_assert_cmpstr(f->asked_by, ==, "host-a");
     g_assert_cmpstr(f->asked_vm, ==, "web1");
     g_assert_cmpstr(f->asked_uuid, ==, DOMAIN);
+    g_assert_cmpstr(f->asked_standby, ==, "ua-net1");
     g_assert_cmpstr(vfo_job_id(asked(f)), ==, JOB);
     g_assert_cmpuint(f->changes, >, 0);
     /* Its connection has gone, and is no longer needed. */
@@ -1349,8 +1353,9 @@ static void test_call_bad(Fixture *f, gconstpointer data)
     static const struct {
         const char *member, *json;
     } cases[] = {
-        {"job", "\"1\""},  {"job", "null"},      {"vm", "\"../x\""}, {"vm", "\"\""},
-        {"vm", "[\"a\"]"}, {"uuid", "\"web1\""}, {"uuid", "7"},      {"host", "\"host-c\""},
+        {"job", "\"1\""},  {"job", "null"},      {"vm", "\"../x\""},     {"vm", "\"\""},
+        {"vm", "[\"a\"]"}, {"uuid", "\"web1\""}, {"uuid", "7"},          {"host", "\"host-c\""},
+        {"standby", "1"},  {"standby", "\"\""},  {"standby", "\"a b\""}, {"standby", "null"},
     };
     g_autoptr(GIOStream) stream = connect_tls(f, TRUE);
     g_autoptr(VfoQmpClient) client = vfo_qmp_client_new_stream("host-b", stream);
@@ -1363,6 +1368,7 @@ static void test_call_bad(Fixture *f, gconstpointer data)
         json_object_object_add(arguments, "job", json_object_new_string(JOB));
         json_object_object_add(arguments, "vm", json_object_new_string("web1"));
         json_object_object_add(arguments, "uuid", json_object_new_string(DOMAIN));
+        json_object_object_add(arguments, "standby", json_object_new_string("ua-net1"));
         json_object_object_add(arguments, cases[i].member, json_tokener_parse(cases[i].json));
         vfo_qmp_client_execute_async(client, "hand-over", arguments, 0, NULL, on_answer, &answer);
         WAIT_FOR(answer.done);

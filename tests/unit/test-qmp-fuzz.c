@@ -19,7 +19,8 @@ static const char *const seeds[] = {
     "\"rombar\":true},\"settings\":{\"vlan\":0,\"qos\":0,\"spoofchk\":true,\"trust\":false,"
     "\"min-tx-rate\":0,\"max-tx-rate\":0,\"link\":\"auto\"}}}",
     "{\"execute\":\"hand-over\",\"arguments\":{\"job\":\"6ba7b810-9dad-11d1-80b4-00c04fd430c8\","
-    "\"vm\":\"web1\",\"uuid\":\"6ba7b811-9dad-11d1-80b4-00c04fd430c8\"}}\n",
+    "\"vm\":\"web1\",\"uuid\":\"6ba7b811-9dad-11d1-80b4-00c04fd430c8\","
+    "\"standby\":\"ua-net1\"}}\n",
     "{\"error\": {\"class\": \"GenericError\", \"desc\": \"\\ud83d\\u0000\", \"data\": {\"code\": "
     "\"busy\"}}, \"id\": null}",
     "{\"return\": {\"uri\": \"tcp:[::1]:49152\", \"x\": [1.5e300, -7, 99999999999999999999]}}",
