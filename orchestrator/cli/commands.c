@@ -29,6 +29,14 @@ void cli_print_json(json_object *value)
 
 /* ------------------------------------------------------------------- list */
 
+/* Each pair of a VM may have a job of its own. */
+static const char *job_of(json_object *vm, json_object *pair)
+{
+    const char *job = cli_member(pair ? pair : vm, "job");
+
+    return job ? job : "-";
+}
+
 static void print_vms(json_object *vms)
 {
     CliTable *table = cli_table_new("VM", "STATUS", "STANDBY", "MAC", "SIDE", "VF", "JOB", NULL);
@@ -50,7 +58,7 @@ static void print_vms(json_object *vms)
             cli_table_cell(table, cli_member(pair, "mac"));
             cli_table_cell(table, cli_member(pair, "side"));
             cli_table_cell(table, cli_member(pair, "vf"));
-            cli_table_cellf(table, "%.8s", cli_member(vm, "job") ? cli_member(vm, "job") : "-");
+            cli_table_cellf(table, "%.8s", job_of(vm, pair));
         }
     }
     cli_table_print(table);
@@ -139,7 +147,7 @@ int cli_vfs(Cli *cli, char **arguments)
 
 static void print_jobs(json_object *jobs)
 {
-    CliTable *table = cli_table_new("JOB", "KIND", "VM", "FROM", "STATE", "ERROR", NULL);
+    CliTable *table = cli_table_new("JOB", "KIND", "VM", "PAIR", "FROM", "STATE", "ERROR", NULL);
 
     for (size_t i = 0; i < json_object_array_length(jobs); i++) {
         json_object *job = json_object_array_get_idx(jobs, i);
@@ -147,6 +155,7 @@ static void print_jobs(json_object *jobs)
         cli_table_cell(table, cli_member(job, "id"));
         cli_table_cell(table, cli_member(job, "kind"));
         cli_table_cell(table, cli_member(job, "vm"));
+        cli_table_cell(table, cli_member(job, "pair"));
         cli_table_cell(table, cli_member(job, "from"));
         cli_table_cell(table, cli_member(job, "state"));
         cli_table_cell(table, cli_member(job, "error"));
@@ -205,8 +214,9 @@ void cli_print_job(json_object *job)
         cli_table_cell(table, cli_member(step, "result"));
         cli_table_cell(table, detail ? detail : "");
     }
-    printf("job %s, VM %s: %s\n", cli_member(job, "id"), cli_member(job, "vm"),
-           cli_member(job, "state"));
+    printf("job %s, VM %s%s%s: %s\n", cli_member(job, "id"), cli_member(job, "vm"),
+           cli_member(job, "pair") ? ", pair " : "",
+           cli_member(job, "pair") ? cli_member(job, "pair") : "", cli_member(job, "state"));
     cli_table_print(table);
     print_own_time(job, steps);
     if (cli_member(job, "error"))
@@ -221,9 +231,39 @@ static json_object *job_argument(const char *job)
     return arguments;
 }
 
+static json_object *print_one(Cli *cli, const char *id, GError **error)
+{
+    json_object *job = cli_call(cli, "query-job", job_argument(id), error);
+
+    if (job && cli->json)
+        cli_print_json(job);
+    else if (job)
+        cli_print_job(job);
+    return job;
+}
+
+/* By its VM's name: those of the other pairs that moved with this one as well. */
 int cli_job(Cli *cli, char **arguments)
 {
-    return query(cli, "query-job", job_argument(arguments[0]), cli_print_job);
+    GError *error = NULL;
+    g_autoptr(json_object) job = print_one(cli, arguments[0], &error);
+    json_object *beside = NULL;
+
+    if (!job)
+        return cli_fail(error);
+    if (g_strcmp0(cli_member(job, "vm"), arguments[0]) == 0)
+        json_object_object_get_ex(job, "beside", &beside);
+    for (size_t i = 0; beside && i < json_object_array_length(beside); i++) {
+        g_autoptr(json_object) other = NULL;
+
+        if (!cli->json)
+            puts("");
+        other =
+            print_one(cli, json_object_get_string(json_object_array_get_idx(beside, i)), &error);
+        if (!other)
+            return cli_fail(error);
+    }
+    return 0;
 }
 
 static void print_nothing(json_object *value)
