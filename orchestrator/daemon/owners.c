@@ -352,6 +352,23 @@ static char *choose(VfoOwners *owners, const VfoDomain *domain, const VfoDomainP
     return g_strdup(vf->pci);
 }
 
+/* None of them is to be chosen for another pair. */
+static gboolean keep_own(VfoOwners *owners, const VfoDomain *domain, GError **error)
+{
+    g_autofree char *holder = holder_of(domain);
+
+    for (guint i = 0; i < domain->pairs->len; i++) {
+        const VfoDomainPair *pair = g_ptr_array_index(domain->pairs, i);
+        g_autoptr(VfoVf) vf = NULL;
+
+        if (!read_vf(owners, pair, &vf, error) ||
+            (may_have(owners, domain, vf) &&
+             !vfo_leases_take(owners->args.leases, vf->pci, holder, START_SECONDS, error)))
+            return FALSE;
+    }
+    return TRUE;
+}
+
 static gboolean restore_pair(VfoOwners *owners, const VfoDomain *domain, const VfoDomainPair *pair,
                              char **xml, GError **error)
 {
@@ -379,6 +396,8 @@ char *vfo_owners_restore(VfoOwners *owners, const VfoDomain *domain, const char 
 {
     g_autofree char *changed = g_strdup(xml);
 
+    if (!keep_own(owners, domain, error))
+        return NULL;
     for (guint i = 0; i < domain->pairs->len; i++) {
         if (!restore_pair(owners, domain, g_ptr_array_index(domain->pairs, i), &changed, error))
             return NULL;

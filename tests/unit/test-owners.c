@@ -7,7 +7,15 @@
 #define OTHER "0000:01:10.2"
 #define JOB   "11111111-1111-1111-1111-111111111111"
 
+#define THIRD "0000:01:10.4"
+
 #define PAIR DOMAIN(DOMAIN_STANDBY DOMAIN_HOSTDEV)
+#define TWO                                                                                        \
+    DOMAIN(DOMAIN_STANDBY DOMAIN_HOSTDEV DOMAIN_STANDBY_OF(                                        \
+        "ua-net2", "52:54:00:aa:00:20", "br0", "vnet1",                                            \
+        "") "<hostdev mode='subsystem' type='pci'><source>"                                        \
+            "<address domain='0x0000' bus='0x01' slot='0x10' function='0x2'/></source>"            \
+            "<teaming type='transient' persistent='ua-net2'/></hostdev>")
 
 /* ------------------------------------------------------- the other rooms */
 
@@ -79,7 +87,7 @@ static VfoWire *find_wire(VfoHost *base, const char *tap, const VfoVf *vf,
     const FakeHost *host = (FakeHost *)base;
     VfoWire *wire;
 
-    g_assert_cmpstr(tap, ==, "vnet0");
+    g_assert_true(g_str_has_prefix(tap, "vnet"));
     if (host->no_wire) {
         g_set_error(error, VFO_ERROR, VFO_ERROR_FAILED, "vnet0 is in no bridge");
         return NULL;
@@ -261,6 +269,30 @@ static void test_life(Fixture *f, gconstpointer data)
     /* Nothing of it is left to be done. */
     release(f, domain);
     g_assert_cmpuint(f->host.resets, ==, 1);
+}
+
+static void test_two_pairs(Fixture *f, gconstpointer data)
+{
+    g_autoptr(VfoDomain) domain = parse(TWO);
+    g_autoptr(GError) error = NULL;
+
+    add_vf(f, OTHER, 2);
+    expect(G_LOG_LEVEL_MESSAGE, "*web1 starts with VF " VF " at its standby ua-net1");
+    expect(G_LOG_LEVEL_MESSAGE, "*web1 starts with VF " OTHER " at its standby ua-net2");
+    start(f, domain);
+    assert_mac(f, VF, "52:54:00:aa:00:10", 0);
+    assert_mac(f, OTHER, "52:54:00:aa:00:20", 0);
+    expect(G_LOG_LEVEL_MESSAGE, "*" VF " is parked*");
+    expect(G_LOG_LEVEL_MESSAGE, "*" OTHER " is parked*");
+    release(f, domain);
+    g_assert_cmpuint(f->host.resets, ==, 2);
+    g_assert_cmpuint(vfo_leases_generation(f->host.leases, OTHER), ==, 1);
+
+    /* One that is taken: the other is left to whoever wants it. */
+    g_assert_true(vfo_leases_take(f->host.leases, OTHER, JOB, 10, NULL));
+    g_assert_false(vfo_owners_prepare(f->owners, domain, &error));
+    g_assert_nonnull(strstr(error->message, OTHER));
+    g_assert_null(vfo_leases_holder(f->host.leases, VF));
 }
 
 /* Nobody else gets it until QEMU has it open. */
@@ -491,6 +523,22 @@ static void test_restore_other(Fixture *f, gconstpointer data)
     assert_mac(f, OTHER, "52:54:00:aa:00:10", 0);
 }
 
+/* The second pair's own VF is free, and not for the first. */
+static void test_restore_two(Fixture *f, gconstpointer data)
+{
+    g_autofree char *xml = NULL;
+    g_autoptr(VfoDomain) domain = NULL;
+
+    add_vf(f, OTHER, 2);
+    add_vf(f, THIRD, 3);
+    find_vf(&f->host, VF)->opened = TRUE;
+    expect(G_LOG_LEVEL_MESSAGE, "*is restored with VF " THIRD " in place of " VF);
+    xml = restore(f, TWO, NULL);
+    domain = parse(xml);
+    g_assert_cmpstr(vfo_domain_pair(domain, "ua-net1")->vf, ==, THIRD);
+    g_assert_cmpstr(vfo_domain_pair(domain, "ua-net2")->vf, ==, OTHER);
+}
+
 /* Saved on another host: the bridge tells the network. */
 static void test_restore_foreign(Fixture *f, gconstpointer data)
 {
@@ -524,6 +572,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     ADD("life", test_life);
+    ADD("two-pairs", test_two_pairs);
     ADD("leased-while-starting", test_leased_while_starting);
     ADD("vlan", test_vlan);
     ADD("interface", test_interface);
@@ -536,6 +585,7 @@ int main(int argc, char **argv)
     ADD("release-cancelled", test_release_cancelled);
     ADD("restore/same", test_restore_same);
     ADD("restore/other", test_restore_other);
+    ADD("restore/two", test_restore_two);
     ADD("restore/foreign", test_restore_foreign);
     ADD("restore/none", test_restore_none);
     return g_test_run();
