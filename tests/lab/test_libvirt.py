@@ -51,6 +51,18 @@ def test_pair(form: Form, managed: bool) -> None:
     assert "/a'b" in [arg.get("value") for arg in root.iter() if arg.tag.endswith("}arg")]
 
 
+@pytest.mark.parametrize("form", [Form.HOSTDEV, Form.INTERFACE])
+def test_second_pair(form: Form) -> None:
+    mac = "52:54:00:aa:00:20"
+    text = xml.add_pair(xml.domain(SPEC), form, "0000:02:10.1", mac, "ua-net2", "ua-vf1")
+    assert xml.vfs_of(text) == ["0000:01:10.2", "0000:02:10.1"]
+    devices = ElementTree.fromstring(text).findall("devices/*")
+    aliases = {found.get("name") for device in devices if (found := device.find("alias")) is not None}
+    assert aliases == {xml.STANDBY, xml.PRIMARY, "ua-net2", "ua-vf1"}
+    teamings = [found.attrib for device in devices if (found := device.find("teaming")) is not None]
+    assert {"type": "transient", "persistent": "ua-net2"} in teamings
+
+
 def test_standby_alone() -> None:
     text = xml.domain(dataclasses.replace(SPEC, vf=None))
     assert xml.vf_of(text) is None

@@ -32,6 +32,8 @@ class Libvirt(Contender):
 
     def __init__(self) -> None:
         self.libvirtds: dict[str, Libvirtd] = {}
+        self.alter: Callable[[str], str] = str
+        """What becomes of the domain's XML before it is started."""
         self._generation = 0
 
     def layer(self) -> Path | None:

@@ -54,6 +54,7 @@ def domain(spec: Spec) -> str:
     words = "".join(f"<qemu:arg value={quoteattr(word)}/>" for word in arguments)
     teaming = "<teaming type='persistent'/>" if spec.vf is not None else ""
     vf = device(spec.form, spec.vf, spec.mac, spec.managed) if spec.vf is not None else ""
+    net = standby(spec.mac, spec.bridge, teaming, STANDBY)
     # The memory is had before the guest runs, as with the lab's other guests.
     return f"""<domain type='kvm' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
 <name>{escape(spec.name)}</name>
@@ -77,10 +78,7 @@ def domain(spec: Spec) -> str:
 <serial type='tcp'>
 <source mode='bind' host='0.0.0.0' service='{spec.shell_port}'/><protocol type='raw'/>
 </serial>
-<interface type='bridge'>
-<mac address='{spec.mac}'/><source bridge='{spec.bridge}'/><model type='virtio'/>
-{teaming}<rom enabled='no'/><alias name='{STANDBY}'/>
-</interface>
+{net}
 {vf}
 <memballoon model='none'/>
 </devices>
@@ -89,10 +87,29 @@ def domain(spec: Spec) -> str:
 """
 
 
-def device(form: Form, vf: str, mac: str, managed: bool) -> str:
+def add_pair(
+    text: str, form: Form, vf: str, mac: str, alias: str, primary: str, bridge: str = "br0"
+) -> str:
+    """A domain's XML with one more pair."""
+    teaming = "<teaming type='persistent'/>"
+    pair = standby(mac, bridge, teaming, alias) + device(form, vf, mac, False, alias, primary)
+    return text.replace("</devices>", f"{pair}\n</devices>")
+
+
+def standby(mac: str, bridge: str, teaming: str, alias: str) -> str:
+    """The half of a pair that is on a tap."""
+    return (
+        f"<interface type='bridge'><mac address='{mac}'/><source bridge='{bridge}'/>"
+        f"<model type='virtio'/>{teaming}<rom enabled='no'/><alias name='{alias}'/></interface>"
+    )
+
+
+def device(
+    form: Form, vf: str, mac: str, managed: bool, alias: str = STANDBY, primary: str = PRIMARY
+) -> str:
     """The half of the pair that is a VF."""
     yes = "yes" if managed else "no"
-    end = f"<teaming type='transient' persistent='{STANDBY}'/><rom enabled='no'/><alias name='{PRIMARY}'/>"
+    end = f"<teaming type='transient' persistent='{alias}'/><rom enabled='no'/><alias name='{primary}'/>"
     if form is Form.HOSTDEV:
         return (
             f"<hostdev mode='subsystem' type='pci' managed='{yes}'>"
@@ -130,15 +147,21 @@ def _address(pci: str, kind: str = "") -> str:
 
 
 def vf_of(text: str) -> str | None:
-    """The PCI address of the VF that a domain's XML has; None if it has none."""
+    """The PCI address of the first VF that a domain's XML has; None if it has none."""
+    return next(iter(vfs_of(text)), None)
+
+
+def vfs_of(text: str) -> list[str]:
+    """The PCI addresses of the VFs that a domain's XML has."""
+    vfs = []
     for found in ElementTree.fromstring(text).findall("./devices/*"):
         teaming = found.find("teaming")
         address = found.find("source/address")
         if teaming is None or teaming.get("type") != "transient" or address is None:
             continue
         numbers = [int(address.get(part, "0"), 16) for part in ("domain", "bus", "slot", "function")]
-        return "{:04x}:{:02x}:{:02x}.{:x}".format(*numbers)
-    return None
+        vfs.append("{:04x}:{:02x}:{:02x}.{:x}".format(*numbers))
+    return vfs
 
 
 def tap_of(text: str) -> str | None:
