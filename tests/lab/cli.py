@@ -141,6 +141,7 @@ def _one(name: str, contender_name: str, directory: Path, with_figures: bool) ->
         settings = {
             "qemu": qemus.patched() if _kind(name) == qemus.PATCHED else qemus.stock(),
             "vfs": getattr(scenario, "VFS", 4),
+            "pfs": getattr(scenario, "PFS", 1),
             "memory_mb": max(
                 contender.memory_mb, getattr(scenario, "HOST_MEMORY_MB", HOST_MEMORY_MB)
             ),

@@ -6,6 +6,7 @@ import subprocess
 
 TOR = "tor"
 MGMT = "mgmt"
+STORAGE = "storage"
 CLIENT_ADDRESS = "10.9.0.254"
 CLIENT_MAC = "52:54:00:00:00:fe"
 MGMT_ADDRESS = "10.8.0.254"
@@ -25,6 +26,12 @@ def up() -> None:
     ip("link", "set", TOR, "address", CLIENT_MAC)
     for bridge in (TOR, MGMT):
         ip("link", "set", bridge, "up")
+
+
+def add_storage() -> None:
+    """A network of its own for the hosts' second PFs."""
+    ip("link", "add", STORAGE, "type", "bridge", "stp_state", "0", "forward_delay", "0")
+    ip("link", "set", STORAGE, "up")
 
 
 def add_tap(name: str, bridge: str) -> None:

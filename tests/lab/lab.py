@@ -20,7 +20,8 @@ HOST_MEMORY_MB = 704
 class Lab:
     """Two hosts, booted and prepared; use as a context manager, inside isolation.run().
 
-    `directory` gets all logs. `vfs` is the number of VFs of each host.
+    `directory` gets all logs. `vfs` is the number of VFs of each host's PF. With `pfs` of 2 there is a
+    second one, pf1, in a network of its own, as it comes out of its box.
     `layer` is a tree that hosts lay over their root. `programs` of this machine are in the guests, too. `qemu` runs the guests; the usual one if none
     is given.
     """
@@ -34,14 +35,16 @@ class Lab:
         programs: tuple[str, ...] = (),
         qemu: Qemu | None = None,
         layer: Path | None = None,
+        pfs: int = 1,
     ) -> None:
         self._programs = programs
         self.qemu = qemu or qemus.usual()
         self.directory = directory
         self.vfs = vfs
+        self._pfs = pfs
         self._started = time.monotonic()
         self.hosts = [
-            Host(name, n, directory / name, memory_mb, layer)
+            Host(name, n, directory / name, memory_mb, layer, pfs)
             for n, name in enumerate(names, start=1)
         ]
         self._guests = 0
@@ -55,6 +58,8 @@ class Lab:
         (self.directory / "state.json").write_text(json.dumps(state))
         try:
             fabric.up()
+            if self._pfs > 1:
+                fabric.add_storage()
             for host in self.hosts:
                 host.boot(hosts)
             self.image = Image(self.directory, probe.program(), self._programs)

@@ -69,6 +69,7 @@ class Host:
         directory: Path,
         memory_mb: int,
         layer: Path | None = None,
+        pfs: int = 1,
     ) -> None:
         self.name = name
         self.number = number
@@ -82,6 +83,7 @@ class Host:
         self.directory = directory
         self.console = directory / "console.log"
         self._memory_mb = memory_mb
+        self._pfs = pfs
         self._layer = layer
         """A tree that lies over this machine's root."""
         self._qemu: subprocess.Popen[str] | None = None
@@ -127,6 +129,13 @@ class Host:
         argv += ["-device", "pcie-root-port,id=root1,chassis=1,slot=1,bus=pcie.0,addr=10"]
         argv += ["-netdev", f"tap,id=fabric,ifname={self.fabric_tap},{tap}"]
         argv += ["-device", f"igb,id=pf,bus=root1,netdev=fabric,mac={self.mac},romfile="]
+        if self._pfs > 1:
+            storage_tap = f"{self.name}-sto"
+            fabric.add_tap(storage_tap, fabric.STORAGE)
+            argv += ["-device", "pcie-root-port,id=root2,chassis=2,slot=2,bus=pcie.0,addr=11"]
+            argv += ["-netdev", f"tap,id=storage,ifname={storage_tap},{tap}"]
+            storage_mac = f"52:54:00:00:0c:{self.number:02x}"
+            argv += ["-device", f"igb,id=pf1,bus=root2,netdev=storage,mac={storage_mac},romfile="]
         argv += ["-qmp", f"unix:{self.directory}/qmp.sock,server=on,wait=off"]
         argv += ["-kernel", str(kernel.image()), "-initrd", str(ram_disk), "-append", append]
         self._qemu = process.spawn(argv, self.directory / "qemu.log")

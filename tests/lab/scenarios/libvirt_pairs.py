@@ -12,14 +12,34 @@ from ..libvirt import Domain, Form, domain, xml
 from ..run import Run
 from .cancel import expect_as_before
 
-DESCRIPTION = "virsh migrate of a domain with a <hostdev> and an <interface type='hostdev'>: both VFs"
+DESCRIPTION = "virsh migrate of a domain with a <hostdev> and an <interface> of two PFs: both VFs"
 CONTENDERS = ("libvirt-hostdev-vfailover",)
 
+PFS = 2
+
+NETWORK = "storage"
 MAC = "52:54:00:aa:00:20"
 STANDBY = "ua-net2"
 PRIMARY = "ua-vf1"
 GUEST_SECONDS = 60
 ABORT_SECONDS = 60
+
+BRIDGE = "br1"
+_PREPARE = f"""
+ip link set pf1 up
+device=/sys/class/net/pf1/device
+echo 0 >$device/sriov_drivers_autoprobe
+echo 2 >$device/sriov_numvfs
+ip link add {BRIDGE} type bridge stp_state 0 forward_delay 0
+ip link set pf1 master {BRIDGE}
+ip link set {BRIDGE} up
+for vf in $device/virtfn*; do
+    pci=$(basename "$(readlink $vf)")
+    echo vfio-pci >$vf/driver_override
+    echo $pci >/sys/bus/pci/drivers_probe
+    echo $pci
+done
+"""
 
 # Of each pair: its MAC, and its VF's driver and carrier. A command is one line.
 _MASTERS = "for lower in /sys/class/net/eth*/lower_*; do master=${lower%/*}; mac=$(cat $master/address)"
@@ -34,8 +54,14 @@ def run(test: Run) -> None:
     contender = test.contender
     assert isinstance(contender, LibvirtVfailover)
     hosta, hostb = test.lab.hosts
+    vfs = [_prepare(host) for host in test.lab.hosts]
+    for host in test.lab.hosts:
+        contender.reconfigure(
+            test.lab, host, {f"network {NETWORK}": {"pf": "pf1", "bridge": BRIDGE}}
+        )
+    # hostb gives the first one.
     contender.alter = lambda text: xml.add_pair(
-        text, Form.INTERFACE, hosta.vfs[1], MAC, STANDBY, PRIMARY
+        text, Form.INTERFACE, vfs[0][1], MAC, STANDBY, PRIMARY, BRIDGE
     )
     guest = test.start_guest("hosta")
     assert isinstance(guest, Domain)
@@ -58,6 +84,7 @@ def run(test: Run) -> None:
         _wait_pairs(test, shell)
     after = _described(test, there)
     test.note("VFs", f"{before} -> {after}")
+    test.expect(f"other VFs at the destination: {before}, {after}", not {*before} & {*after})
     _free(test, hosta, before)
     jobs = contender.command(hosta, "job", guest.name)
     test.expect(
@@ -65,6 +92,11 @@ def run(test: Run) -> None:
         [job["state"] for job in jobs] == ["completed"] * 2
         and {job["pair"] for job in jobs} == {xml.STANDBY, STANDBY},
     )
+
+
+def _prepare(host: Host) -> list[str]:
+    """The second PF in a bridge, and its VFs with vfio-pci."""
+    return host.sh(_PREPARE).stdout.split()
 
 
 def _abort(test: Run, guest: Domain, hostb: Host) -> None:
@@ -128,11 +160,8 @@ def _free(test: Run, host: Host, vfs: list[str]) -> None:
             f"a VF that is parked, closed, and nobody's: {vf}",
             vf["parked"] and not vf["opened"] and not vf["owner"] and not vf["lease"],
         )
-    for mac in (Domain.mac, MAC):
-        test.expect(
-            f"{host.name} without {mac} in filter and bridge",
-            not now.lets_in(mac) and now.bridge_port(mac) is None,
-        )
+    left = [entry for entry in now.parts["fdb"] if entry["mac"] in (Domain.mac, MAC)]
+    test.expect(f"nothing of the guest in {host.name}'s filters and bridges: {left}", not left)
 
 
 def _said(jobs: list[dict[str, Any]]) -> list[str]:
