@@ -92,7 +92,7 @@ def _one(way: Way, directory: Path) -> int:
             try:
                 contender.prepare(lab)
                 _migrate(test)
-                test.finish(with_figures=False)
+                test.finish()
             finally:
                 test.abandon()
             result = test.report()
