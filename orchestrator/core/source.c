@@ -8,7 +8,8 @@
 void vfo_source_init(VfoSource *source, const VfoSourceArgs *args)
 {
     vfo_give_init(&source->parts.give, args->vm, args->host, args->leases);
-    source->parts.give.several = "only one can be handed over";
+    source->parts.give.several =
+        "only one can be handed over: detach the others before (vfailover detach --standby)";
     source->peer = args->peer;
 }
 
