@@ -145,6 +145,16 @@ static void describe(VfoJob *job, const VfoVmInfo *info, const VfoPair *pair)
     take->numa_node = info->numa_node;
 }
 
+/* The standby of a guest that bonds is known from when it had a VF. */
+static const char *standby_of(const Attach *a, const VfoVmInfo *info)
+{
+    const VfoOffer *known = a->parts.take.absences && !a->standby && info->pairs->len == 0
+                                ? vfo_absences_find(a->parts.take.absences, info->name, NULL)
+                                : NULL;
+
+    return known ? known->pair->standby : a->standby;
+}
+
 static void on_inspected(GObject *source, GAsyncResult *result, gpointer data)
 {
     GTask *task = data;
@@ -152,7 +162,11 @@ static void on_inspected(GObject *source, GAsyncResult *result, gpointer data)
     const Attach *a = vfo_job_context(job);
     GError *error = NULL;
     g_autoptr(VfoVmInfo) info = g_task_propagate_pointer(G_TASK(result), &error);
-    const VfoPair *pair = info ? find_gap(info, a->standby, &error) : NULL;
+    const VfoPair *pair;
+
+    if (info)
+        vfo_bonds_join(info, a->parts.take.host, NULL);
+    pair = info ? find_gap(info, standby_of(a, info), &error) : NULL;
 
     if (pair)
         describe(job, info, pair);

@@ -135,6 +135,7 @@ typedef struct {
     char *vf;       /* PCI address of the VF on the host; NULL with @primary */
     char *bus;      /* id of the bus that the primary sits on, or may be plugged into */
     gboolean rombar;
+    gboolean bonded;   /* not with failover=on: the guest joins the two itself */
     gboolean prepared; /* by VfoVmOps.prepare() */
 } VfoPair;
 
@@ -148,7 +149,10 @@ typedef struct {
     char *machine;         /* "pc-q35-10.0" */
     char *status;          /* QEMU's RunState: "running", "inmigrate", ... */
     int numa_node;         /* the only one whose memory QEMU may use; -1: unknown, or several */
+    char *uuid;            /* libvirt's; NULL: it has none */
     GPtrArray *pairs;      /* of VfoPair */
+    GPtrArray *halves;     /* of VfoPair: what belongs to none of those: a VF (its standby NULL),
+                              or an interface that may be its standby; NULL: not known */
     GPtrArray *free_buses; /* of char *: hot-pluggable PCIe buses with nothing on them */
 } VfoVmInfo;
 
@@ -200,8 +204,9 @@ typedef struct {
     /** Destination: done when the VM runs here (RESUME); fails when the
      *  incoming migration failed or QEMU went away. */
     void (*resumed)(VfoVm *vm, GTask *task);
-    /** Source: starts the migration to @uri; done when the VM has been stopped
-     *  for the switch-over (STOP). Progress goes to the VM's progress handler. */
+    /** Source: starts the migration to @uri (of a VM that libvirt manages: that of the libvirt
+     *  there); done when the VM has been stopped for the switch-over (STOP). Progress goes to the
+     *  VM's progress handler. */
     void (*migrate)(VfoVm *vm, const char *uri, guint64 max_bandwidth, guint downtime_limit_ms,
                     GTask *task);
     /** Source: done when the migration completed; fails when it failed. */
@@ -250,6 +255,20 @@ struct _VfoVm {
     char *name;
 };
 
+typedef struct _VfoHost VfoHost;
+
+/**
+ * vfo_bonds_join: adds to info->pairs each VF of info->halves together with the interface there
+ * that has the address which @host's PF has for the VF: a guest that bonds them tells nobody.
+ * FALSE: a VF of this host cannot be read, or has an address that none, or more than one, of the
+ * interfaces has; the others have been added.
+ */
+gboolean vfo_bonds_join(VfoVmInfo *info, VfoHost *host, GError **error);
+/** vfo_bonds_of: those alone (transfer full), of VfoPair. */
+GPtrArray *vfo_bonds_of(const VfoVmInfo *info, VfoHost *host);
+/** vfo_bonds_has_vf: the VM has a VF in the pair of @standby, or has @pci in none. */
+gboolean vfo_bonds_has_vf(const VfoVmInfo *info, const char *standby, const char *pci);
+
 /** VfoWire: how one pair reaches the physical network on this host. */
 typedef struct {
     char *network;
@@ -270,8 +289,6 @@ void vfo_wire_free(VfoWire *wire);
 /** vfo_wire_describe: "tap0 reaches PF pf0 by datapath 'bridge', VLAN 100". Free with g_free(). */
 char *vfo_wire_describe(const VfoWire *wire);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VfoWire, vfo_wire_free)
-
-typedef struct _VfoHost VfoHost;
 
 /** VfoHostOps: this host's PFs, VFs and bridges. host/ fills this in.
  *  Every change is read back from the kernel before the op succeeds. */
@@ -335,6 +352,7 @@ typedef struct {
     VfoVfSettings settings; /* of the source's VF; every attribute is carried over */
     guint16 vendor, device; /* of the source's VF; 0: unknown */
     guint mtu;              /* of the source's PF; 0: unknown */
+    char *uuid; /* libvirt brings the domain of this UUID, without a VF; NULL: it does not */
 } VfoOffer;
 
 void vfo_offer_free(VfoOffer *offer);
@@ -695,6 +713,10 @@ typedef struct {
     VfoPeer *peer;     /* not owned */
     VfoLeases *leases; /* not owned */
 
+    /* For vfo_source_job() alone: the URI of the libvirt there, by which libvirt migrates args->vm
+     * when it is without its VF; NULL: it is not libvirt's. Copied. */
+    const char *libvirt_uri;
+
     /* For vfo_follow_source_job() alone. */
     const char *job;     /* the UUID that the destination has chosen; copied */
     const char *standby; /* of which pair; copied */
@@ -739,6 +761,12 @@ VfoJob *vfo_destination_job(const char *host_name, const VfoDestinationArgs *arg
  *  it. args->reserved is told VFO_URI_LIBVIRT when a VF is leased (vfo_follow_destination_vf()). */
 VfoJob *vfo_follow_destination_job(const char *host_name, const VfoDestinationArgs *args,
                                    const VfoPolicy *policy);
+
+/** vfo_bare_destination_job: the destination's half of vfo_source_job() for a VM that libvirt
+ *  migrates without its VF: args->vm, which is expected, gets one when it runs here. Needs neither
+ *  address nor ports; args->reserved is told VFO_URI_LIBVIRT. */
+VfoJob *vfo_bare_destination_job(const char *host_name, const VfoDestinationArgs *args,
+                                 const VfoPolicy *policy);
 
 /** vfo_follow_destination_vf: the PCI address of the VF that the VM gets; NULL: it gets none, or
  *  @job has not chosen yet. Valid while the job lives. */

@@ -57,7 +57,7 @@ VfoPolicy vfo_destination_patience(const VfoPolicy *policy)
 const VfoPair *vfo_destination_match(const VfoVmInfo *info, const VfoOffer *offer, GError **error)
 {
     const VfoPair *theirs = offer->pair;
-    const VfoPair *ours = vfo_take_find_standby(info, theirs->standby);
+    const VfoPair *ours = vfo_take_find_ours(info, theirs);
     char our_mac[VFO_MAC_STRLEN], their_mac[VFO_MAC_STRLEN];
 
     if (!g_str_equal(info->machine, offer->machine))

@@ -35,12 +35,13 @@ static const VfoPair *find_ours(const VfoVmInfo *info, const VfoOffer *offer, GE
     return NULL;
 }
 
-/* From here on libvirt goes on, with the source's daemon or without. */
+/* From here on libvirt goes on, with the source's daemon or without, unless that daemon is the one
+ * that is about to ask it. */
 static void answer(VfoJob *job, GTask *task)
 {
     VfoDestination *d = vfo_job_context(job);
 
-    d->stays = TRUE;
+    d->stays = d->shows;
     if (d->reserved)
         d->reserved(job, VFO_URI_LIBVIRT, d->data);
     vfo_task_done(task);
@@ -55,10 +56,16 @@ static void start(VfoJob *job, GTask *task)
     take->vm->ops->started(take->vm, task);
 }
 
+static void set(char **text, const char *value)
+{
+    g_free(*text);
+    *text = g_strdup(value);
+}
+
 static gboolean find_wire(VfoJob *job, const VfoVmInfo *info, GError **error)
 {
     VfoTake *take = vfo_take_of(job);
-    const VfoPair *ours = vfo_take_find_standby(info, take->pair->standby);
+    const VfoPair *ours = vfo_take_find_ours(info, take->pair);
 
     if (!ours || !ours->tap) {
         g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED,
@@ -66,8 +73,9 @@ static gboolean find_wire(VfoJob *job, const VfoVmInfo *info, GError **error)
                     take->pair->standby);
         return FALSE;
     }
-    g_free(take->pair->tap);
-    take->pair->tap = g_strdup(ours->tap);
+    set(&take->pair->tap, ours->tap);
+    set(&take->pair->standby, ours->standby);
+    set(&take->offer->pair->standby, ours->standby);
     /* From the pool of a network of libvirt's own, which libvirt takes whatever it likes from. */
     if (take->vf && ours->vf && !g_str_equal(ours->vf, take->vf->pci) &&
         !vfo_take_exchange(job, ours->vf, error))
@@ -213,6 +221,54 @@ VfoJob *vfo_follow_destination_job(const char *host_name, const VfoDestinationAr
     f->wired = args->wired;
     f->wired_data = args->wired_data;
     vfo_job_set_pair(job, args->offer->pair->standby);
+    vfo_job_set_context(job, f, follow_free);
+    return job;
+}
+
+/* ------------------------------------------------------- without its VF */
+
+static gboolean is_arriving(VfoJob *job)
+{
+    const VfoTake *take = vfo_take_of(job);
+
+    return take->vm->ops->incoming_began(take->vm);
+}
+
+/*
+ * The VM that libvirt brings has no VF: it gets one as from vfo_destination_job(), and may do
+ * without. Nothing is known of its tap before QEMU is started, and a libvirt that is busy with that
+ * may tell of it when the VM runs, and not before.
+ */
+static const VfoStep bare_steps[] = {
+    /* name, waits for, run, deadline, undo, its deadline, flags, veto */
+    {"inspect", "the offer to be looked at", vfo_destination_inspect, VFO_DEADLINE_QUERY,
+     VFO_NO_UNDO, 0},
+    {"lease", "a free VF", vfo_take_choose, VFO_DEADLINE_QUERY, vfo_take_undo_lease,
+     VFO_DEADLINE_QUERY, 0},
+    {"answer", "the source to be told", answer, VFO_DEADLINE_QUERY, VFO_NO_UNDO, 0},
+    {"start", "the VM's memory to begin to arrive", start, VFO_DEADLINE_MIGRATE, VFO_NO_UNDO,
+     VFO_STEP_NEEDS_VF},
+    {"wire", "libvirt to describe the standby", wire, VFO_DEADLINE_MIGRATE, VFO_NO_UNDO, 0,
+     is_arriving},
+    {"resume", "the VM to run here", vfo_destination_resume, VFO_DEADLINE_MIGRATE,
+     vfo_destination_undo_resume, VFO_DEADLINE_QUERY, VFO_STEP_COMMITS | VFO_STEP_NEEDS_VF,
+     vfo_destination_memory_arrives},
+    {"open", "the PF's filter, the bridge entry, the announcement", vfo_take_open,
+     VFO_DEADLINE_QUERY, vfo_take_undo_lease, VFO_DEADLINE_QUERY, 0},
+    VFO_TAKE_STEPS,
+    {"settle", "the lease to end", vfo_take_settle, VFO_DEADLINE_QUERY, VFO_NO_UNDO, 0},
+};
+
+VfoJob *vfo_bare_destination_job(const char *host_name, const VfoDestinationArgs *args,
+                                 const VfoPolicy *policy)
+{
+    VfoPolicy patient = vfo_destination_patience(policy);
+    VfoJob *job = vfo_job_new(args->offer->job, args->vm->name, host_name, bare_steps,
+                              G_N_ELEMENTS(bare_steps), &patient);
+    Follow *f = g_new0(Follow, 1);
+
+    vfo_destination_init(&f->base, args);
+    f->base.find = vfo_destination_match;
     vfo_job_set_context(job, f, follow_free);
     return job;
 }

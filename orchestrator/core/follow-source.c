@@ -92,9 +92,7 @@ static gboolean on_cancelled(GCancellable *cancellable, gpointer data)
     return G_SOURCE_REMOVE;
 }
 
-/* The task for the op that waits for QEMU; @task is completed when it is, or the other half is
- * undone. */
-static GTask *wait_begin(VfoJob *job, GTask *task)
+GTask *vfo_source_wait(VfoJob *job, GTask *task)
 {
     const VfoSource *s = vfo_job_context(job);
     Wait *wait = g_new0(Wait, 1);
@@ -124,7 +122,7 @@ static void ask(VfoJob *job, GTask *task)
 {
     const VfoGive *give = vfo_give_of(job);
 
-    give->vm->ops->unplugging(give->vm, give->pair, wait_begin(job, task));
+    give->vm->ops->unplugging(give->vm, give->pair, vfo_source_wait(job, task));
 }
 
 /* ------------------------------------------------------------------- give up */
@@ -182,7 +180,7 @@ static void unplug(VfoJob *job, GTask *task)
     const VfoGive *give = vfo_give_of(job);
 
     give->vm->ops->unplugged(give->vm, give->pair,
-                             wait_begin(job, vfo_give_await_release(job, task)));
+                             vfo_source_wait(job, vfo_give_await_release(job, task)));
 }
 
 static void on_back(GObject *source, GAsyncResult *result, gpointer data)
@@ -257,7 +255,8 @@ static void migrate(VfoJob *job, GTask *task)
 {
     const VfoGive *give = vfo_give_of(job);
 
-    give->vm->ops->stopped(give->vm, wait_begin(job, vfo_job_inner_task(job, task, on_stopped)));
+    give->vm->ops->stopped(give->vm,
+                           vfo_source_wait(job, vfo_job_inner_task(job, task, on_stopped)));
 }
 
 static void undo_migrate(VfoJob *job, GTask *task)

@@ -65,9 +65,14 @@ void vfo_give_note(VfoJob *job)
 
 static const VfoPair *find_pair(const VfoGive *give, GError **error)
 {
-    const VfoVmInfo *info = give->info;
+    VfoVmInfo *info = give->info;
     const VfoPair *found = NULL;
+    g_autoptr(GError) single = NULL;
 
+    if (!vfo_bonds_join(info, give->host, &single) && info->pairs->len == 0) {
+        g_propagate_error(error, g_steal_pointer(&single));
+        return NULL;
+    }
     if (info->pairs->len == 0) {
         g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_FOUND,
                     "VM %s has no failover pair: give it a virtio-net device with failover=on and "
@@ -379,18 +384,14 @@ static void on_inspected_for_replug(GObject *source, GAsyncResult *result, gpoin
         vfo_task_fail(task, error);
         return;
     }
-    for (guint i = 0; i < info->pairs->len; i++) {
-        const VfoPair *pair = g_ptr_array_index(info->pairs, i);
-
-        if (g_str_equal(pair->standby, give->pair->standby) && pair->primary) {
-            give->in_guest = TRUE;
-            /* One that refused does not do it later; one that has not answered may. */
-            if (give->refused)
-                give->asked = FALSE;
-            vfo_job_remark(job, VFO_RESULT_UNDONE, "the guest had not released the VF");
-            vfo_task_done(task);
-            return;
-        }
+    if (vfo_bonds_has_vf(info, give->pair->standby, give->vf->pci)) {
+        give->in_guest = TRUE;
+        /* One that refused does not do it later; one that has not answered may. */
+        if (give->refused)
+            give->asked = FALSE;
+        vfo_job_remark(job, VFO_RESULT_UNDONE, "the guest had not released the VF");
+        vfo_task_done(task);
+        return;
     }
     give->in_guest = give->asked = FALSE;
     /* net_failover pairs by MAC when the VF's driver registers its interface. */

@@ -69,6 +69,8 @@ void vfo_vm_info_free(VfoVmInfo *info)
     g_free(info->name);
     g_free(info->machine);
     g_free(info->status);
+    g_free(info->uuid);
+    g_clear_pointer(&info->halves, g_ptr_array_unref);
     g_clear_pointer(&info->pairs, g_ptr_array_unref);
     g_clear_pointer(&info->free_buses, g_ptr_array_unref);
     g_free(info);
@@ -107,6 +109,7 @@ void vfo_offer_free(VfoOffer *offer)
     g_free(offer->machine);
     vfo_pair_free(offer->pair);
     g_free(offer->network);
+    g_free(offer->uuid);
     g_free(offer);
 }
 
@@ -119,6 +122,7 @@ VfoOffer *vfo_offer_copy(const VfoOffer *offer)
     copy->machine = g_strdup(offer->machine);
     copy->pair = vfo_pair_copy(offer->pair);
     copy->network = g_strdup(offer->network);
+    copy->uuid = g_strdup(offer->uuid);
     return copy;
 }
 

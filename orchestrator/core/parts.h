@@ -56,8 +56,9 @@ typedef struct {
 /** VfoSource: the context of both tables of a source begins with it. */
 typedef struct {
     VfoParts parts;
-    VfoPeer *peer;    /* not owned */
-    gboolean follows; /* libvirt migrates the VM */
+    VfoPeer *peer;     /* not owned */
+    gboolean follows;  /* libvirt migrates the VM, as somebody else has asked it to */
+    char *libvirt_uri; /* ... as we ask it to, to the libvirt there; NULL: it does not */
     char *uri;
 } VfoSource;
 
@@ -127,8 +128,11 @@ VfoTake *vfo_take_of(VfoJob *job);
 
 /** vfo_take_has_room: a VF can be plugged into @bus. */
 gboolean vfo_take_has_room(const VfoVmInfo *info, const char *bus);
-/** vfo_take_find_standby: the pair of @standby, NULL: there is none. */
+/** vfo_take_find_standby: the pair of @standby, or the interface of that name; NULL: there is none.
+ */
 const VfoPair *vfo_take_find_standby(const VfoVmInfo *info, const char *standby);
+/** vfo_take_find_ours: the standby of @pair, which is another host's; NULL: there is none here. */
+const VfoPair *vfo_take_find_ours(const VfoVmInfo *info, const VfoPair *pair);
 
 /** vfo_take_is_wide_enough: the frames of @job's guest fit through the PF. */
 gboolean vfo_take_is_wide_enough(VfoJob *job, GError **error);
@@ -163,6 +167,10 @@ void vfo_source_clear(VfoSource *source);
 /** vfo_source_reopen: the task for giving up the migration: when that is done the VM is here, and
  *  its PF side is opened again. What goes wrong with that is logged and remarked. */
 GTask *vfo_source_reopen(VfoJob *job, GTask *task);
+
+/** vfo_source_wait: the task for an op that waits for QEMU or libvirt; @task is completed when that
+ *  is, or when the other half of @job is undone, of which nobody tells those. */
+GTask *vfo_source_wait(VfoJob *job, GTask *task);
 
 void vfo_source_reserve(VfoJob *job, GTask *task);
 void vfo_source_undo_reserve(VfoJob *job, GTask *task);

@@ -11,11 +11,13 @@ void vfo_source_init(VfoSource *source, const VfoSourceArgs *args)
     source->parts.give.several =
         "only one can be handed over: detach the others before (vfailover detach --standby)";
     source->peer = args->peer;
+    source->libvirt_uri = g_strdup(args->libvirt_uri);
 }
 
 void vfo_source_clear(VfoSource *source)
 {
     vfo_give_clear(&source->parts.give);
+    g_free(source->libvirt_uri);
     g_free(source->uri);
 }
 
@@ -31,11 +33,12 @@ static void source_free(gpointer data)
 static gboolean suits(VfoJob *job, GError **error)
 {
     const VfoSource *s = vfo_job_context(job);
+    gboolean by_libvirt = s->follows || s->libvirt_uri;
 
-    if (s->follows == g_str_equal(s->uri, VFO_URI_LIBVIRT))
+    if (by_libvirt == g_str_equal(s->uri, VFO_URI_LIBVIRT))
         return TRUE;
     g_set_error(error, VFO_ERROR, VFO_ERROR_MISMATCH,
-                s->follows ? "VM %s: libvirt migrates it, but %s waits for it in a QEMU without "
+                by_libvirt ? "VM %s: libvirt migrates it, but %s waits for it in a QEMU without "
                              "libvirt: end that one"
                            : "VM %s: libvirt waits for it at %s, but its QEMU here is not "
                              "libvirt's: migrate it to a QEMU started with '-incoming defer'",
@@ -62,6 +65,8 @@ void vfo_source_reserve(VfoJob *job, GTask *task)
     VfoOffer offer;
 
     vfo_give_describe(job, &offer);
+    if (s->libvirt_uri)
+        offer.uuid = s->parts.give.info->uuid;
     s->peer->ops->reserve(s->peer, &offer, vfo_job_inner_task(job, task, on_reserved));
 }
 
@@ -80,8 +85,9 @@ static void migrate(VfoJob *job, GTask *task)
     const VfoGive *give = &s->parts.give;
     const VfoPolicy *policy = vfo_job_policy(job);
 
-    give->vm->ops->migrate(give->vm, s->uri, policy->max_bandwidth, policy->downtime_limit_ms,
-                           task);
+    give->vm->ops->migrate(give->vm, s->libvirt_uri ? s->libvirt_uri : s->uri,
+                           policy->max_bandwidth, policy->downtime_limit_ms,
+                           s->libvirt_uri ? vfo_source_wait(job, task) : task);
 }
 
 /* The VM is here: without its PF side it needs its VF all the more. The destination may have drawn

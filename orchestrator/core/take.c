@@ -48,6 +48,26 @@ const VfoPair *vfo_take_find_standby(const VfoVmInfo *info, const char *standby)
         if (g_str_equal(pair->standby, standby))
             return pair;
     }
+    for (guint i = 0; info->halves && i < info->halves->len; i++) {
+        const VfoPair *half = g_ptr_array_index(info->halves, i);
+
+        if (g_strcmp0(half->standby, standby) == 0)
+            return half;
+    }
+    return NULL;
+}
+
+/* An interface that the user has given no alias may have another one on each host. */
+const VfoPair *vfo_take_find_ours(const VfoVmInfo *info, const VfoPair *pair)
+{
+    if (!pair->bonded)
+        return vfo_take_find_standby(info, pair->standby);
+    for (guint i = 0; info->halves && i < info->halves->len; i++) {
+        const VfoPair *half = g_ptr_array_index(info->halves, i);
+
+        if (half->standby && vfo_mac_equal(&half->mac, &pair->mac))
+            return half;
+    }
     return NULL;
 }
 
@@ -399,11 +419,10 @@ static void on_inspected_for_unplug(GObject *source, GAsyncResult *result, gpoin
     VfoTake *take = vfo_take_of(job);
     GError *error = NULL;
     g_autoptr(VfoVmInfo) info = g_task_propagate_pointer(G_TASK(result), &error);
-    const VfoPair *ours = info ? vfo_take_find_standby(info, take->pair->standby) : NULL;
 
     if (!info) {
         vfo_task_fail(task, error);
-    } else if (!ours || !ours->primary) {
+    } else if (!vfo_bonds_has_vf(info, take->pair->standby, take->vf->pci)) {
         vfo_job_remark(job, VFO_RESULT_UNDONE, "QEMU does not have the VF");
         vfo_task_done(task);
     } else {
@@ -453,7 +472,9 @@ void vfo_take_settle(VfoJob *job, GTask *task)
 
     if (take->vf)
         vfo_leases_drop(take->leases, take->vf->pci, vfo_job_id(job));
-    if (take->vf && take->absences)
+    /* What leads to a guest that bonds is nobody's to see to but the one who closes this when the
+     * VM goes. */
+    if (take->vf && take->absences && !take->pair->bonded)
         vfo_absences_forget(take->absences, take->offer->vm, take->offer->pair->standby);
     else if (take->absences)
         vfo_absences_keep(take->absences, take->offer->vm, take->offer->pair->standby,

@@ -18,7 +18,7 @@ static const struct {
     {"tls", {"ca", "server-cert", "server-key", "client-cert", "client-key"}},
     {"deadlines", {NULL}}, /* checked against vfo_deadline_name() */
     {"network", {"pf", "bridge", "datapath"}},
-    {"peer", {"address", "port"}},
+    {"peer", {"address", "port", "libvirt-uri"}},
     {"driver", {"cannot-set", "vf-counters", "receive-vector", "quarantine-vlan"}},
 };
 
@@ -411,6 +411,19 @@ static gboolean read_driver(const Reader *r, const char *group, VfoConfig *confi
     return read_cannot_set(r, group, &quirks->cannot_set, error);
 }
 
+static gboolean read_libvirt_uri(const Reader *r, const char *group, VfoPeerAddress *peer,
+                                 GError **error)
+{
+    g_autofree char *host = strchr(peer->address, ':') ? g_strdup_printf("[%s]", peer->address)
+                                                       : g_strdup(peer->address);
+    g_autofree char *ssh = g_strdup_printf("qemu+ssh://%s/system", host);
+
+    peer->libvirt_uri = read_string(r, group, "libvirt-uri", ssh);
+    return g_uri_is_valid(peer->libvirt_uri, G_URI_FLAGS_NONE, NULL) ||
+           fail(r, group, "libvirt-uri", error, "'%s' is not a URI such as %s", peer->libvirt_uri,
+                ssh);
+}
+
 static gboolean read_peer(const Reader *r, const char *group, VfoConfig *config, GError **error)
 {
     VfoPeerAddress *peer = g_new0(VfoPeerAddress, 1);
@@ -429,7 +442,7 @@ static gboolean read_peer(const Reader *r, const char *group, VfoConfig *config,
     if (!read_number(r, group, "port", 1, 65535, &port, error))
         return FALSE;
     peer->port = (guint16)port;
-    return TRUE;
+    return read_libvirt_uri(r, group, peer, error);
 }
 
 static gboolean read_tls(const Reader *r, VfoConfig *config, GError **error)

@@ -46,7 +46,8 @@ static void query_vms(VfoQmpCall *call, json_object *arguments, gpointer data)
     vms = vfo_vms_list(control->args.vms);
     list = json_object_new_array();
     for (guint i = 0; i < vms->len; i++)
-        json_object_array_add(list, vfo_view_vm(g_ptr_array_index(vms, i), control->args.jobs));
+        json_object_array_add(list, vfo_view_vm(g_ptr_array_index(vms, i), control->args.jobs,
+                                                control->args.host, control->args.absences));
     vfo_qmp_call_return(call, list);
 }
 
@@ -131,6 +132,7 @@ static VfoJob *make_migration(VfoControl *control, json_object *arguments, GErro
 {
     static const char *const members[] = {"vm", "host", NULL};
     VfoSourceArgs args = {.host = control->args.host, .leases = control->args.leases};
+    const VfoPeerAddress *peer;
     const char *vm_name, *host_name;
 
     if (!vfo_json_only(arguments, members, "arguments", error) ||
@@ -138,8 +140,11 @@ static VfoJob *make_migration(VfoControl *control, json_object *arguments, GErro
         !vfo_json_string(arguments, "host", "arguments", &host_name, error))
         return NULL;
     args.vm = vfo_vms_get(control->args.vms, vm_name, error);
-    if (!args.vm)
+    peer = args.vm ? vfo_config_peer(control->args.config, host_name, error) : NULL;
+    if (!peer)
         return NULL;
+    if (vfo_vm_is_libvirts(args.vm))
+        args.libvirt_uri = peer->libvirt_uri;
     return vfo_partners_source_job(control->args.partners, vfo_source_job, &args, host_name, TRUE,
                                    error);
 }

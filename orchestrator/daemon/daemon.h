@@ -93,7 +93,7 @@ gboolean vfo_jobs_cancel_all(VfoJobs *jobs);
 /* ------------------------------------------------------------------ views */
 
 /* How the control socket shows things; docs/control-socket.md describes each member. */
-json_object *vfo_view_vm(VfoVm *vm, VfoJobs *jobs);
+json_object *vfo_view_vm(VfoVm *vm, VfoJobs *jobs, VfoHost *host, VfoAbsences *absences);
 json_object *vfo_view_vf(const VfoVf *vf, const char *owner, const char *lease);
 json_object *vfo_view_record(const VfoRecord *record);
 /* @jobs: those that @job is among, to be told which others belong to it, and its steps; NULL:
@@ -162,8 +162,9 @@ void vfo_inventory_free(VfoInventory *inventory);
 void vfo_inventory_on_change(VfoHost *host, const VfoVf *before, const VfoVf *now, gboolean ours,
                              gpointer data);
 
-/** vfo_inventory_owner: the pair that has the VF @pci as its primary, and its VM among @vms (of
- *  VfoVm) in @owner; NULL in both: none. Borrowed, until the loop runs. */
+/** vfo_inventory_owner: the pair that has the VF @pci as its primary, NULL: none; in @owner the VM
+ *  among @vms (of VfoVm) that has it, in a pair or not, NULL: none. Borrowed, until the loop runs.
+ */
 const VfoPair *vfo_inventory_owner(GPtrArray *vms, const char *pci, VfoVm **owner);
 
 /* ------------------------------------------------------------------ hooks */
@@ -213,6 +214,18 @@ void vfo_arrivals_start(VfoArrivals *arrivals, VfoQmpCall *call, const VfoDomain
  *  none does. */
 VfoJob *vfo_arrivals_job(VfoArrivals *arrivals, const char *peer_name, const VfoOffer *offer,
                          VfoReserved reserved, gpointer reserved_data, GError **error);
+
+/* ------------------------------------------------------------------ moves */
+
+typedef struct _VfoMoves VfoMoves;
+
+/** vfo_moves_new: the domains of libvirt that come here without a VF, and get one then. */
+VfoMoves *vfo_moves_new(const VfoArrivalsArgs *args);
+void vfo_moves_free(VfoMoves *moves);
+
+/** vfo_moves_job: a VfoPeerStart for an offer with a UUID. */
+VfoJob *vfo_moves_job(VfoMoves *moves, const char *peer_name, const VfoOffer *offer,
+                      VfoReserved reserved, gpointer reserved_data, GError **error);
 
 /* ----------------------------------------------------------------- owners */
 
@@ -294,6 +307,7 @@ typedef struct {
     VfoVms *vms;
     VfoHost *host;
     VfoLeases *leases;
+    VfoAbsences *absences;
     VfoJobs *jobs;
     VfoLending *lending;
     VfoPartners *partners;

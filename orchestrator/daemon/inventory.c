@@ -16,20 +16,28 @@ struct _VfoInventory {
     gulong removed_handler;
 };
 
+static const VfoPair *find_vf(const GPtrArray *pairs, const char *pci)
+{
+    for (guint i = 0; pairs && i < pairs->len; i++) {
+        const VfoPair *pair = g_ptr_array_index(pairs, i);
+
+        if (g_strcmp0(pair->vf, pci) == 0)
+            return pair;
+    }
+    return NULL;
+}
+
 const VfoPair *vfo_inventory_owner(GPtrArray *vms, const char *pci, VfoVm **owner)
 {
     for (guint i = 0; i < vms->len; i++) {
         VfoVm *vm = g_ptr_array_index(vms, i);
         const VfoVmInfo *info = vfo_vm_cached(vm);
+        const VfoPair *pair = info ? find_vf(info->pairs, pci) : NULL;
 
-        for (guint k = 0; info && k < info->pairs->len; k++) {
-            const VfoPair *pair = g_ptr_array_index(info->pairs, k);
-
-            if (g_strcmp0(pair->vf, pci) != 0)
-                continue;
-            *owner = vm;
-            return pair;
-        }
+        if (!pair && (!info || !find_vf(info->halves, pci)))
+            continue;
+        *owner = vm;
+        return pair;
     }
     *owner = NULL;
     return NULL;

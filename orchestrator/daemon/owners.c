@@ -182,6 +182,8 @@ gboolean vfo_owners_start(VfoOwners *owners, const VfoDomain *domain, GError **e
         if (!give(owners, domain, g_ptr_array_index(domain->pairs, i), error))
             return FALSE;
     }
+    /* One that comes without its VF is expected: what waits for its tap need not ask for it. */
+    vfo_vms_tell_start(owners->args.vms, domain, NULL);
     return TRUE;
 }
 
@@ -240,7 +242,11 @@ static gboolean is_left(VfoOwners *owners, const VfoDomainPair *pair, const VfoV
 {
     VfoVfSettings parked = vfo_vf_parked(vf);
 
-    return pair->standby && !vf->opened && !vfo_leases_holder(owners->args.leases, vf->pci) &&
+    /* The user's own VFs without a pair are the user's to see to. */
+    gboolean ours =
+        pair->standby || (pair->primary && g_str_has_prefix(pair->primary, VFO_DOMAIN_BONDED));
+
+    return ours && !vf->opened && !vfo_leases_holder(owners->args.leases, vf->pci) &&
            !vfo_vf_settings_equal(&vf->settings, &parked);
 }
 

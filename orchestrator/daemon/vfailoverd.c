@@ -29,6 +29,7 @@ typedef struct {
     VfoPartners *partners;
     VfoOwners *owners;
     VfoArrivals *arrivals;
+    VfoMoves *moves;
     VfoHooks *hooks;
     VfoPairing *pairing;
     VfoControl *control;
@@ -54,6 +55,8 @@ static VfoJob *start_destination(const char *peer_name, const VfoOffer *offer, V
     g_autoptr(VfoJob) job = NULL;
     g_autoptr(GError) why = NULL;
 
+    if (offer->uuid)
+        return vfo_moves_job(daemon->moves, peer_name, offer, reserved, reserved_data, error);
     job = vfo_arrivals_job(daemon->arrivals, peer_name, offer, reserved, reserved_data, &why);
     if (job || why) {
         if (why)
@@ -126,6 +129,7 @@ static void start_libvirt(Daemon *daemon)
 
     daemon->owners = vfo_owners_new(&owners);
     daemon->arrivals = vfo_arrivals_new(&arrivals);
+    daemon->moves = vfo_moves_new(&arrivals);
     daemon->hooks = vfo_hooks_new(config, daemon->owners, daemon->arrivals);
     if (!config->libvirt_uri)
         return;
@@ -177,6 +181,7 @@ static gboolean start(Daemon *daemon, GError **error)
     args.vms = daemon->vms;
     args.host = daemon->host;
     args.leases = daemon->leases;
+    args.absences = daemon->absences;
     args.lending = daemon->lending;
     args.jobs = daemon->jobs;
     args.partners = daemon->partners;
@@ -194,6 +199,7 @@ static void stop(Daemon *daemon)
     g_clear_pointer(&daemon->pairing, vfo_pairing_free);
     g_clear_pointer(&daemon->hooks, vfo_hooks_free);
     g_clear_pointer(&daemon->arrivals, vfo_arrivals_free);
+    g_clear_pointer(&daemon->moves, vfo_moves_free);
     g_clear_pointer(&daemon->owners, vfo_owners_free);
     g_clear_pointer(&daemon->partners, vfo_partners_free);
     g_clear_pointer(&daemon->pool, vfo_peer_pool_free);

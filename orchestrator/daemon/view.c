@@ -52,7 +52,30 @@ static json_object *view_pair(const VfoPair *pair, VfoJob *job)
     return view;
 }
 
-json_object *vfo_view_vm(VfoVm *vm, VfoJobs *jobs)
+static void add_pairs(json_object *views, const GPtrArray *pairs, VfoVm *vm, VfoJobs *jobs)
+{
+    for (guint i = 0; i < pairs->len; i++) {
+        const VfoPair *pair = g_ptr_array_index(pairs, i);
+
+        json_object_array_add(views, view_pair(pair, job_of_pair(vm, pair->standby, jobs)));
+    }
+}
+
+/* Of a guest that bonds: what has a VF, or else what had one. */
+static GPtrArray *bonds_of(const VfoVmInfo *info, VfoHost *host, VfoAbsences *absences)
+{
+    GPtrArray *bonds = vfo_bonds_of(info, host);
+
+    for (guint i = 0; bonds->len == 0 && info->halves && i < info->halves->len; i++) {
+        const VfoPair *half = g_ptr_array_index(info->halves, i);
+
+        if (half->standby && vfo_absences_find(absences, info->name, half->standby))
+            g_ptr_array_add(bonds, vfo_pair_copy(half));
+    }
+    return bonds;
+}
+
+json_object *vfo_view_vm(VfoVm *vm, VfoJobs *jobs, VfoHost *host, VfoAbsences *absences)
 {
     json_object *view = json_object_new_object();
     json_object *pairs = json_object_new_array();
@@ -64,10 +87,11 @@ json_object *vfo_view_vm(VfoVm *vm, VfoJobs *jobs)
     add_string(view, "status", why ? "unreachable" : info ? info->status : "unknown");
     add_string(view, "error", why ? why->message : NULL);
     add_string(view, "machine", info ? info->machine : NULL);
-    for (guint i = 0; info && i < info->pairs->len; i++) {
-        const VfoPair *pair = g_ptr_array_index(info->pairs, i);
+    if (info) {
+        g_autoptr(GPtrArray) bonds = bonds_of(info, host, absences);
 
-        json_object_array_add(pairs, view_pair(pair, job_of_pair(vm, pair->standby, jobs)));
+        add_pairs(pairs, info->pairs, vm, jobs);
+        add_pairs(pairs, bonds, vm, jobs);
     }
     json_object_object_add(view, "pairs", pairs);
     add_string(view, "job", job ? vfo_job_id(job) : NULL);

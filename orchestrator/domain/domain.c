@@ -25,38 +25,46 @@ void vfo_domain_free(VfoDomain *domain)
     g_free(domain->uuid);
     g_free(domain->machine);
     g_ptr_array_unref(domain->pairs);
+    g_ptr_array_unref(domain->plain);
     g_free(domain);
 }
 
-static VfoDomain *new_domain(void)
+VfoDomain *vfo_domain_new(const char *name, const char *uuid)
 {
     VfoDomain *domain = g_new0(VfoDomain, 1);
 
+    domain->name = g_strdup(name);
+    domain->uuid = uuid ? g_ascii_strdown(uuid, -1) : NULL;
     domain->numa_node = -1;
     domain->pairs = g_ptr_array_new_with_free_func((GDestroyNotify)vfo_domain_pair_free);
+    domain->plain = g_ptr_array_new_with_free_func((GDestroyNotify)vfo_domain_pair_free);
     return domain;
+}
+
+static void copy_pairs(const GPtrArray *from, GPtrArray *to)
+{
+    for (guint i = 0; i < from->len; i++) {
+        const VfoDomainPair *original = g_ptr_array_index(from, i);
+        VfoDomainPair *pair = g_memdup2(original, sizeof(*original));
+
+        pair->standby = g_strdup(original->standby);
+        pair->tap = g_strdup(original->tap);
+        pair->bridge = g_strdup(original->bridge);
+        pair->primary = g_strdup(original->primary);
+        pair->vf = g_strdup(original->vf);
+        pair->network = g_strdup(original->network);
+        g_ptr_array_add(to, pair);
+    }
 }
 
 VfoDomain *vfo_domain_copy(const VfoDomain *domain)
 {
-    VfoDomain *copy = new_domain();
+    VfoDomain *copy = vfo_domain_new(domain->name, domain->uuid);
 
-    copy->name = g_strdup(domain->name);
-    copy->uuid = g_strdup(domain->uuid);
     copy->machine = g_strdup(domain->machine);
     copy->numa_node = domain->numa_node;
-    for (guint i = 0; i < domain->pairs->len; i++) {
-        const VfoDomainPair *from = g_ptr_array_index(domain->pairs, i);
-        VfoDomainPair *pair = g_memdup2(from, sizeof(*from));
-
-        pair->standby = g_strdup(from->standby);
-        pair->tap = g_strdup(from->tap);
-        pair->bridge = g_strdup(from->bridge);
-        pair->primary = g_strdup(from->primary);
-        pair->vf = g_strdup(from->vf);
-        pair->network = g_strdup(from->network);
-        g_ptr_array_add(copy->pairs, pair);
-    }
+    copy_pairs(domain->pairs, copy->pairs);
+    copy_pairs(domain->plain, copy->plain);
     return copy;
 }
 
@@ -177,20 +185,26 @@ static gboolean read_address(const VfoDomain *domain, xmlNode *address, char **p
     return TRUE;
 }
 
-static VfoDomainPair *add_pair(VfoDomain *domain, GError **error)
+static VfoDomainPair *add_to(VfoDomain *domain, GPtrArray *list, GError **error)
 {
     VfoDomainPair *pair;
 
-    if (domain->pairs->len >= MAX_PAIRS) {
+    if (list->len >= MAX_PAIRS) {
         invalid(domain, error, "more than %d PCI devices of the host", MAX_PAIRS);
         return NULL;
     }
     pair = g_new0(VfoDomainPair, 1);
-    g_ptr_array_add(domain->pairs, pair);
+    g_ptr_array_add(list, pair);
     return pair;
 }
 
-static gboolean read_standby(VfoDomain *domain, xmlNode *interface, GError **error)
+static VfoDomainPair *add_pair(VfoDomain *domain, GError **error)
+{
+    return add_to(domain, domain->pairs, error);
+}
+
+/* Adds @interface to @list, one of the domain's. */
+static gboolean read_standby(VfoDomain *domain, GPtrArray *list, xmlNode *interface, GError **error)
 {
     g_autofree char *alias = NULL;
     VfoDomainPair *pair;
@@ -201,7 +215,7 @@ static gboolean read_standby(VfoDomain *domain, xmlNode *interface, GError **err
         return TRUE;
     if (vfo_domain_pair(domain, alias))
         return invalid(domain, error, "two interfaces have the alias %s", alias);
-    pair = add_pair(domain, error);
+    pair = add_to(domain, list, error);
     if (!pair)
         return FALSE;
     pair->standby = g_steal_pointer(&alias);
@@ -280,6 +294,16 @@ static gboolean read_vf(VfoDomain *domain, xmlNode *node, VfoDomainForm form, GE
            invalid(domain, error, "a device of the host has no <address> in its <source>");
 }
 
+/* What we cannot read here is of no interest. */
+static void read_plain(VfoDomain *domain, xmlNode *interface)
+{
+    guint before = domain->plain->len;
+
+    if (!vfo_xml_child(interface, "teaming") &&
+        !read_standby(domain, domain->plain, interface, NULL) && domain->plain->len > before)
+        g_ptr_array_set_size(domain->plain, (int)before);
+}
+
 static gboolean read_devices(VfoDomain *domain, xmlNode *devices, GError **error)
 {
     VfoDomainForm form;
@@ -288,12 +312,14 @@ static gboolean read_devices(VfoDomain *domain, xmlNode *devices, GError **error
     for (xmlNode *node = devices->children; node; node = node->next) {
         if (vfo_xml_is(node, "interface") &&
             vfo_xml_has(vfo_xml_child(node, "teaming"), "type", "persistent") &&
-            !read_standby(domain, node, error))
+            !read_standby(domain, domain->pairs, node, error))
             return FALSE;
     }
     for (xmlNode *node = devices->children; node; node = node->next) {
         if (vfo_xml_is_vf(node, &form) && !read_vf(domain, node, form, error))
             return FALSE;
+        if (vfo_xml_is(node, "interface") && !vfo_xml_is_vf(node, &form))
+            read_plain(domain, node);
     }
     return TRUE;
 }
@@ -338,7 +364,7 @@ VfoDomain *vfo_domain_parse(const char *xml, gsize length, GError **error)
 
     if (!doc)
         return NULL;
-    domain = new_domain();
+    domain = vfo_domain_new(NULL, NULL);
     if (!read_domain(domain, xmlDocGetRootElement(doc), error))
         return NULL;
     return g_steal_pointer(&domain);

@@ -43,8 +43,15 @@ typedef struct {
     char *machine;    /* "pc-q35-10.0"; NULL: not said */
     int numa_node;    /* the only one of the host that its memory may come from; -1: others too */
     GPtrArray *pairs; /* of VfoDomainPair */
+    GPtrArray *plain; /* of VfoDomainPair: interfaces without <teaming> that are no VF */
 } VfoDomain;
 
+/** VFO_DOMAIN_BONDED: how the alias of a VF begins that belongs to no pair and that vfailover has
+ *  given the domain. */
+#define VFO_DOMAIN_BONDED "ua-vfailover-with-"
+
+/** vfo_domain_new: a domain of which nothing more is known; both are copied. */
+VfoDomain *vfo_domain_new(const char *name, const char *uuid);
 void vfo_domain_free(VfoDomain *domain);
 VfoDomain *vfo_domain_copy(const VfoDomain *domain);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VfoDomain, vfo_domain_free)
@@ -55,7 +62,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VfoDomain, vfo_domain_free)
  * once that is known, for what is no domain, is longer than VFO_DOMAIN_MAX, has a DTD, or has
  * pairs that contradict themselves. Reads nothing but @xml.
  *
- * A standby without an alias is left out: no VF can name it.
+ * A standby without an alias is left out: no VF can name it. So is an interface without <teaming>
+ * that has none, or has no MAC.
  */
 VfoDomain *vfo_domain_parse(const char *xml, gsize length, GError **error);
 

@@ -19,6 +19,7 @@ typedef struct {
     char *name;
     char *address;
     guint16 port;
+    char *libvirt_uri; /* of the libvirt there */
 } VfoPeerAddress;
 
 void vfo_peer_address_free(VfoPeerAddress *address);

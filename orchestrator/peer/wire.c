@@ -114,6 +114,8 @@ static json_object *from_pair(const VfoPair *pair)
     add_string(object, "primary", pair->primary);
     add_string(object, "bus", pair->bus);
     json_object_object_add(object, "rombar", json_object_new_boolean(pair->rombar));
+    if (pair->bonded)
+        json_object_object_add(object, "bonded", json_object_new_boolean(TRUE));
     return object;
 }
 
@@ -141,6 +143,7 @@ json_object *vfo_wire_from_offer(const VfoOffer *offer)
     add_string(object, "vm", offer->vm);
     add_string(object, "machine", offer->machine);
     add_string(object, "network", offer->network);
+    add_string(object, "uuid", offer->uuid);
     json_object_object_add(object, "pair", from_pair(offer->pair));
     json_object_object_add(object, "settings", from_settings(&offer->settings));
     if (offer->vendor || offer->device) {
@@ -169,7 +172,7 @@ static VfoPair *to_pair(json_object *object, GError **error)
 {
     static const char where[] = "reserve.pair";
     static const char *const members[] = {"standby", "mac",    "features", "primary",
-                                          "bus",     "rombar", NULL};
+                                          "bus",     "rombar", "bonded",   NULL};
     g_autoptr(VfoPair) pair = g_new0(VfoPair, 1);
     const char *standby = NULL;
     const char *mac = NULL;
@@ -186,7 +189,9 @@ static VfoPair *to_pair(json_object *object, GError **error)
         return NULL;
     if ((vfo_json_has(object, "primary") &&
          !name_of(object, "primary", where, "-._", 64, &primary, error)) ||
-        (vfo_json_has(object, "bus") && !name_of(object, "bus", where, "-._", 64, &bus, error)))
+        (vfo_json_has(object, "bus") && !name_of(object, "bus", where, "-._", 64, &bus, error)) ||
+        (vfo_json_has(object, "bonded") &&
+         !vfo_json_bool(object, "bonded", where, &pair->bonded, error)))
         return NULL;
     if (!vfo_mac_parse(mac, &pair->mac) || !vfo_mac_is_unicast(&pair->mac)) {
         g_set_error_literal(error, VFO_ERROR, VFO_ERROR_INVALID,
@@ -267,13 +272,15 @@ static gboolean to_device(json_object *object, VfoOffer *offer, GError **error)
 VfoOffer *vfo_wire_to_offer(json_object *object, GError **error)
 {
     static const char where[] = "reserve";
-    static const char *const members[] = {"job",      "vm",     "machine", "network", "pair",
-                                          "settings", "vendor", "device",  "mtu",     NULL};
+    static const char *const members[] = {"job",  "vm",       "machine", "network",
+                                          "pair", "settings", "vendor",  "device",
+                                          "mtu",  "uuid",     NULL};
     g_autoptr(VfoOffer) offer = g_new0(VfoOffer, 1);
     const char *job = NULL;
     const char *vm = NULL;
     const char *machine = NULL;
     const char *network = NULL;
+    const char *uuid = NULL;
     json_object *pair = NULL;
     json_object *settings = NULL;
 
@@ -283,7 +290,8 @@ VfoOffer *vfo_wire_to_offer(json_object *object, GError **error)
         !name_of(object, "machine", where, "-._+", 64, &machine, error) ||
         !name_of(object, "network", where, "-._", 64, &network, error) ||
         !vfo_json_object(object, "pair", where, &pair, error) ||
-        !vfo_json_object(object, "settings", where, &settings, error))
+        !vfo_json_object(object, "settings", where, &settings, error) ||
+        (vfo_json_has(object, "uuid") && !uuid_of(object, "uuid", where, &uuid, error)))
         return NULL;
     offer->pair = to_pair(pair, error);
     if (!offer->pair || !to_settings(settings, &offer->settings, error) ||
@@ -294,6 +302,7 @@ VfoOffer *vfo_wire_to_offer(json_object *object, GError **error)
     offer->vm = g_strdup(vm);
     offer->machine = g_strdup(machine);
     offer->network = g_strdup(network);
+    offer->uuid = g_strdup(uuid);
     return g_steal_pointer(&offer);
 }
 

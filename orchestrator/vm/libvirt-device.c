@@ -88,11 +88,35 @@ static void on_detach_asked(VfoOp *op, gpointer value, const GError *error)
         vfo_op_fail_because(op, error);
 }
 
+/* The alias of a VF that we have plugged beside an interface that the guest bonds it with: the hook
+ * knows by it, when the domain has ended, that the VF is to be parked. */
+static char *bonded_alias(const VfoPair *pair)
+{
+    gboolean is_users = g_str_has_prefix(pair->standby, "ua-");
+
+    return g_strconcat(VFO_DOMAIN_BONDED, pair->standby + (is_users ? 3 : 0), NULL);
+}
+
+static const char *bonded_alias_of(const VfoLibvirtVm *vm, const VfoPair *pair)
+{
+    g_autofree char *ours = bonded_alias(pair);
+
+    for (guint i = 0; i < vm->config->pairs->len; i++) {
+        const VfoDomainPair *known = g_ptr_array_index(vm->config->pairs, i);
+
+        if (g_strcmp0(known->primary, ours) == 0)
+            return known->primary;
+    }
+    return pair->primary;
+}
+
 /* libvirt gives a device an alias of its own when the one wanted is not a user's ("ua-..."). */
 static const char *alias_of(const VfoLibvirtVm *vm, const VfoPair *pair)
 {
     const VfoDomainPair *known = vfo_domain_pair(vm->config, pair->standby);
 
+    if (pair->bonded)
+        return bonded_alias_of(vm, pair);
     return known && known->has_vf && known->primary ? known->primary : pair->primary;
 }
 
@@ -122,21 +146,27 @@ void vfo_libvirt_vm_unplug(VfoVm *base, const VfoPair *pair, GTask *task)
 char *vfo_libvirt_device_xml(const VfoPair *pair, const char *primary, const char *pci)
 {
     guint domain = 0, bus = 0, slot = 0, function = 0;
+    g_autofree char *bonded = pair->bonded ? bonded_alias(pair) : NULL;
     g_autofree char *alias = NULL;
+    g_autofree char *teaming = NULL;
     g_autofree char *device = NULL;
 
     if (sscanf(pci, "%x:%x:%x.%x", &domain, &bus, &slot, &function) != 4)
         return NULL;
+    if (bonded)
+        primary = bonded;
+    else
+        teaming =
+            g_markup_printf_escaped("<teaming type='transient' persistent='%s'/>", pair->standby);
     if (primary && g_str_has_prefix(primary, "ua-"))
         alias = g_markup_printf_escaped("<alias name='%s'/>", primary);
     device = g_markup_printf_escaped("<hostdev mode='subsystem' type='pci' managed='no'>"
                                      "<driver name='vfio'/>"
                                      "<source><address domain='0x%04x' bus='0x%02x' slot='0x%02x' "
-                                     "function='0x%x'/></source>"
-                                     "<teaming type='transient' persistent='%s'/>"
-                                     "<rom bar='off'/>",
-                                     domain, bus, slot, function, pair->standby);
-    return g_strconcat(device, alias ? alias : "", "</hostdev>", NULL);
+                                     "function='0x%x'/></source>",
+                                     domain, bus, slot, function);
+    return g_strconcat(device, teaming ? teaming : "", "<rom bar='off'/>", alias ? alias : "",
+                       "</hostdev>", NULL);
 }
 
 static gpointer attach(const VfoLibvirtCalls *calls, virDomainPtr domain, gpointer xml,

@@ -40,8 +40,22 @@ static gboolean is(const VfoOp *op, const char *const *among)
     return vfo_libvirt_vm_status_is(vfo_libvirt_vm_of(op), among);
 }
 
+/* If we have asked for it, libvirt will say why. */
+static gboolean was_given_up(const VfoOp *op)
+{
+    const VfoLibvirtVm *vm = vfo_libvirt_vm_of(op);
+
+    return vm->refusal || (is(op, given_up) && !vm->calling);
+}
+
 static void fail_given_up(VfoOp *op)
 {
+    const GError *refusal = vfo_libvirt_vm_of(op)->refusal;
+
+    if (refusal) {
+        vfo_op_fail_because(op, refusal);
+        return;
+    }
     vfo_op_fail(op, VFO_ERROR_FAILED,
                 "the migration %s; what 'virsh migrate' printed says why, or QEMU's log",
                 g_strcmp0(vfo_libvirt_vm_of(op)->migration, "failed") == 0 ? "failed"
@@ -145,6 +159,13 @@ static void look_for_unplug(VfoOp *op, const char *event, json_object *data)
                     "QEMU migrates without asking the guest for it; its log says why");
 }
 
+static void forget_migration(VfoLibvirtVm *vm)
+{
+    g_clear_pointer(&vm->migration, g_free);
+    g_ptr_array_set_size(vm->asked, 0);
+    g_clear_error(&vm->refusal);
+}
+
 void vfo_libvirt_vm_unplugging(VfoVm *base, const VfoPair *pair, GTask *task)
 {
     VfoLibvirtVm *vm = (VfoLibvirtVm *)base;
@@ -155,11 +176,10 @@ void vfo_libvirt_vm_unplugging(VfoVm *base, const VfoPair *pair, GTask *task)
     if (!op)
         return;
     vfo_op_set_state(op, g_strdup(pair->primary), g_free);
+    g_clear_error(&vm->refusal);
     /* What is over is an earlier migration. */
-    if (is(op, over)) {
-        g_clear_pointer(&vm->migration, g_free);
-        g_ptr_array_set_size(vm->asked, 0);
-    }
+    if (is(op, over))
+        forget_migration(vm);
     watch(vm, LOOK_EVERY_MS);
     look_for_unplug(op, "", NULL);
 }
@@ -185,7 +205,7 @@ void vfo_libvirt_vm_unplugged(VfoVm *base, const VfoPair *pair, GTask *task)
 
 static void look_for_stop(VfoOp *op, const char *event, json_object *data)
 {
-    if (is(op, given_up))
+    if (was_given_up(op))
         fail_given_up(op);
     else if (is(op, switching))
         vfo_op_done(op);
@@ -203,6 +223,105 @@ void vfo_libvirt_vm_stopped(VfoVm *base, GTask *task)
     look_for_stop(op, "", NULL);
 }
 
+/* What libvirt is asked to do, in a thread of its own. */
+typedef struct {
+    const VfoLibvirtCalls *calls;
+    char *where; /* our libvirt */
+    char *uuid;
+    char *uri;             /* the libvirt there */
+    guint64 max_bandwidth; /* bytes/s, 0: libvirt's */
+    guint downtime_ms;     /* 0: QEMU's */
+    GTask *task;
+} Move;
+
+static gboolean move(const Move *move, virDomainPtr domain, GError **error)
+{
+    virTypedParameterPtr params = NULL;
+    int n_params = 0, max_params = 0;
+    gboolean ok;
+
+    if (move->downtime_ms && move->calls->set_downtime(domain, move->downtime_ms, 0) < 0) {
+        vfo_libvirt_set_error(move->calls, error, "set the downtime limit");
+        return FALSE;
+    }
+    /* libvirt's is in MiB/s. */
+    if (move->max_bandwidth)
+        virTypedParamsAddULLong(&params, &n_params, &max_params, VIR_MIGRATE_PARAM_BANDWIDTH,
+                                MAX(move->max_bandwidth >> 20, 1));
+    ok = move->calls->migrate(domain, move->uri, params, (guint)n_params,
+                              VIR_MIGRATE_LIVE | VIR_MIGRATE_PEER2PEER) == 0;
+    if (!ok)
+        vfo_libvirt_set_error(move->calls, error, "have libvirt migrate it");
+    virTypedParamsFree(params, n_params);
+    return ok;
+}
+
+/* Over a connection of its own: the call lasts as long as the migration, and of those that are
+ * under way over one connection libvirtd works on few (max_client_requests). */
+static gpointer run_move(gpointer data)
+{
+    Move *asked = data;
+    GError *error = NULL;
+    virConnectPtr connection = asked->calls->open(asked->where);
+    virDomainPtr domain = connection ? virDomainLookupByUUIDString(connection, asked->uuid) : NULL;
+
+    if (!domain)
+        vfo_libvirt_set_error(asked->calls, &error, "find it in libvirt");
+    else
+        move(asked, domain, &error);
+    if (error)
+        g_task_return_error(asked->task, error);
+    else
+        g_task_return_boolean(asked->task, TRUE);
+    g_object_unref(asked->task);
+    g_clear_pointer(&domain, virDomainFree);
+    if (connection)
+        virConnectClose(connection);
+    g_free(asked->where);
+    g_free(asked->uuid);
+    g_free(asked->uri);
+    g_free(asked);
+    return NULL;
+}
+
+static void on_moved(GObject *source, GAsyncResult *result, gpointer data)
+{
+    g_autoptr(VfoVm) base = data;
+    VfoLibvirtVm *vm = (VfoLibvirtVm *)base;
+
+    vm->calling = FALSE;
+    g_task_propagate_boolean(G_TASK(result), &vm->refusal);
+    vfo_op_tell_all(&vm->base, VFO_MIGRATE_ENDED, NULL);
+}
+
+void vfo_libvirt_vm_migrate(VfoVm *base, const char *uri, guint64 max_bandwidth,
+                            guint downtime_limit_ms, GTask *task)
+{
+    VfoLibvirtVm *vm = (VfoLibvirtVm *)base;
+    VfoOp *op =
+        vfo_op_begin(&vm->base, task, look_for_stop, "migrate VM '%s' to %s", base->name, uri);
+    Move *asked;
+
+    if (!op)
+        return;
+    if (vm->calling) {
+        vfo_op_fail(op, VFO_ERROR_BUSY, "libvirt has not ended the migration before");
+        return;
+    }
+    forget_migration(vm);
+    vm->calling = TRUE;
+    asked = g_new0(Move, 1);
+    asked->calls = vfo_libvirt_calls_of(vm->libvirt);
+    asked->where = g_strdup(vfo_libvirt_uri(vm->libvirt));
+    asked->uuid = g_strdup(vm->uuid);
+    asked->uri = g_strdup(uri);
+    asked->max_bandwidth = max_bandwidth;
+    asked->downtime_ms = downtime_limit_ms;
+    asked->task = g_task_new(NULL, NULL, on_moved, vfo_vm_ref(base));
+    watch(vm, LOOK_EVERY_MS);
+    g_thread_unref(g_thread_new("libvirt-migrate", run_move, asked));
+}
+
 /* QEMU's "completed" is not the end: libvirt at the destination may fail to run the VM, and then
  * runs it here again. */
 static void look_for_end(VfoOp *op, const char *event, json_object *data)
@@ -214,7 +333,7 @@ static void look_for_end(VfoOp *op, const char *event, json_object *data)
     else if (vm->ended)
         vfo_op_fail(op, VFO_ERROR_CLOSED,
                     "its QEMU has ended in the middle of it; libvirt's and QEMU's logs say why");
-    else if (is(op, given_up))
+    else if (was_given_up(op))
         fail_given_up(op);
     else if (vm->running && g_strcmp0(vm->migration, "completed") == 0)
         vfo_op_fail(op, VFO_ERROR_FAILED,

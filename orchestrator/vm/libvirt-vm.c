@@ -43,12 +43,6 @@ static void libvirt_vm_listen(VfoVm *vm, const char *address, const char *ports,
            "libvirt manages it: migrate it with 'virsh migrate --live'");
 }
 
-static void libvirt_vm_migrate(VfoVm *vm, const char *uri, guint64 max_bandwidth,
-                               guint downtime_limit_ms, GTask *task)
-{
-    refuse(vm, task, "migrate", "libvirt manages it: use 'virsh migrate --live'");
-}
-
 static const VfoVmOps libvirt_vm_ops = {
     .inspect = vfo_libvirt_vm_inspect,
     .unplug = vfo_libvirt_vm_unplug,
@@ -57,7 +51,7 @@ static const VfoVmOps libvirt_vm_ops = {
     .announce = libvirt_vm_announce,
     .listen = libvirt_vm_listen,
     .resumed = vfo_libvirt_vm_resumed,
-    .migrate = libvirt_vm_migrate,
+    .migrate = vfo_libvirt_vm_migrate,
     .completed = vfo_libvirt_vm_completed,
     .cancel = vfo_libvirt_vm_cancel,
     .incoming_began = libvirt_vm_incoming_began,
@@ -101,15 +95,26 @@ static VfoPair *pair_of(const VfoDomainPair *from)
     return pair;
 }
 
+/* An interface or a VF that belongs to no pair of libvirt's. */
+static VfoPair *half_of(const VfoDomainPair *from)
+{
+    VfoPair *half = pair_of(from);
+
+    half->bonded = TRUE;
+    return half;
+}
+
 static VfoVmInfo *info_of(const VfoDomain *config, const char *status)
 {
     VfoVmInfo *info = g_new0(VfoVmInfo, 1);
 
     info->name = g_strdup(config->name);
     info->machine = g_strdup(config->machine ? config->machine : "");
+    info->uuid = g_strdup(config->uuid);
     info->status = g_strdup(status);
     info->numa_node = config->numa_node;
     info->pairs = g_ptr_array_new_with_free_func((GDestroyNotify)vfo_pair_free);
+    info->halves = g_ptr_array_new_with_free_func((GDestroyNotify)vfo_pair_free);
     info->free_buses = g_ptr_array_new_with_free_func(g_free);
     g_ptr_array_add(info->free_buses, g_strdup(ANY_BUS));
     for (guint i = 0; i < config->pairs->len; i++) {
@@ -117,7 +122,11 @@ static VfoVmInfo *info_of(const VfoDomain *config, const char *status)
 
         if (pair->standby)
             g_ptr_array_add(info->pairs, pair_of(pair));
+        else
+            g_ptr_array_add(info->halves, half_of(pair));
     }
+    for (guint i = 0; i < config->plain->len; i++)
+        g_ptr_array_add(info->halves, half_of(g_ptr_array_index(config->plain, i)));
     return info;
 }
 
@@ -227,6 +236,16 @@ static void set_running(VfoLibvirtVm *vm, virDomainPtr domain)
     vm->running = TRUE;
 }
 
+/* One that is expected, and whose memory arrives, has been started: it may be asked about. */
+static void take_arriving(VfoLibvirtVm *vm, virDomainPtr domain)
+{
+    if (!vm->expected || !vm->began)
+        return;
+    set_domain(vm, domain);
+    vm->expected = FALSE;
+    vm->starting = TRUE;
+}
+
 /* What may change something of what an inspection sees. */
 static gboolean tells_more(const VfoLibvirtVm *vm, const char *event)
 {
@@ -266,6 +285,7 @@ void vfo_libvirt_vm_on_qemu(VfoLibvirtVm *vm, virDomainPtr domain, const char *e
     } else if (g_str_equal(event, "MIGRATION") && data &&
                vfo_json_string(data, "status", event, &text, NULL)) {
         set_migration(vm, text);
+        take_arriving(vm, domain);
     } else if (g_str_equal(event, "UNPLUG_PRIMARY") && data && vm->asked->len < MAX_ASKED &&
                vfo_json_string(data, "device-id", event, &text, NULL)) {
         g_ptr_array_add(vm->asked, g_strdup(text));
@@ -436,6 +456,7 @@ static void libvirt_vm_clear(VfoLocalVm *base)
     vfo_domain_free(vm->config);
     g_hash_table_unref(vm->aliases);
     g_ptr_array_unref(vm->asked);
+    g_clear_error(&vm->refusal);
     g_free(vm->migration);
     g_free(vm->uuid);
 }

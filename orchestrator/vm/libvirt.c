@@ -35,6 +35,8 @@ const VfoLibvirtCalls vfo_libvirt_calls = {
     .detach = virDomainDetachDeviceAlias,
     .attach = virDomainAttachDeviceFlags,
     .abort_job = virDomainAbortJob,
+    .migrate = virDomainMigrateToURI3,
+    .set_downtime = virDomainMigrateSetMaxDowntime,
     .get_job = virDomainGetJobStats,
     .last_error = virGetLastError,
 };
@@ -236,17 +238,20 @@ gpointer vfo_libvirt_see(const VfoLibvirtCalls *calls, virDomainPtr domain, gpoi
     int state = VIR_DOMAIN_NOSTATE, reason = 0;
     char *xml;
 
+    /* The state afterwards: the XML of a domain that is arriving comes when it runs. */
+    xml = calls->get_xml(domain, 0);
+    if (!xml) {
+        vfo_libvirt_set_error(calls, error, "ask libvirt for the domain's XML");
+        return NULL;
+    }
     if (virDomainGetState(domain, &state, &reason, 0) < 0) {
+        free(xml);
         vfo_libvirt_set_error(calls, error, "ask libvirt for the domain's state");
         return NULL;
     }
     if (state == VIR_DOMAIN_SHUTOFF || state == VIR_DOMAIN_NOSTATE) {
+        free(xml);
         g_set_error(error, VFO_ERROR, VFO_ERROR_CLOSED, "libvirt says that it does not run");
-        return NULL;
-    }
-    xml = calls->get_xml(domain, 0);
-    if (!xml) {
-        vfo_libvirt_set_error(calls, error, "ask libvirt for the domain's XML");
         return NULL;
     }
     config = vfo_domain_parse(xml, strlen(xml), error);
@@ -761,6 +766,11 @@ void vfo_libvirt_close(VfoLibvirt *libvirt)
 const char *vfo_libvirt_uri(const VfoLibvirt *libvirt)
 {
     return libvirt->uri;
+}
+
+const VfoLibvirtCalls *vfo_libvirt_calls_of(const VfoLibvirt *libvirt)
+{
+    return libvirt->calls;
 }
 
 GError *vfo_libvirt_state(const VfoLibvirt *libvirt)

@@ -30,6 +30,9 @@ typedef struct {
     int (*detach)(virDomainPtr domain, const char *alias, unsigned int flags);
     int (*attach)(virDomainPtr domain, const char *xml, unsigned int flags);
     int (*abort_job)(virDomainPtr domain);
+    int (*migrate)(virDomainPtr domain, const char *uri, virTypedParameterPtr params,
+                   unsigned int n_params, unsigned int flags);
+    int (*set_downtime)(virDomainPtr domain, unsigned long long ms, unsigned int flags);
     int (*get_job)(virDomainPtr domain, int *type, virTypedParameterPtr *params, int *n_params,
                    unsigned int flags);
     virErrorPtr (*last_error)(void);
@@ -62,6 +65,7 @@ VfoLibvirt *vfo_libvirt_new(const VfoLibvirtCalls *calls, const char *uri,
 void vfo_libvirt_close(VfoLibvirt *libvirt);
 
 const char *vfo_libvirt_uri(const VfoLibvirt *libvirt);
+const VfoLibvirtCalls *vfo_libvirt_calls_of(const VfoLibvirt *libvirt);
 /** vfo_libvirt_state: why there is no connection (transfer full); NULL: there is one. */
 GError *vfo_libvirt_state(const VfoLibvirt *libvirt);
 /** vfo_libvirt_find: the VM of @uuid; NULL: there is none. Borrowed. */
@@ -127,6 +131,8 @@ struct _VfoLibvirtVm {
     char *migration;  /* QEMU's MigrationStatus; NULL: none */
     gboolean ran;     /* the VM did when it began */
     GPtrArray *asked; /* of char *: the primaries that QEMU has asked the guest for */
+    gboolean calling; /* we have libvirt migrate it, and it has not said how that ended */
+    GError *refusal;  /* ... which it has: badly; NULL: it has not */
     VfoProgress progress;
     guint watch;      /* timer that looks at libvirt's job; 0: none */
     gboolean looking; /* such a look is under way */
@@ -153,8 +159,9 @@ void vfo_libvirt_vm_lose(VfoLibvirtVm *vm);
 #define VFO_DEVICE_REMOVED        "device-removed"
 #define VFO_DEVICE_REMOVAL_FAILED "device-removal-failed"
 #define VFO_LIFECYCLE             "lifecycle"
-#define VFO_MET                   "met"      /* there is a connection again */
-#define VFO_JOB_GONE              "job-gone" /* libvirt is not migrating it (any more) */
+#define VFO_MET                   "met"           /* there is a connection again */
+#define VFO_JOB_GONE              "job-gone"      /* libvirt is not migrating it (any more) */
+#define VFO_MIGRATE_ENDED         "migrate-ended" /* libvirt has said how the migration ended */
 
 void vfo_libvirt_vm_on_lifecycle(VfoLibvirtVm *vm, virDomainPtr domain, int event, int detail);
 void vfo_libvirt_vm_on_qemu(VfoLibvirtVm *vm, virDomainPtr domain, const char *event,
@@ -183,6 +190,8 @@ void vfo_libvirt_vm_unplug(VfoVm *vm, const VfoPair *pair, GTask *task);
 void vfo_libvirt_vm_plug(VfoVm *vm, const VfoPair *pair, const char *pci, GTask *task);
 
 void vfo_libvirt_vm_resumed(VfoVm *vm, GTask *task); /* libvirt-follow.c */
+void vfo_libvirt_vm_migrate(VfoVm *vm, const char *uri, guint64 max_bandwidth,
+                            guint downtime_limit_ms, GTask *task);
 void vfo_libvirt_vm_completed(VfoVm *vm, GTask *task);
 void vfo_libvirt_vm_cancel(VfoVm *vm, GTask *task);
 void vfo_libvirt_vm_unplugging(VfoVm *vm, const VfoPair *pair, GTask *task);

@@ -96,6 +96,9 @@ VfoVmInfo *vfo_local_vm_copy_info(const VfoLocalVm *vm)
     copy->machine = g_strdup(info->machine);
     copy->status = g_strdup(info->status);
     copy->numa_node = info->numa_node;
+    copy->uuid = g_strdup(info->uuid);
+    if (info->halves)
+        copy->halves = g_ptr_array_copy(info->halves, copy_pair, NULL);
     copy->pairs = g_ptr_array_copy(info->pairs, copy_pair, NULL);
     copy->free_buses = g_ptr_array_copy(info->free_buses, copy_text, NULL);
     return copy;

@@ -11,7 +11,17 @@ static const char *const fault_names[] = {"none",   "refused", "broken",
 
 gboolean is_source(const World *world)
 {
-    return world->side == SOURCE || world->side == FOLLOWING_SOURCE;
+    return world->side == SOURCE || world->side == FOLLOWING_SOURCE || world->side == BARE_SOURCE;
+}
+
+static gboolean is_bare(const World *world)
+{
+    return world->side == BARE_SOURCE || world->side == BARE_DESTINATION;
+}
+
+static gboolean is_libvirts(const World *world)
+{
+    return world->side != SOURCE && world->side != DESTINATION;
 }
 
 /* ----------------------------------------------------------------- faults */
@@ -100,10 +110,31 @@ static World *world_of_vm(VfoVm *vm)
     return ((FakeVm *)vm)->world;
 }
 
+/* The guest knows that they belong together. Takes @pair. */
+static void add_halves(VfoVmInfo *info, VfoPair *pair)
+{
+    VfoPair *vf;
+
+    pair->bonded = TRUE;
+    g_ptr_array_add(info->halves, pair);
+    if (!pair->vf)
+        return;
+    vf = vfo_pair_copy(pair);
+    g_clear_pointer(&vf->standby, g_free);
+    memset(&vf->mac, 0, sizeof(vf->mac));
+    g_clear_pointer(&pair->primary, g_free);
+    g_clear_pointer(&pair->vf, g_free);
+    g_ptr_array_add(info->halves, vf);
+}
+
 static VfoVmInfo *vm_info(World *world)
 {
     VfoVmInfo *info = g_new0(VfoVmInfo, 1);
 
+    if (is_libvirts(world))
+        info->uuid = g_strdup(UUID);
+    if (is_bare(world))
+        info->halves = g_ptr_array_new_with_free_func((GDestroyNotify)vfo_pair_free);
     info->name = g_strdup(VM);
     info->machine = g_strdup(world->machine);
     info->status = g_strdup(world->status);
@@ -115,9 +146,12 @@ static VfoVmInfo *vm_info(World *world)
             g_clear_pointer(&pair->primary, g_free);
             g_clear_pointer(&pair->vf, g_free);
         }
-        if (world->side == FOLLOWING_DESTINATION && !world->started)
+        if (is_libvirts(world) && !is_source(world) && !world->started)
             g_clear_pointer(&pair->tap, g_free);
-        g_ptr_array_add(info->pairs, pair);
+        if (is_bare(world))
+            add_halves(info, pair);
+        else
+            g_ptr_array_add(info->pairs, pair);
     }
     info->free_buses = g_ptr_array_ref(world->free_buses);
     return info;
@@ -237,8 +271,10 @@ static void vm_migrate(VfoVm *vm, const char *uri, guint64 max_bandwidth, guint 
                        GTask *task)
 {
     World *world = world_of_vm(vm);
+    Fault fault = enter(world, "migrate %s", uri);
 
-    if (!spoiled(world, enter(world, "migrate %s", uri), task))
+    g_assert_false(world->in_guest);
+    if (!spoiled(world, fault, task))
         vfo_task_done(task);
 }
 
@@ -344,7 +380,7 @@ static void vm_started(VfoVm *vm, GTask *task)
     g_assert_cmpstr(world->reserved_uri, ==, VFO_URI_LIBVIRT);
     if (has_effect(fault)) {
         world->started = TRUE;
-        if (pci)
+        if (pci && world->listed)
             vf_of(world, pci)->settings.mac = guest_mac;
     }
     if (!spoiled(world, fault, task))
@@ -597,6 +633,8 @@ static void peer_reserve(VfoPeer *peer, const VfoOffer *offer, GTask *task)
     g_assert_cmpstr(offer->vm, ==, VM);
     g_assert_cmpstr(offer->machine, ==, world->machine);
     g_assert_cmpstr(offer->network, ==, "blue");
+    g_assert_cmpstr(offer->uuid, ==, world->side == BARE_SOURCE ? UUID : NULL);
+    g_assert_cmpint(offer->pair->bonded, ==, is_bare(world));
     g_assert_cmpstr(offer->pair->primary, ==, "vf0");
     g_assert_cmpstr(offer->pair->bus, ==, "rp1");
     g_assert_true(vfo_mac_equal(&offer->settings.mac, &guest_mac));
@@ -604,7 +642,7 @@ static void peer_reserve(VfoPeer *peer, const VfoOffer *offer, GTask *task)
     world->reserved |= has_effect(fault) && fault != FAULT_CANCEL;
     if (spoiled(world, fault, task))
         return;
-    libvirts = (world->side == FOLLOWING_SOURCE) != world->wrong_uri;
+    libvirts = is_libvirts(world) != world->wrong_uri;
     g_task_return_pointer(task, g_strdup(libvirts ? VFO_URI_LIBVIRT : URI), g_free);
     g_object_unref(task);
 }
@@ -714,7 +752,7 @@ World *world_new(Side side)
     world->in_guest = at_source;
     world->here = at_source;
     world->listed = side == FOLLOWING_DESTINATION;
-    world->mute = side == FOLLOWING_DESTINATION || side == FOLLOWING_SOURCE;
+    world->mute = is_libvirts(world);
     if (at_source) {
         VfoVf *vf = g_ptr_array_index(world->vfs, 0);
 
@@ -784,13 +822,15 @@ void start(World *world)
                               .host = &world->host.host,
                               .peer = &world->peer.peer,
                               .leases = world->leases,
+                              .libvirt_uri = is_bare(world) ? LIBVIRT : NULL,
                               .job = JOB,
                               .standby = "net0",
                               .ready = on_ready,
                               .data = world};
 
-        world->job = world->side == SOURCE ? vfo_source_job("hosta", &args, &world->policy)
-                                           : vfo_follow_source_job("hosta", &args, &world->policy);
+        world->job = world->side == FOLLOWING_SOURCE
+                         ? vfo_follow_source_job("hosta", &args, &world->policy)
+                         : vfo_source_job("hosta", &args, &world->policy);
     } else {
         g_autoptr(VfoPair) pair = pair_new("net0", "vf0", "0000:99:10.0");
         VfoOffer offer = {.job = (char *)JOB,
@@ -814,8 +854,12 @@ void start(World *world)
 
         g_free(pair->tap);
         pair->tap = g_strdup("tap-of-the-source");
+        pair->bonded = is_bare(world);
+        offer.uuid = is_bare(world) ? (char *)UUID : NULL;
         world->job = world->side == DESTINATION
                          ? vfo_destination_job("hostb", &args, &world->policy)
+                     : world->side == BARE_DESTINATION
+                         ? vfo_bare_destination_job("hostb", &args, &world->policy)
                          : vfo_follow_destination_job("hostb", &args, &world->policy);
         g_assert_cmpstr(vfo_job_id(world->job), ==, JOB);
     }

@@ -11,7 +11,9 @@
 #define VF      "0000:01:10.0"
 #define OTHER   "0000:01:10.2"
 #define JOB     "5f1e2f6a-0000-4000-8000-000000000001"
+#define UUID    "12345678-0000-4000-8000-00000000000c"
 #define URI     "tcp:10.8.0.2:49152"
+#define LIBVIRT "qemu+tcp://hostb/system"
 #define LONG_MS 60000
 /* Long enough for everything that does not wait, on a loaded machine under valgrind. */
 #define SHORT_MS 2000
@@ -19,8 +21,16 @@
 extern const VfoMac guest_mac;
 extern const VfoMac parking_mac;
 
-/* Which half, and whether libvirt migrates. */
-typedef enum { DESTINATION, SOURCE, FOLLOWING_DESTINATION, FOLLOWING_SOURCE } Side;
+/* Which half, and whether libvirt migrates: as somebody else has asked it to, or the job itself, of
+ * a guest that bonds its VF. */
+typedef enum {
+    DESTINATION,
+    SOURCE,
+    FOLLOWING_DESTINATION,
+    FOLLOWING_SOURCE,
+    BARE_DESTINATION,
+    BARE_SOURCE
+} Side;
 
 typedef enum {
     FAULT_NONE,

@@ -41,5 +41,6 @@ void vfo_peer_address_free(VfoPeerAddress *address)
 {
     g_free(address->name);
     g_free(address->address);
+    g_free(address->libvirt_uri);
     g_free(address);
 }

@@ -100,7 +100,7 @@ static void test_everything(void)
         "[driver new-nic]\nreceive-vector = 5\nvf-counters = no\ncannot-set =\nquarantine-vlan = "
         "4000\n"
         "[driver old-nic]\nquarantine-vlan = 4000\n"
-        "[peer hostb]\n"
+        "[peer hostb]\nlibvirt-uri = qemu+tcp://hostb/system\n"
         "[peer hostc]\naddress = fd00::3\nport = 65535\n");
     const VfoNetwork *lan, *storage, *tap;
     const VfoQuirks *quirks;
@@ -171,6 +171,8 @@ static void test_everything(void)
     g_assert_cmpuint(hostb->port, ==, 16516);
     g_assert_cmpstr(hostc->address, ==, "fd00::3");
     g_assert_cmpuint(hostc->port, ==, 65535);
+    g_assert_cmpstr(hostb->libvirt_uri, ==, "qemu+tcp://hostb/system");
+    g_assert_cmpstr(hostc->libvirt_uri, ==, "qemu+ssh://[fd00::3]/system");
 }
 
 static void test_unknown_peer(void)
@@ -287,6 +289,7 @@ static void test_mistakes(void)
         {ADDRESS LAN "[daemon]\nname=a\n[peer a]\n", "[peer a]: this host"},
         {ADDRESS LAN "[peer a]\naddress=a b\n", "[peer a] address: 'a b'"},
         {ADDRESS LAN "[peer a]\nport=http\n", "[peer a] port: 'http'"},
+        {ADDRESS LAN "[peer a]\nlibvirt-uri=a b\n", "[peer a] libvirt-uri: 'a b'"},
     };
 
     for (guint i = 0; i < G_N_ELEMENTS(mistakes); i++)

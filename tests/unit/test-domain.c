@@ -143,6 +143,32 @@ static void test_no_pair(void)
     g_assert_true(interface->virtualport);
 }
 
+/* Interfaces that a guest may bond with a VF. What cannot be read of them is nobody's business. */
+static void test_interfaces(void)
+{
+    g_autoptr(VfoDomain) parsed = parse(DOMAIN(
+        "<interface type='network'><mac address='52:54:00:aa:00:98'/>"
+        "<alias name='net1'/><target dev='vnet1'/></interface>"
+        "<interface type='network'><mac address='52:54:00:aa:00:97'/></interface>"
+        "<interface type='network'><mac address='x'/><alias name='net3'/></interface>"
+        "<interface type='network'><alias name='net4'/></interface>"
+        "<interface type='hostdev'><mac address='52:54:00:aa:00:96'/>"
+        "<alias name='hostdev0'/><source><address bus='3'/></source></interface>" DOMAIN_STANDBY));
+    g_autoptr(VfoDomain) domain = vfo_domain_copy(parsed);
+    const VfoDomainPair *first, *second;
+
+    g_assert_cmpuint(domain->pairs->len, ==, 2);
+    g_assert_cmpuint(domain->plain->len, ==, 2);
+    first = g_ptr_array_index(domain->plain, 0);
+    second = g_ptr_array_index(domain->plain, 1);
+    g_assert_cmpstr(first->standby, ==, "net9");
+    g_assert_cmpstr(first->bridge, ==, "br9");
+    g_assert_cmpstr(second->standby, ==, "net1");
+    g_assert_cmpstr(second->tap, ==, "vnet1");
+    assert_mac(&second->mac, "52:54:00:aa:00:98");
+    g_assert_false(second->has_vf);
+}
+
 #define SECOND_VF                                                                                  \
     "<hostdev mode='subsystem' type='pci'>"                                                        \
     "<source><address domain='0x0000' bus='0x02' slot='0x10' function='0x1'/></source>"            \
@@ -594,6 +620,7 @@ int main(int argc, char **argv)
     g_test_add_func("/domain/form/standby-alone", test_standby_alone);
     g_test_add_func("/domain/form/standby-unnamed", test_standby_unnamed);
     g_test_add_func("/domain/form/no-pair", test_no_pair);
+    g_test_add_func("/domain/form/interfaces", test_interfaces);
     g_test_add_func("/domain/form/several", test_several);
     g_test_add_func("/domain/vlan-trunk", test_vlan_trunk);
     g_test_add_func("/domain/numa", test_numa);

@@ -81,14 +81,14 @@ static void assert_destination(World *world, Fault fault)
     g_assert_false(world->in_guest);
 }
 
-static void test_source_each(void)
+static void test_source_each(gconstpointer side)
 {
-    inject_each(SOURCE, assert_source);
+    inject_each((Side)GPOINTER_TO_INT(side), assert_source);
 }
 
-static void test_destination_each(void)
+static void test_destination_each(gconstpointer side)
 {
-    inject_each(DESTINATION, assert_destination);
+    inject_each((Side)GPOINTER_TO_INT(side), assert_destination);
 }
 
 /* Two calls go wrong: the second while the first is being undone, or later on the way. */
@@ -104,9 +104,9 @@ static void check_source_two(World *world)
     g_assert_true(reachable(world) || world->pf_open || undo_failed(world, "undo migrate"));
 }
 
-static void test_source_two(void)
+static void test_source_two(gconstpointer side)
 {
-    inject_two(SOURCE, check_source_two);
+    inject_two((Side)GPOINTER_TO_INT(side), check_source_two);
 }
 
 static void check_destination_two(World *world)
@@ -119,9 +119,9 @@ static void check_destination_two(World *world)
         g_assert_false(world->pf_open);
 }
 
-static void test_destination_two(void)
+static void test_destination_two(gconstpointer side)
 {
-    inject_two(DESTINATION, check_destination_two);
+    inject_two((Side)GPOINTER_TO_INT(side), check_destination_two);
 }
 
 /* --------------------------------------------------------------- the source */
@@ -1051,6 +1051,170 @@ static void test_orphaned_late(void)
     assert_state(world, VFO_JOB_DEGRADED);
 }
 
+/* --------------------------------------------------- by libvirt, without its VF */
+
+static void test_bare_source(void)
+{
+    static const char *const calls[] = {
+        "inspect",
+        "read_vf " VF,
+        "read_vf " VF,
+        "find_wire tap0 eth0",
+        "reserve",
+        "hold",
+        "open_pf",
+        "unplug vf0",
+        "release",
+        "host_announce",
+        "closed_vf " VF,
+        "set_vf " VF " parked",
+        "reset_vf " VF,
+        "watched",
+        "migrate " LIBVIRT,
+        "close_pf",
+        "completed",
+        "finished",
+        NULL,
+    };
+    g_autoptr(World) world = world_new(BARE_SOURCE);
+
+    run(world);
+    assert_calls(world, calls);
+    assert_state(world, VFO_JOB_COMPLETED);
+    assert_source(world, FAULT_NONE);
+    g_assert_true(world->told);
+}
+
+static void test_bare_source_no_interface(void)
+{
+    g_autoptr(World) world = world_new(BARE_SOURCE);
+
+    vf_of(world, VF)->settings.mac.octet[5]++;
+    assert_source_refuses(world, VFO_ERROR_NOT_FOUND, "52:54:00:aa:00:11");
+    g_assert_nonnull(strstr(vfo_job_error(world->job)->message, "bond the two"));
+}
+
+static void test_bare_source_two_interfaces(void)
+{
+    g_autoptr(World) world = world_new(BARE_SOURCE);
+
+    g_ptr_array_add(world->pairs, pair_new("net1", NULL, NULL));
+    assert_source_refuses(world, VFO_ERROR_NOT_SUPPORTED, "net1");
+}
+
+static void test_bare_source_wrong_uri(void)
+{
+    g_autoptr(World) world = world_new(BARE_SOURCE);
+
+    world->wrong_uri = TRUE;
+    run(world);
+    assert_state(world, VFO_JOB_FAILED);
+    g_assert_error(vfo_job_error(world->job), VFO_ERROR, VFO_ERROR_MISMATCH);
+    g_assert_true(world->in_guest);
+    g_assert_false(called(world, "unplug vf0"));
+}
+
+static void test_bare_destination(void)
+{
+    static const char *const calls[] = {
+        "inspect",
+        "list_vfs",
+        "set_vf " VF " tried",
+        "set_vf " VF " parked",
+        "reserved",
+        "started",
+        "inspect",
+        "find_wire tap0 eth0",
+        "resumed",
+        "open_pf",
+        "host_announce",
+        "set_vf " VF " guest",
+        "plug vf0 " VF,
+        "host_announce",
+        "activity_vf " VF,
+        "used_vf " VF " 7",
+        "close_pf to_vf",
+        NULL,
+    };
+    g_autoptr(World) world = world_new(BARE_DESTINATION);
+
+    run(world);
+    assert_calls(world, calls);
+    assert_state(world, VFO_JOB_COMPLETED);
+    g_assert_cmpstr(world->reserved_uri, ==, VFO_URI_LIBVIRT);
+    g_assert_true(reachable(world));
+    assert_no_lease(world);
+    /* Whoever ends the VM closes it. */
+    g_assert_nonnull(vfo_absences_find(world->absences, VM, "net0"));
+}
+
+/* The frames of the last moments wait in its tap. */
+static void test_bare_destination_stopped(void)
+{
+    g_autoptr(World) world = world_new(BARE_DESTINATION);
+
+    world->stops = world->began = TRUE;
+    run(world);
+    assert_state(world, VFO_JOB_COMPLETED);
+    g_assert_cmpuint(number_in(world, "open_pf"), <, number_in(world, "resumed"));
+}
+
+/* libvirt counts its aliases anew. */
+static void test_bare_destination_other_alias(void)
+{
+    g_autoptr(World) world = world_new(BARE_DESTINATION);
+    VfoPair *pair = g_ptr_array_index(world->pairs, 0);
+
+    g_free(pair->standby);
+    pair->standby = g_strdup("net7");
+    run(world);
+    assert_state(world, VFO_JOB_COMPLETED);
+    g_assert_nonnull(vfo_absences_find(world->absences, VM, "net7"));
+}
+
+static void test_bare_destination_standby_only(void)
+{
+    g_autoptr(World) world = world_new(BARE_DESTINATION);
+    g_autoptr(GPtrArray) wanted = NULL;
+
+    world->policy.standby_only = TRUE;
+    vf_of(world, VF)->opened = vf_of(world, OTHER)->opened = TRUE;
+    run(world);
+    assert_state(world, VFO_JOB_DEGRADED);
+    g_assert_true(world->here && world->pf_open);
+    assert_record(world, "plug", VFO_RESULT_SKIPPED);
+    wanted = vfo_absences_wanted(world->absences, "blue");
+    g_assert_cmpuint(wanted->len, ==, 1);
+}
+
+/* Refused before anybody has touched anything. */
+static void test_bare_destination_no_vf(void)
+{
+    g_autoptr(World) world = world_new(BARE_DESTINATION);
+
+    vf_of(world, VF)->opened = vf_of(world, OTHER)->opened = TRUE;
+    run(world);
+    assert_state(world, VFO_JOB_FAILED);
+    g_assert_error(vfo_job_error(world->job), VFO_ERROR, VFO_ERROR_BUSY);
+    g_assert_null(strstr(vfo_job_error(world->job)->message, "libvirt"));
+    g_assert_null(world->reserved_uri);
+}
+
+/* Nobody asks libvirt for it any more. */
+static void test_bare_destination_orphaned(void)
+{
+    g_autoptr(World) world = world_new(BARE_DESTINATION);
+
+    world->faults[0] = FAULT_SILENT;
+    world->fault_at[0] = world->orphan_at = number_of(BARE_DESTINATION, "started");
+    run(world);
+    assert_state(world, VFO_JOB_CANCELLED);
+    assert_no_lease(world);
+}
+
+#define ADD_SIDE(name, test, side)                                                                 \
+    g_test_add_data_func("/handover/" name, GINT_TO_POINTER(side), test)
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -1078,8 +1242,14 @@ int main(int argc, char **argv)
     g_test_add_func("/handover/source/arrives-badly", test_source_arrives_badly);
     g_test_add_func("/handover/source/not-used-again", test_source_not_used_again);
     g_test_add_func("/handover/source/hold-ends-once", test_source_hold_ends_once);
-    g_test_add_func("/handover/source/each", test_source_each);
-    g_test_add_func("/handover/source/two", test_source_two);
+    ADD_SIDE("source/each", test_source_each, SOURCE);
+    ADD_SIDE("source/two", test_source_two, SOURCE);
+    g_test_add_func("/handover/bare-source/good", test_bare_source);
+    g_test_add_func("/handover/bare-source/no-interface", test_bare_source_no_interface);
+    g_test_add_func("/handover/bare-source/two-interfaces", test_bare_source_two_interfaces);
+    g_test_add_func("/handover/bare-source/wrong-uri", test_bare_source_wrong_uri);
+    ADD_SIDE("bare-source/each", test_source_each, BARE_SOURCE);
+    ADD_SIDE("bare-source/two", test_source_two, BARE_SOURCE);
     g_test_add_func("/handover/destination/good", test_destination);
     g_test_add_func("/handover/destination/quarantine", test_destination_quarantine);
     g_test_add_func("/handover/destination/stays-in-quarantine",
@@ -1108,8 +1278,16 @@ int main(int argc, char **argv)
     g_test_add_func("/handover/destination/not-parked", test_destination_not_parked);
     g_test_add_func("/handover/destination/resumed-at-deadline",
                     test_destination_resumed_at_deadline);
-    g_test_add_func("/handover/destination/each", test_destination_each);
-    g_test_add_func("/handover/destination/two", test_destination_two);
+    ADD_SIDE("destination/each", test_destination_each, DESTINATION);
+    ADD_SIDE("destination/two", test_destination_two, DESTINATION);
+    g_test_add_func("/handover/bare-destination/good", test_bare_destination);
+    g_test_add_func("/handover/bare-destination/stopped", test_bare_destination_stopped);
+    g_test_add_func("/handover/bare-destination/other-alias", test_bare_destination_other_alias);
+    g_test_add_func("/handover/bare-destination/standby-only", test_bare_destination_standby_only);
+    g_test_add_func("/handover/bare-destination/no-vf", test_bare_destination_no_vf);
+    g_test_add_func("/handover/bare-destination/orphaned", test_bare_destination_orphaned);
+    ADD_SIDE("bare-destination/each", test_destination_each, BARE_DESTINATION);
+    ADD_SIDE("bare-destination/two", test_destination_two, BARE_DESTINATION);
     g_test_add_func("/handover/orphaned/before-memory", test_orphaned_before_memory);
     g_test_add_func("/handover/orphaned/after-memory", test_orphaned_after_memory);
     g_test_add_func("/handover/orphaned/unanswered", test_orphaned_unanswered);

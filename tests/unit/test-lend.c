@@ -41,6 +41,7 @@ typedef struct {
     char *vf;         /* PCI address; NULL: the guest is on its standby */
     gboolean pf_open;
     gboolean held;
+    gboolean bonded; /* nobody but the guest knows what belongs together */
     guint references;
 } Guest;
 
@@ -131,6 +132,21 @@ static void finish(World *world, Fault fault, GTask *task)
 
 /* ---------------------------------------------------------------- the VMs */
 
+/* Takes @pair. */
+static void add_halves(VfoVmInfo *info, VfoPair *pair)
+{
+    VfoPair *vf;
+
+    pair->bonded = TRUE;
+    g_ptr_array_add(info->halves, pair);
+    if (!pair->vf)
+        return;
+    vf = g_new0(VfoPair, 1);
+    vf->primary = g_steal_pointer(&pair->primary);
+    vf->vf = g_steal_pointer(&pair->vf);
+    g_ptr_array_add(info->halves, vf);
+}
+
 static void vm_inspect(VfoVm *vm, GTask *task)
 {
     Guest *guest = (Guest *)vm;
@@ -143,6 +159,8 @@ static void vm_inspect(VfoVm *vm, GTask *task)
     info->machine = g_strdup("pc-q35-10.0");
     info->status = g_strdup(guest->status);
     info->free_buses = g_ptr_array_ref(guest->world->buses);
+    if (guest->bonded)
+        info->halves = g_ptr_array_new_with_free_func((GDestroyNotify)vfo_pair_free);
     info->pairs = g_ptr_array_new_with_free_func((GDestroyNotify)vfo_pair_free);
     for (guint i = 0; i < guest->pairs->len; i++) {
         VfoPair *pair = vfo_pair_copy(g_ptr_array_index(guest->pairs, i));
@@ -151,7 +169,10 @@ static void vm_inspect(VfoVm *vm, GTask *task)
             pair->primary = g_strdup("vf0");
             pair->vf = g_strdup(guest->vf);
         }
-        g_ptr_array_add(info->pairs, pair);
+        if (guest->bonded)
+            add_halves(info, pair);
+        else
+            g_ptr_array_add(info->pairs, pair);
     }
     g_task_return_pointer(task, info, (GDestroyNotify)vfo_vm_info_free);
     g_object_unref(task);
@@ -869,6 +890,34 @@ static void test_attach_again(void)
     g_assert_null(vfo_absences_find(world->absences, TAKER, NULL));
 }
 
+/* The guest bonds the two: the interface that the VF came from is known. */
+static void test_bonded(void)
+{
+    g_autoptr(World) world = world_new(DETACH);
+    g_autoptr(World) unknown = world_new(ATTACH);
+    g_autoptr(World) named = world_new(ATTACH);
+
+    world->guests[0].bonded = unknown->guests[0].bonded = named->guests[0].bonded = TRUE;
+    run(world);
+    assert_good(world);
+    g_assert_null(world->guests[0].vf);
+    vf_of(world, VF)->opened = FALSE;
+    world->kind = ATTACH;
+    run(world);
+    assert_good(world);
+    g_assert_cmpstr(world->guests[0].vf, ==, VF);
+    /* Who has the VM's end closes its way. */
+    g_assert_nonnull(vfo_absences_find(world->absences, TAKER, "net0"));
+    run(world);
+    g_assert_error(vfo_job_error(world->job), VFO_ERROR, VFO_ERROR_BUSY);
+
+    assert_refused(unknown, VFO_ERROR_NOT_FOUND, "no standby");
+    named->standby = "net0";
+    run(named);
+    assert_good(named);
+    g_assert_cmpstr(named->guests[0].vf, ==, VF);
+}
+
 /* A VM of the same name with another address is another VM. */
 static void test_attach_other_vm(void)
 {
@@ -1168,6 +1217,7 @@ int main(int argc, char **argv)
     g_test_add_data_func("/lend/detach/too-late", GINT_TO_POINTER(DETACH), test_too_late);
     g_test_add_func("/lend/attach/good", test_attach);
     g_test_add_func("/lend/attach/again", test_attach_again);
+    g_test_add_func("/lend/attach/bonded", test_bonded);
     g_test_add_func("/lend/attach/other-vm", test_attach_other_vm);
     g_test_add_func("/lend/attach/other-bus", test_attach_other_bus);
     g_test_add_func("/lend/attach/vf", test_attach_vf);

@@ -20,6 +20,13 @@
     "<hostdev mode='subsystem' type='pci' managed='yes'><source>"                                  \
     "<address domain='0x0000' bus='0x01' slot='0x10' function='0x0'/></source>"                    \
     "<teaming type='transient' persistent='ua-net1'/><alias name='ua-vf0'/></hostdev>"
+#define BONDED                                                                                     \
+    "<interface type='bridge'><mac address='52:54:00:aa:00:10'/><source bridge='br0'/>"            \
+    "<target dev='tap0'/><model type='virtio'/><alias name='ua-net1'/></interface>"
+#define SINGLE(alias)                                                                              \
+    "<hostdev mode='subsystem' type='pci' managed='no'><source>"                                   \
+    "<address domain='0x0000' bus='0x01' slot='0x10' function='0x0'/></source>"                    \
+    "<alias name='" alias "'/></hostdev>"
 #define PLAIN                                                                                      \
     "<interface type='bridge'><mac address='52:54:00:aa:00:11'/><source bridge='br0'/>"            \
     "<model type='virtio'/></interface>"
@@ -51,6 +58,11 @@ static struct {
     int aborted;
     int jobs; /* so many more looks see one */
     GMutex hang;
+    GMutex moves;     /* held: the migration goes on */
+    char *moved_to;   /* by us */
+    guint64 moved_at; /* MiB/s; 0: not said */
+    int downtime;     /* ms */
+    int moves_ended;
 } driver;
 
 /* Of all tests: a connection may be closed when the next test has begun. */
@@ -175,6 +187,28 @@ static int fake_get_job(virDomainPtr domain, int *type, virTypedParameterPtr *pa
     return 0;
 }
 
+static int fake_migrate(virDomainPtr domain, const char *uri, virTypedParameterPtr params,
+                        unsigned int n_params, unsigned int flags)
+{
+    unsigned long long value = 0;
+
+    g_assert_cmpstr(virDomainGetName(domain), ==, "web1");
+    g_assert_cmpuint(flags, ==, VIR_MIGRATE_LIVE | VIR_MIGRATE_PEER2PEER);
+    virTypedParamsGetULLong(params, (int)n_params, VIR_MIGRATE_PARAM_BANDWIDTH, &value);
+    driver.moved_at = value;
+    g_atomic_pointer_set(&driver.moved_to, g_strdup(uri));
+    g_mutex_lock(&driver.moves);
+    g_mutex_unlock(&driver.moves);
+    g_atomic_int_inc(&driver.moves_ended);
+    return fail_if_told();
+}
+
+static int fake_set_downtime(virDomainPtr domain, unsigned long long ms, unsigned int flags)
+{
+    driver.downtime = (int)ms;
+    return 0;
+}
+
 static const VfoLibvirtCalls fakes = {
     .open = fake_open,
     .on_close = fake_on_close,
@@ -186,6 +220,8 @@ static const VfoLibvirtCalls fakes = {
     .detach = fake_detach,
     .attach = fake_attach,
     .abort_job = fake_abort,
+    .migrate = fake_migrate,
+    .set_downtime = fake_set_downtime,
     .get_job = fake_get_job,
     .last_error = fake_last_error,
 };
@@ -298,6 +334,7 @@ static void tear_down(Fixture *f, gconstpointer data)
     g_free(driver.xml);
     g_free(driver.detached);
     g_free(driver.attached);
+    g_free(driver.moved_to);
     memset(&driver, 0, sizeof(driver));
 }
 
@@ -465,6 +502,26 @@ static void test_inspect(Fixture *f, gconstpointer data)
     vfo_vm_info_free(info);
     g_assert_true(vfo_vms_get_uuid(f->vms, UUID, NULL) == vm);
     g_assert_null(vfo_vms_get_uuid(f->vms, "12345678-0000-4000-8000-00000000000e", NULL));
+}
+
+/* A libvirt that takes its time tells how the VM is then. */
+static void test_inspect_late(Fixture *f, gconstpointer data)
+{
+    Op op = {0};
+    VfoVm *vm = web1(f);
+
+    virDomainSuspend(f->domain);
+    WAIT_UNTIL(strstr(f->signals->str, "?web1:paused "));
+    g_mutex_lock(&driver.hang);
+    vm->ops->inspect(vm, g_task_new(NULL, NULL, on_op_info, &op));
+    run_for(100);
+    g_assert_false(op.done);
+    virDomainResume(f->domain);
+    g_mutex_unlock(&driver.hang);
+    WAIT_UNTIL(op.done);
+    g_assert_no_error(op.error);
+    g_assert_cmpstr(op.info->status, ==, "running");
+    op_clear(&op);
 }
 
 /* No VM for us, until it gets a VF. */
@@ -951,6 +1008,16 @@ static void set_up_expecting(Fixture *f, gconstpointer data)
     g_assert_true(expect(f) == web1(f));
 }
 
+/* As a source's offer tells of it: with a standby and nothing else. */
+static void set_up_expecting_bare(Fixture *f, gconstpointer data)
+{
+    g_autoptr(VfoDomain) domain = NULL;
+
+    set_up_expecting(f, data);
+    domain = parse("web1", BONDED);
+    g_assert_nonnull(vfo_vms_expect(f->vms, domain, NULL));
+}
+
 static void start(Fixture *f)
 {
     f->domain = create(f, "web1", UUID, STANDBY VF);
@@ -1255,7 +1322,7 @@ static void test_device_xml(void)
 
 static void test_not_supported(Fixture *f, gconstpointer data)
 {
-    g_auto(Op) prepare = {0}, announce = {0}, listen = {0}, migrate = {0};
+    g_auto(Op) prepare = {0}, announce = {0}, listen = {0};
     VfoVm *vm = web1(f);
 
     vm->ops->prepare(vm, pair_of(vm), "0000:01:10.0", task_for(&prepare));
@@ -1264,8 +1331,208 @@ static void test_not_supported(Fixture *f, gconstpointer data)
     ASSERT_FAILED(announce, VFO_ERROR_NOT_SUPPORTED, "libvirt manages it");
     vm->ops->listen(vm, "10.8.0.2", "49152", task_for(&listen));
     ASSERT_FAILED(listen, VFO_ERROR_NOT_SUPPORTED, "virsh migrate");
-    vm->ops->migrate(vm, "tcp:10.8.0.2:49152", 0, 0, task_for(&migrate));
-    ASSERT_FAILED(migrate, VFO_ERROR_NOT_SUPPORTED, "virsh migrate");
+}
+
+/* -------------------------------------------------------------- a migration of ours */
+
+#define THERE "qemu+tcp://hostb/system"
+
+/* It is under way, until driver.moves is let go. */
+static void begin_move(const Fixture *f, VfoVm *vm, Op *op)
+{
+    driver.jobs = 1000;
+    g_mutex_lock(&driver.moves);
+    vm->ops->migrate(vm, THERE, 200 << 20, 300, task_for(op));
+    WAIT_UNTIL(g_atomic_pointer_get(&driver.moved_to));
+    migration(f, "setup");
+    migration(f, "active");
+}
+
+static void end_move(void)
+{
+    g_mutex_unlock(&driver.moves);
+    WAIT_UNTIL(g_atomic_int_get(&driver.moves_ended));
+    run_for(20);
+}
+
+static void test_migrate(Fixture *f, gconstpointer data)
+{
+    g_auto(Op) op = {0}, completed = {0};
+    VfoVm *vm = web1(f);
+
+    /* It has come here by another. */
+    migration(f, "completed");
+    begin_move(f, vm, &op);
+    g_assert_cmpstr(driver.moved_to, ==, THERE);
+    g_assert_cmpuint(driver.moved_at, ==, 200);
+    g_assert_cmpint(driver.downtime, ==, 300);
+    ASSERT_WAITS(op);
+    migration(f, "pre-switchover");
+    ASSERT_DONE(op);
+    qemu(f, "STOP", NULL);
+    vm->ops->completed(vm, task_for(&completed));
+    migration(f, "completed");
+    ASSERT_WAITS(completed);
+    lifecycle(f, VIR_DOMAIN_EVENT_STOPPED, VIR_DOMAIN_EVENT_STOPPED_MIGRATED);
+    ASSERT_DONE(completed);
+    /* libvirt answers when the VM has gone. */
+    end_move();
+}
+
+/* Before QEMU has begun anything. Then another one, which works. */
+static void test_migrate_refused(Fixture *f, gconstpointer data)
+{
+    g_auto(Op) refused = {0}, busy = {0}, cancel = {0}, again = {0};
+    VfoVm *vm = web1(f);
+
+    driver.error_code = VIR_ERR_OPERATION_FAILED;
+    driver.error = "unable to connect to server at\n'hostb:16509'";
+    g_mutex_lock(&driver.moves);
+    vm->ops->migrate(vm, THERE, 0, 0, task_for(&refused));
+    WAIT_UNTIL(g_atomic_pointer_get(&driver.moved_to));
+    vm->ops->migrate(vm, THERE, 0, 0, task_for(&busy));
+    ASSERT_FAILED(busy, VFO_ERROR_BUSY, "has not ended");
+    end_move();
+    ASSERT_FAILED(refused, VFO_ERROR_FAILED,
+                  "cannot migrate VM 'web1' to " THERE
+                  ": cannot have libvirt migrate it: unable to "
+                  "connect to server at 'hostb:16509'");
+    g_assert_cmpuint(driver.moved_at, ==, 0);
+    g_assert_cmpint(driver.downtime, ==, 0);
+
+    driver.error_code = VIR_ERR_OPERATION_INVALID;
+    vm->ops->cancel(vm, task_for(&cancel));
+    ASSERT_DONE(cancel);
+
+    driver.error = NULL;
+    g_clear_pointer(&driver.moved_to, g_free);
+    driver.moves_ended = 0;
+    begin_move(f, vm, &again);
+    migration(f, "pre-switchover");
+    ASSERT_DONE(again);
+    end_move();
+}
+
+/* QEMU tells before libvirt says why. */
+static void test_migrate_given_up(Fixture *f, gconstpointer data)
+{
+    g_auto(Op) op = {0};
+    VfoVm *vm = web1(f);
+
+    begin_move(f, vm, &op);
+    driver.error_code = VIR_ERR_OPERATION_ABORTED;
+    driver.error = "job 'migration out' aborted by client";
+    migration(f, "cancelling");
+    migration(f, "cancelled");
+    ASSERT_WAITS(op);
+    end_move();
+    ASSERT_FAILED(op, VFO_ERROR_FAILED, "aborted by client");
+}
+
+static void test_migrate_fails_late(Fixture *f, gconstpointer data)
+{
+    g_auto(Op) op = {0}, completed = {0}, followed = {0};
+    VfoVm *vm = web1(f);
+
+    begin_move(f, vm, &op);
+    migration(f, "device");
+    ASSERT_DONE(op);
+    vm->ops->completed(vm, task_for(&completed));
+    driver.error_code = VIR_ERR_INTERNAL_ERROR;
+    driver.error = "the disk is full there";
+    migration(f, "failed");
+    ASSERT_WAITS(completed);
+    end_move();
+    ASSERT_FAILED(completed, VFO_ERROR_FAILED, "the disk is full there");
+
+    /* That is no reason for the next one, which is somebody else's. */
+    driver.error = NULL;
+    vm->ops->unplugging(vm, pair_of(vm), task_for(&followed));
+    migration(f, "setup");
+    qemu(f, "UNPLUG_PRIMARY", "{\"device-id\": \"ua-vf0\"}");
+    ASSERT_DONE(followed);
+    op_clear(&completed);
+    memset(&completed, 0, sizeof(completed));
+    vm->ops->stopped(vm, task_for(&completed));
+    ASSERT_WAITS(completed);
+    migration(f, "device");
+    ASSERT_DONE(completed);
+}
+
+/* Without a hook: the beginning of its memory tells that it is there. */
+static void test_arrives_bare(Fixture *f, gconstpointer data)
+{
+    g_auto(Op) started = {0}, resumed = {0};
+    VfoVm *vm = web1(f);
+    VfoVmInfo *info = inspect(vm);
+    const VfoPair *half;
+
+    g_assert_cmpuint(info->pairs->len, ==, 0);
+    vfo_vm_info_free(info);
+    vm->ops->started(vm, task_for(&started));
+    ASSERT_WAITS(started);
+    f->domain = create(f, "web1", UUID, BONDED);
+    virDomainSuspend(f->domain);
+    migration(f, "setup");
+    g_assert_false(vm->ops->incoming_began(vm));
+    migration(f, "active");
+    ASSERT_DONE(started);
+    g_assert_true(vm->ops->incoming_began(vm));
+    info = inspect(vm);
+    g_assert_cmpstr(info->status, ==, "inmigrate");
+    half = g_ptr_array_index(info->halves, 0);
+    g_assert_cmpstr(half->standby, ==, "ua-net1");
+    g_assert_cmpstr(half->tap, ==, "tap0");
+    g_assert_true(half->bonded);
+    vfo_vm_info_free(info);
+    vm->ops->resumed(vm, task_for(&resumed));
+    qemu(f, "RESUME", NULL);
+    ASSERT_DONE(resumed);
+    g_assert_true(web1(f) == vm);
+}
+
+/* A VF that libvirt knows no standby of. */
+static void test_bonded(Fixture *f, gconstpointer data)
+{
+    g_auto(Op) plug = {0}, unplug = {0}, first = {0};
+    g_autoptr(VfoPair) pair = NULL;
+    VfoVm *vm = web1(f);
+    VfoVmInfo *info;
+    const VfoPair *half;
+
+    driver.xml = domain_xml("web1", UUID, BONDED SINGLE("hostdev0"));
+    info = inspect(vm);
+    g_assert_cmpstr(info->uuid, ==, UUID);
+    g_assert_cmpuint(info->pairs->len, ==, 0);
+    g_assert_cmpuint(info->halves->len, ==, 2);
+    half = g_ptr_array_index(info->halves, 0);
+    g_assert_null(half->standby);
+    g_assert_cmpstr(half->vf, ==, "0000:01:10.0");
+    g_assert_cmpstr(half->primary, ==, "hostdev0");
+    pair = vfo_pair_copy(g_ptr_array_index(info->halves, 1));
+    g_assert_cmpstr(pair->standby, ==, "ua-net1");
+    pair->primary = g_strdup("hostdev0");
+    vfo_vm_info_free(info);
+
+    vm->ops->unplug(vm, pair, task_for(&first));
+    WAIT_UNTIL(driver.detached);
+    g_assert_cmpstr(driver.detached, ==, "hostdev0");
+    device(f, VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED, "hostdev0");
+    ASSERT_DONE(first);
+
+    g_free(driver.xml);
+    driver.xml = domain_xml("web1", UUID, BONDED SINGLE("ua-vfailover-with-net1"));
+    vm->ops->plug(vm, pair, "0000:01:10.4", task_for(&plug));
+    ASSERT_DONE(plug);
+    g_assert_nonnull(strstr(driver.attached, "<alias name='ua-vfailover-with-net1'/>"));
+    g_assert_null(strstr(driver.attached, "teaming"));
+
+    g_clear_pointer(&driver.detached, g_free);
+    vm->ops->unplug(vm, pair, task_for(&unplug));
+    WAIT_UNTIL(driver.detached);
+    g_assert_cmpstr(driver.detached, ==, "ua-vfailover-with-net1");
+    device(f, VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED, "ua-vfailover-with-net1");
+    ASSERT_DONE(unplug);
 }
 
 /* QEMU may be in the hands of its guest. */
@@ -1300,6 +1567,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     ADD("real", set_up_alone, test_real);
     ADD("inspect", set_up, test_inspect);
+    ADD("inspect-late", set_up, test_inspect_late);
     ADD("not-for-us", set_up, test_not_for_us);
     ADD("bad-domains", set_up, test_bad_domains);
     ADD("name-is-taken", set_up, test_name_is_taken);
@@ -1336,6 +1604,12 @@ int main(int argc, char **argv)
     ADD("unplugged-by-others", set_up, test_unplugged_by_others);
     ADD("plug", set_up, test_plug);
     g_test_add_func("/libvirt/device-xml", test_device_xml);
+    ADD("migrate", set_up, test_migrate);
+    ADD("migrate-refused", set_up, test_migrate_refused);
+    ADD("migrate-given-up", set_up, test_migrate_given_up);
+    ADD("migrate-fails-late", set_up, test_migrate_fails_late);
+    ADD("arrives-bare", set_up_expecting_bare, test_arrives_bare);
+    ADD("bonded", set_up, test_bonded);
     ADD("not-supported", set_up, test_not_supported);
     ADD("bad-events", set_up, test_bad_events);
     return g_test_run();

@@ -22,6 +22,14 @@
 static VfoVm other_vm = {NULL, (char *)"web2"};
 static const char *owned; /* the VF of web2 */
 static guint freed;
+static guint told;
+
+gboolean vfo_vms_tell_start(VfoVms *vms, const VfoDomain *domain, GError **error)
+{
+    g_assert_cmpstr(domain->name, ==, "web1");
+    told++;
+    return FALSE;
+}
 
 GPtrArray *vfo_vms_list(VfoVms *vms)
 {
@@ -185,7 +193,7 @@ static void set_up(Fixture *f, gconstpointer data)
     f->jobs = args.jobs = vfo_jobs_new();
     f->owners = vfo_owners_new(&args);
     add_vf(f, VF, 0);
-    freed = 0;
+    freed = told = 0;
     owned = NULL;
 }
 
@@ -257,6 +265,7 @@ static void test_life(Fixture *f, gconstpointer data)
     start(f, domain);
     assert_mac(f, VF, "52:54:00:aa:00:10", 0);
     g_assert_null(vfo_leases_holder(f->host.leases, VF));
+    g_assert_cmpuint(told, ==, 1);
 
     expect(G_LOG_LEVEL_MESSAGE, "*web1 has ended*" VF " is parked*");
     release(f, domain);
@@ -444,6 +453,27 @@ static void test_release_of_others(Fixture *f, gconstpointer data)
     g_assert_cmpuint(f->host.resets, ==, 0);
 }
 
+/* A VF that the guest bonds: of those, the ones that we have plugged. */
+static void test_release_bonded(Fixture *f, gconstpointer data)
+{
+    static const char format[] =
+        DOMAIN("<hostdev mode='subsystem' type='pci'><source><address " DOMAIN_ADDRESS "/></source>"
+               "<alias name='%s'/></hostdev>");
+    g_autofree char *users_xml = g_strdup_printf(format, "hostdev0");
+    g_autofree char *our_xml = g_strdup_printf(format, VFO_DOMAIN_BONDED "net0");
+    g_autoptr(VfoDomain) users = parse(users_xml);
+    g_autoptr(VfoDomain) ours = parse(our_xml);
+
+    find_vf(&f->host, VF)->settings.vlan = 5;
+    release(f, users);
+    g_assert_cmpuint(f->host.resets, ==, 0);
+    expect(G_LOG_LEVEL_MESSAGE, "*is parked*");
+    release(f, ours);
+    g_assert_cmpuint(f->host.resets, ==, 1);
+    g_assert_cmpuint(find_vf(&f->host, VF)->settings.vlan, ==, 0);
+    g_assert_cmpuint(vfo_leases_generation(f->host.leases, VF), ==, 1);
+}
+
 static void test_failures(Fixture *f, gconstpointer data)
 {
     g_autoptr(VfoDomain) domain = parse(PAIR);
@@ -581,6 +611,7 @@ int main(int argc, char **argv)
     ADD("not-ours", test_not_ours);
     ADD("no-pair", test_no_pair);
     ADD("release-of-others", test_release_of_others);
+    ADD("release-bonded", test_release_bonded);
     ADD("failures", test_failures);
     ADD("release-cancelled", test_release_cancelled);
     ADD("restore/same", test_restore_same);

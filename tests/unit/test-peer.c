@@ -349,12 +349,14 @@ static VfoOffer *make_offer(void)
                     .features = (char *)"csum=true,mrg_rxbuf=true",
                     .primary = (char *)"vf0",
                     .bus = (char *)"pci.5",
-                    .rombar = FALSE};
+                    .rombar = FALSE,
+                    .bonded = TRUE};
     VfoOffer offer = {.job = (char *)JOB,
                       .vm = (char *)"web1",
                       .machine = (char *)"pc-q35-10.0",
                       .pair = &pair,
                       .network = (char *)"net-a",
+                      .uuid = (char *)JOB,
                       .vendor = 0x8086,
                       .device = 0x10ca,
                       .mtu = 9000,
@@ -483,6 +485,8 @@ static void test_good(Fixture *f, gconstpointer data)
     g_assert_cmpstr(f->offer->vm, ==, offer->vm);
     g_assert_cmpstr(f->offer->machine, ==, offer->machine);
     g_assert_cmpstr(f->offer->network, ==, offer->network);
+    g_assert_cmpstr(f->offer->uuid, ==, JOB);
+    g_assert_true(f->offer->pair->bonded);
     g_assert_cmpstr(f->offer->pair->standby, ==, offer->pair->standby);
     g_assert_cmpstr(f->offer->pair->features, ==, offer->pair->features);
     g_assert_cmpstr(f->offer->pair->primary, ==, offer->pair->primary);
@@ -884,6 +888,7 @@ static void test_bad_offers(Fixture *f, gconstpointer data)
         {"device", "-1"},
         {"mtu", "\"1500\""},
         {"mtu", "2147483648"},
+        {"uuid", "\"web1\""},
         {"pair", "[]"},
         {"pair.standby", "\"/net0\""},
         {"pair.mac", "\"ff:ff:ff:ff:ff:ff\""},
@@ -892,6 +897,7 @@ static void test_bad_offers(Fixture *f, gconstpointer data)
         {"pair.primary", "\"-x\""},
         {"pair.bus", "7"},
         {"pair.rombar", "1"},
+        {"pair.bonded", "1"},
         {"pair.odd", "1"},
         {"settings.vlan", "4095"},
         {"settings.vlan", "-1"},
