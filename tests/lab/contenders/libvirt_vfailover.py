@@ -45,6 +45,9 @@ class LibvirtVfailover(Libvirt, Vfailover):
         self, lab: Lab, host: Host, changes: dict[str, dict[str, str]] | None = None
     ) -> str:
         groups = {"libvirt": {"uri": "qemu:///system"}}
+        for peer in lab.hosts:
+            if peer is not host:
+                groups[f"peer {peer.name}"] = {"libvirt-uri": f"qemu+tcp://{peer.name}/system"}
         for group, settings in (changes or {}).items():
             groups.setdefault(group, {}).update(settings)
         return Vfailover.config(self, lab, host, groups)

@@ -157,7 +157,9 @@ def vfs_of(text: str) -> list[str]:
     for found in ElementTree.fromstring(text).findall("./devices/*"):
         teaming = found.find("teaming")
         address = found.find("source/address")
-        if teaming is None or teaming.get("type") != "transient" or address is None:
+        alone = found.tag == "hostdev" or found.get("type") == "hostdev"
+        paired = teaming is not None and teaming.get("type") == "transient"
+        if address is None or not (alone or paired):
             continue
         numbers = [int(address.get(part, "0"), 16) for part in ("domain", "bus", "slot", "function")]
         vfs.append("{:04x}:{:02x}:{:02x}.{:x}".format(*numbers))
