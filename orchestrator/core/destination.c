@@ -272,13 +272,7 @@ static const VfoStep steps[] = {
     {"answer", "the source to be told", answer, VFO_DEADLINE_QUERY, VFO_NO_UNDO, 0},
     {"prepare", "QEMU to open the VF", vfo_take_prepare, VFO_DEADLINE_PLUG, vfo_take_undo_prepare,
      VFO_DEADLINE_UNPLUG, 0},
-    {"resume", "the VM to run here", vfo_destination_resume, VFO_DEADLINE_MIGRATE,
-     vfo_destination_undo_resume, VFO_DEADLINE_QUERY, VFO_STEP_COMMITS | VFO_STEP_NEEDS_VF,
-     vfo_destination_memory_arrives},
-    {"open", "the PF's filter, the bridge entry, the announcement", vfo_take_open,
-     VFO_DEADLINE_QUERY, vfo_take_undo_lease, VFO_DEADLINE_QUERY, 0},
-    VFO_TAKE_STEPS,
-    {"settle", "the lease to end", vfo_take_settle, VFO_DEADLINE_QUERY, VFO_NO_UNDO, 0},
+    VFO_ARRIVE_STEPS,
 };
 
 VfoJob *vfo_destination_job(const char *host_name, const VfoDestinationArgs *args,

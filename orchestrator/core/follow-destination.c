@@ -193,9 +193,7 @@ static const VfoStep steps[] = {
     {"wire", "the host to describe the standby's wire", wire, VFO_DEADLINE_QUERY, VFO_NO_UNDO, 0},
     {"quiet", "the VF's parking address", quiet, VFO_DEADLINE_QUERY, vfo_take_undo_configure,
      VFO_DEADLINE_QUERY, 0},
-    {"resume", "the VM to run here", vfo_destination_resume, VFO_DEADLINE_MIGRATE,
-     vfo_destination_undo_resume, VFO_DEADLINE_QUERY, VFO_STEP_COMMITS | VFO_STEP_NEEDS_VF,
-     vfo_destination_memory_arrives},
+    VFO_RESUME_STEP,
     {"configure", "the VF's address and settings", vfo_take_configure, VFO_DEADLINE_QUERY,
      undo_configure, VFO_DEADLINE_UNPLUG, 0},
     {"open", "the PF's filter, the bridge entry, the announcement", open_side, VFO_DEADLINE_QUERY,
@@ -203,7 +201,7 @@ static const VfoStep steps[] = {
     {"use", "the guest to receive through the VF", vfo_take_use, VFO_DEADLINE_USE, VFO_NO_UNDO, 0},
     {"shut", "the guest's address to leave the PF", vfo_take_shut, VFO_DEADLINE_QUERY, VFO_NO_UNDO,
      0},
-    {"settle", "the lease to end", vfo_take_settle, VFO_DEADLINE_QUERY, VFO_NO_UNDO, 0},
+    VFO_SETTLE_STEP,
 };
 
 VfoJob *vfo_follow_destination_job(const char *host_name, const VfoDestinationArgs *args,
@@ -250,13 +248,7 @@ static const VfoStep bare_steps[] = {
      VFO_STEP_NEEDS_VF},
     {"wire", "libvirt to describe the standby", wire, VFO_DEADLINE_MIGRATE, VFO_NO_UNDO, 0,
      is_arriving},
-    {"resume", "the VM to run here", vfo_destination_resume, VFO_DEADLINE_MIGRATE,
-     vfo_destination_undo_resume, VFO_DEADLINE_QUERY, VFO_STEP_COMMITS | VFO_STEP_NEEDS_VF,
-     vfo_destination_memory_arrives},
-    {"open", "the PF's filter, the bridge entry, the announcement", vfo_take_open,
-     VFO_DEADLINE_QUERY, vfo_take_undo_lease, VFO_DEADLINE_QUERY, 0},
-    VFO_TAKE_STEPS,
-    {"settle", "the lease to end", vfo_take_settle, VFO_DEADLINE_QUERY, VFO_NO_UNDO, 0},
+    VFO_ARRIVE_STEPS,
 };
 
 VfoJob *vfo_bare_destination_job(const char *host_name, const VfoDestinationArgs *args,

@@ -229,4 +229,20 @@ gboolean vfo_destination_memory_arrives(VfoJob *job);
     {"use", "the guest to receive through the VF", vfo_take_use, VFO_DEADLINE_USE, VFO_NO_UNDO, 0}, \
     {"shut", "the guest's address to leave the PF", vfo_take_shut, VFO_DEADLINE_QUERY, \
      vfo_take_open, VFO_DEADLINE_QUERY, VFO_STEP_UNDO_OR_STOP}
+
+#define VFO_SETTLE_STEP \
+    {"settle", "the lease to end", vfo_take_settle, VFO_DEADLINE_QUERY, VFO_NO_UNDO, 0}
+
+/* And those of destinations. */
+#define VFO_RESUME_STEP \
+    {"resume", "the VM to run here", vfo_destination_resume, VFO_DEADLINE_MIGRATE, \
+     vfo_destination_undo_resume, VFO_DEADLINE_QUERY, VFO_STEP_COMMITS | VFO_STEP_NEEDS_VF, \
+     vfo_destination_memory_arrives}
+
+#define VFO_ARRIVE_STEPS \
+    VFO_RESUME_STEP, \
+    {"open", "the PF's filter, the bridge entry, the announcement", vfo_take_open, \
+     VFO_DEADLINE_QUERY, vfo_take_undo_lease, VFO_DEADLINE_QUERY, 0}, \
+    VFO_TAKE_STEPS, \
+    VFO_SETTLE_STEP
 /* clang-format on */
