@@ -22,7 +22,8 @@ struct _VfoHold {
     gint64 looked_us; /* the last look, CLOCK_REALTIME */
     gboolean known;   /* the interrupts were read at it */
     guint64 interrupts;
-    gint64 until_us; /* the VF has delivered what arrived before this */
+    gint64 noticed_us; /* what arrived before this the guest has been told of, by an interrupt */
+    gint64 until_us;   /* the VF has delivered what arrived before this */
     guint dropped, delivered;
 };
 
@@ -57,9 +58,10 @@ static gboolean read_interrupts(VfoHold *hold, guint64 *count)
 }
 
 /*
- * An interrupt between two looks: what arrived before the first of them has been delivered, as the
- * VF does that in order. Of what arrived between the two some has, and some may never be: a guest
- * that closes its VF throws away what it finds in the ring. Twice is better than not at all.
+ * An interrupt tells the guest of what has arrived, and comes again only when the guest has taken
+ * that (NAPI). So the one before has been heeded: what arrived before the look before it has been
+ * delivered, as the VF does that in order. The last one may never be: a guest that closes its VF
+ * throws away what it finds in the ring. Twice is better than not at all.
  */
 static gboolean on_look(gpointer data)
 {
@@ -74,7 +76,8 @@ static gboolean on_look(gpointer data)
     vfo_queue_read(hold->queue);
     known = read_interrupts(hold, &count);
     if (known && hold->known && count > hold->interrupts) {
-        hold->until_us = hold->looked_us;
+        hold->until_us = count - hold->interrupts > 1 ? hold->looked_us : hold->noticed_us;
+        hold->noticed_us = hold->looked_us;
         drop_taken(hold);
     }
     hold->known = known;
@@ -99,7 +102,7 @@ VfoHold *vfo_hold_new(VfoQueue *queue, const VfoLink *pf, const VfoLink *tap, co
     hold->pf = pf->index;
     hold->tap = tap->index;
     hold->port = g_strdup(tap->name);
-    hold->until_us = G_MININT64;
+    hold->noticed_us = hold->until_us = G_MININT64;
     g_queue_init(&hold->frames);
     g_queue_init(&hold->others);
     on_look(hold);
