@@ -452,8 +452,11 @@ static VfoWire *host_find_wire(VfoHost *base, const char *tap, const VfoVf *vf,
     wire->mac = settings->mac;
     if (!datapath->find(&search, wire, error) || !read_mtu(host, vf, wire, error))
         return NULL;
+    /* It was asked about the rest before. */
     found.vlan_outer = wire->vlan_outer;
-    return driver_can(host, vf, &found, error) ? g_steal_pointer(&wire) : NULL;
+    if (found.vlan_outer != settings->vlan_outer && !driver_can(host, vf, &found, error))
+        return NULL;
+    return g_steal_pointer(&wire);
 }
 
 /* The datapath that found @wire. */
