@@ -289,6 +289,13 @@ USUAL: tuple[type[Neighbour], ...] = (Vf, Bridge)
 """With a second guest beside it and all traffic on, the first one did not answer for 20 s, in hosts
 of a machine that was busy otherwise as well. A process on the bridge stands for it: the same way."""
 
+BY_NAME = {kind.kind: kind for kind in KINDS}
+
+
+def named(names: list[str]) -> tuple[type[Neighbour], ...]:
+    """The kinds of these names, the usual ones if there are none."""
+    return tuple(BY_NAME[name] for name in names) or USUAL
+
 
 class Neighbours:
     """Some of each kind in all hosts, for any number of runs in one lab."""

@@ -67,3 +67,28 @@ def test_table() -> None:
     assert stock.split() == ["stock", "3", *["4/2", "(9/4)"] * 4, "16", "(36)"]
     assert detach.split() == ["detach", "0-1", "-", "-", "-", "-", "-"]
     assert blocks[2].splitlines()[2].startswith("vfailover-patched ")
+
+
+def with_neighbours(lost: int) -> dict[str, Any]:
+    flows = run(lost)["phases"]
+    return {**run(0), "neighbours": [{"kind": "vf", "role": "source", "phases": flows}]}
+
+
+def test_neighbours() -> None:
+    (entry,) = summary.of([with_neighbours(4), with_neighbours(6), with_neighbours(5), run(9)])
+    (neighbour,) = entry["neighbours"]
+    assert (neighbour["kind"], neighbour["role"]) == ("vf", "source")
+    assert neighbour["phases"][0]["lost"] == {"median": 5, "worst": 6}
+
+
+def test_table_of_neighbours() -> None:
+    blocks = summary.table(summary.of([with_neighbours(4), run(1, "detach")])).split("\n\n")
+    assert [block.splitlines()[0].split(",")[0] for block in blocks] == [
+        TO_GUEST,
+        TO_CLIENT,
+        "neighbour > guest",
+        "guest > neighbour",
+    ]
+    (row,) = blocks[2].splitlines()[2:]
+    assert row.split()[:4] == ["stock:", "vf,", "source", "1"]
+    assert row.split()[4:6] == ["4/2", "(4/2)"]

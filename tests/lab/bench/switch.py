@@ -64,8 +64,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help=f"migrations of each contender at each spacing ({RUNS})",
     )  # fmt: skip
     parser.add_argument(
-        "--neighbours", action="store_true",
-        help="have others in both hosts talk to the guest as well, and report on them",
+        "--neighbours", nargs="*", choices=list(neighbours.BY_NAME), metavar="KIND",
+        help="have others in both hosts talk to the guest as well, and report on them: of "
+        + f"{', '.join(neighbours.BY_NAME)}; without a KIND "
+        + " and ".join(kind.kind for kind in neighbours.USUAL),
     )  # fmt: skip
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE")
 
@@ -102,12 +104,12 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _in_a_lab(
-    way: Way, tasks: list[Task], with_neighbours: bool
+    way: Way, tasks: list[Task], kinds: list[str] | None
 ) -> tuple[list[dict[str, Any]], int]:
     """Make these runs up to the first that fails: the reports, at least one, and the lab's end."""
     directory = runs.new(f"switch-{way.name}")
     print(f"== {way.name}, {len(tasks)} runs: {directory}", flush=True)
-    code = isolation.run(lambda: _make(way, tasks, directory, with_neighbours))
+    code = isolation.run(lambda: _make(way, tasks, directory, kinds))
     file = directory / REPORTS
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     reports = [json.loads(line) for line in lines]
@@ -117,7 +119,7 @@ def _in_a_lab(
     return reports, code
 
 
-def _make(way: Way, tasks: list[Task], directory: Path, with_neighbours: bool) -> int:
+def _make(way: Way, tasks: list[Task], directory: Path, kinds: list[str] | None) -> int:
     """The same in the lab: a line with a report for each run. A host in which something has failed
     is not used any more."""
     contender = ALL[way.contender]()
@@ -127,12 +129,12 @@ def _make(way: Way, tasks: list[Task], directory: Path, with_neighbours: bool) -
             contender.check()
             qemu = qemus.patched() if way.qemu == qemus.PATCHED else qemus.stock()
             memory_mb = contender.memory_mb
-            if with_neighbours:
+            if kinds is not None:
                 memory_mb = max(memory_mb, neighbours.HOST_MEMORY_MB)
             layer = contender.layer()
             with Lab(directory, memory_mb=memory_mb, qemu=qemu, layer=layer) as lab:
                 contender.prepare(lab)
-                others = neighbours.Neighbours(lab) if with_neighbours else None
+                others = None if kinds is None else neighbours.Neighbours(lab, neighbours.named(kinds))
                 here, there = (host.name for host in lab.hosts)
                 guest = switch.start_guest(lab, contender, here)
                 for task in tasks:

@@ -189,8 +189,15 @@ class Vfailover(Contender):
 
     def rss_kb(self, host: Host) -> int:
         """How much memory the daemon uses in a host."""
+        return self._status(host, "VmRSS")
+
+    def threads(self, host: Host) -> int:
+        """How many threads the daemon has in a host."""
+        return self._status(host, "Threads")
+
+    def _status(self, host: Host, key: str) -> int:
         status = host.read(f"/proc/{self.daemons[host.name].pid}/status") or ""
-        found = re.search(r"VmRSS:\s+(\d+)", status)
+        found = re.search(rf"^{key}:\s+(\d+)", status, re.MULTILINE)
         if found is None:
             raise LabError(f"{host.name}: the daemon does not run")
         return int(found[1])

@@ -25,6 +25,8 @@ def run(test: Run) -> None:
     assert isinstance(guest, Domain)
     used = [described(guest)]
     handles: list[list[int]] = []
+    memory: list[list[int]] = []
+    threads: list[list[int]] = []
     test.start_traffic(guest)
     for number in range(TIMES):
         there = test.migrate(guest, "hosta" if number % 2 else "hostb")
@@ -34,10 +36,14 @@ def run(test: Run) -> None:
         guest = there
         if isinstance(test.contender, LibvirtVfailover):
             handles.append(test.contender.handles())
+            memory.append([test.contender.rss_kb(host) for host in test.lab.hosts])
+            threads.append([test.contender.threads(host) for host in test.lab.hosts])
     test.note("VFs", " -> ".join(used))
     if isinstance(test.contender, LibvirtVfailover):
         test.expect(f"another VF at the destination: {used}", used[0] != used[1])
         test.note("open files of the daemons", str(handles))
+        test.note("resident kB of the daemons", str(memory))
+        test.note("threads of the daemons", str(threads))
         # Two migrations make the hosts what they were.
         for before, after in zip(handles[1:], handles[3:]):
             test.judge(f"no more open files than two migrations ago: {handles}", before >= after)
