@@ -56,3 +56,9 @@ def test_iperf3() -> None:
 def test_ping_pong() -> None:
     found, trips = steady.latency("1000 2 500000 480000 900000\n")
     assert (found, trips) == ({"value": 500, "missing": 2}, 1000)
+
+
+def test_turns() -> None:
+    failover, bare = steady.turns("3 4\n3200000 6400000\n32000 64000\n")
+    assert (failover, bare) == (([100, 1], 3), ([200, 2], 4))
+    assert steady.turns("0 0\n") == [([], 0), ([], 0)]

@@ -8,6 +8,10 @@ treats as any other.
 Besides what a user sees, throughput and round trips, which tell about an emulated host that has a
 processor of this machine for itself, there is the processor time that the emulation of the hosts
 took for it, which is less disturbed by what else runs.
+
+What an emulated card takes for a frame changes from second to second by more than what is looked
+for. So there are round trips, too, that go through the failover interface and through the VF's own by
+turns, one by one, while the VF is in the pair: see probe/turns.c.
 """
 
 import argparse
@@ -41,7 +45,19 @@ THROUGHPUT = "throughput"
 LATENCY = "latency"
 THROUGHPUT_COST = "cost of data"
 LATENCY_COST = "cost of a trip"
-UNITS = {THROUGHPUT: "Mbit/s", LATENCY: "us", THROUGHPUT_COST: "ms/MB", LATENCY_COST: "us"}
+TURNS = "trips by turns"
+FULL_TURNS = "full, by turns"
+UNITS = {
+    THROUGHPUT: "Mbit/s",
+    LATENCY: "us",
+    THROUGHPUT_COST: "ms/MB",
+    LATENCY_COST: "us",
+    TURNS: "us",
+    FULL_TURNS: "us",
+}
+SMALL_BYTES = 64
+TRIPS_OF_BLOCK = 32
+"""See ROUNDS_OF_BLOCK in probe/turns.c: trips of each side."""
 TOLERANCE = 0.03
 HOST_MTU = 9000
 SIDE_SECONDS = 60
@@ -139,6 +155,8 @@ def _measure(given: argparse.Namespace, directory: Path) -> list[Measurement]:
                                         Measurement(mtu, turn, side, direction, what, **value)
                                     )
                     lab.say(f"MTU {mtu}: round {turn + 1} of {given.rounds}")
+                found += _by_turns(ends, mtu, given)
+                lab.say(f"MTU {mtu}: by turns")
     return found
 
 
@@ -180,25 +198,28 @@ def _start_guests(lab: Lab, stack: contextlib.ExitStack, directions: list[str]) 
 
 
 @contextlib.contextmanager
-def _on(side: str, mtu: int, ends: list[_End]) -> Iterator[None]:
-    """Have the guests use that side; LabError if their frames have gone another way."""
+def _on(side: str, mtu: int, ends: list[_End]) -> Iterator[list[tuple[str, str]]]:
+    """Have the guests use that side; LabError if their frames have gone another way.
 
-    def enter(end: _End) -> tuple[str, int]:
+    Of each guest the VF's interface, and the one that has the address.
+    """
+
+    def enter(end: _End) -> tuple[tuple[str, str], int]:
         others = [(fabric.CLIENT_ADDRESS, fabric.CLIENT_MAC)]
         others += [(o.guest.address, o.guest.mac) for o in ends if o is not end]
         peers = " ".join(",".join(other) for other in others)
-        interfaces = end.shell.run(f"side {side} {mtu} {peers}", SIDE_SECONDS).split()
-        return interfaces[0], _frames(end, interfaces[0])
+        vf, address_of = end.shell.run(f"side {side} {mtu} {peers}", SIDE_SECONDS).split()
+        return (vf, address_of), _frames(end, vf)
 
-    def leave(end: _End, before: tuple[str, int]) -> None:
-        vf, count = before
+    def leave(end: _End, before: tuple[tuple[str, str], int]) -> None:
+        (vf, _), count = before
         seen = _frames(end, vf) - count
         if seen < FRAMES_MIN:
             raise LabError(f"{end.guest.name}: only {seen} frames went through its VF")
 
     with ThreadPoolExecutor() as pool:
         entered = list(pool.map(enter, ends))
-    yield
+    yield [interfaces for interfaces, _ in entered]
     for end, before in zip(ends, entered):
         leave(end, before)
 
@@ -237,6 +258,29 @@ def _one(direction: str, ends: list[_End], seconds: int) -> dict[str, dict[str, 
     }
 
 
+def _by_turns(ends: list[_End], mtu: int, given: argparse.Namespace) -> list[Measurement]:
+    """Trips of the guest to others; those of others to it are the same for it, in another order."""
+    found = []
+    with _on(FAILOVER, mtu, ends) as interfaces:
+        vf, failover = interfaces[0]
+        for direction in given.direction:
+            if direction == TO_GUEST:
+                continue
+            address, mac = fabric.CLIENT_ADDRESS, fabric.CLIENT_MAC
+            if direction == BETWEEN:
+                address, mac = ends[-1].guest.address, ends[-1].guest.mac
+            for what, size in ((TURNS, SMALL_BYTES), (FULL_TURNS, mtu)):
+                seconds = given.seconds * given.rounds
+                ask = f"vflab-probe turns {address} {mac} {seconds} {failover} {vf} {size}"
+                by_side = turns(ends[0].shell.run(ask, seconds + 30))
+                for side, (means, missing) in zip((FAILOVER, BARE), by_side):
+                    for block, us in enumerate(means):
+                        # Those without an answer count at the first block.
+                        value = {"value": us, "missing": 0 if block else missing}
+                        found.append(Measurement(mtu, block, side, direction, what, **value))
+    return found
+
+
 def _timed(ends: list[_End], function: Callable[[], str]) -> tuple[str, float]:
     """What the function returns, and the processor time that the guests' hosts took meanwhile."""
     hosts = [end.guest.host for end in ends]
@@ -270,6 +314,16 @@ def latency(text: str) -> tuple[dict[str, Any], int]:
     """
     trips, missing, total_us, _median_ns, _late_ns = map(int, text.split())
     return {"value": total_us / trips, "missing": missing}, trips
+
+
+def turns(text: str) -> list[tuple[list[float], int]]:
+    """Of what the probe's turns wrote, of both sides: each block's mean trip in us, and how many trips
+    had no answer."""
+    missing, *blocks = [tuple(map(int, line.split())) for line in text.splitlines()]
+    return [
+        ([block[side] / TRIPS_OF_BLOCK / 1e3 for block in blocks], missing[side])
+        for side in range(2)
+    ]
 
 
 def summary(measurements: list[Measurement]) -> list[dict[str, Any]]:

@@ -13,22 +13,27 @@
 
 enum { GROW = 64 * 1024 };
 
-static uint64_t read_us(clockid_t clock)
+static uint64_t read_ns(clockid_t clock)
 {
     struct timespec now;
 
     clock_gettime(clock, &now);
-    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+uint64_t now_ns(void)
+{
+    return read_ns(CLOCK_MONOTONIC);
 }
 
 uint64_t now_us(void)
 {
-    return read_us(CLOCK_MONOTONIC);
+    return now_ns() / 1000;
 }
 
 uint64_t real_us(void)
 {
-    return read_us(CLOCK_REALTIME);
+    return read_ns(CLOCK_REALTIME) / 1000;
 }
 
 _Noreturn void die(const char *what)

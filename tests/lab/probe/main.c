@@ -2,6 +2,7 @@
 #include "probe.h"
 
 #include <arpa/inet.h>
+#include <netinet/ether.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@ static int usage(void)
           "       vflab-probe clock\n"
           "       vflab-probe marks FILE\n"
           "       vflab-probe pingpong ADDRESS SECONDS\n"
+          "       vflab-probe turns ADDRESS MAC SECONDS FAILOVER-INTERFACE VF-INTERFACE BYTES\n"
           "       vflab-probe send ADDRESS PORT FILE BYTES-PER-SECOND\n"
           "       vflab-probe receive PORT FILE\n"
           "       vflab-probe client GUEST-ADDRESS SPACING-US DIRECTORY\n"
@@ -39,6 +41,19 @@ int main(int argc, char **argv)
             return usage();
         }
         return pingpong_main(address, (unsigned)seconds);
+    }
+    if (argc == 8 && strcmp(argv[1], "turns") == 0) {
+        struct turns_way way = {
+            .failover = argv[5], .vf = argv[6], .bytes = strtoul(argv[7], NULL, 10)};
+        struct ether_addr *mac = ether_aton(argv[3]);
+        int seconds = atoi(argv[4]);
+
+        if (inet_pton(AF_INET, argv[2], &way.address) != 1 || mac == NULL || seconds < 1 ||
+            seconds > 3600) {
+            return usage();
+        }
+        memcpy(way.mac, mac, sizeof(way.mac));
+        return turns_main(&way, (unsigned)seconds);
     }
     if (argc == 6 && strcmp(argv[1], "send") == 0) {
         unsigned long long rate = strtoull(argv[5], NULL, 10);

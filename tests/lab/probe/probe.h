@@ -49,6 +49,13 @@ struct frame {
 uint64_t now_us(void);
 
 /**
+ * now_ns() - CLOCK_MONOTONIC in nanoseconds
+ *
+ * Return: the time.
+ */
+uint64_t now_ns(void);
+
+/**
  * real_us() - CLOCK_REALTIME in microseconds
  *
  * Return: the time; a host's clock, as QEMU and the daemon tell times.
@@ -169,5 +176,16 @@ int marks_main(const char *path);
 int send_main(struct in_addr address, uint16_t port, const char *path, uint64_t bytes_per_second);
 int receive_main(uint16_t port, const char *path);
 int pingpong_main(struct in_addr address, unsigned seconds);
+
+/* Which way trips go by turns. */
+struct turns_way {
+    struct in_addr address; /* of whoever answers */
+    uint8_t mac[6];         /* its own, too */
+    const char *failover;
+    const char *vf;
+    size_t bytes; /* of each packet there, of IP; what comes back is small */
+};
+
+int turns_main(const struct turns_way *way, unsigned seconds);
 
 #endif
