@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * A datapath: one way in which hosts wire a standby to the physical network. A table per
- * way, one file each; host.c has them all. Private to host/.
+ * way, one file each; local-wire.c has them all. Private to host/.
  */
 #pragma once
 

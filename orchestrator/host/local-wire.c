@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "host/announce.h"
+#include "host/hold.h"
+#include "host/host-private.h"
+#include "host/link.h"
+#include "host/pci.h"
+
+static const VfoDatapath *const datapaths[] = {&vfo_datapath_macvtap, &vfo_datapath_switchdev,
+                                               &vfo_datapath_bridge};
+
+/* The network that the standby's bridge belongs to. Bridges may be shared: with a VF, the network
+ * that has its PF; else the first. */
+static const VfoNetwork *network_of_bridge(VfoLocalHost *host, const VfoSearch *search,
+                                           GError **error)
+{
+    const char *pf = search->vf ? search->vf->pf : NULL;
+    gboolean configured = FALSE;
+
+    for (guint i = 0; i < host->networks->len; i++) {
+        const VfoNetwork *network = g_ptr_array_index(host->networks, i);
+
+        if (g_strcmp0(network->bridge, search->bridge.name) != 0)
+            continue;
+        configured = TRUE;
+        if (!pf || g_strv_contains((const char *const *)network->pfs, pf))
+            return network;
+    }
+    if (configured)
+        g_set_error(error, VFO_ERROR, VFO_ERROR_MISMATCH,
+                    "tap %s is in bridge %s, but PF %s is in no [network] with that bridge: the "
+                    "guest's standby and its VF are on different networks",
+                    search->standby.name, search->bridge.name, pf);
+    else
+        g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_FOUND,
+                    "tap %s is in %s, which is the bridge of no [network] of the configuration",
+                    search->standby.name, search->bridge.name);
+    return NULL;
+}
+
+/* The network that the PF below the standby's macvtap belongs to. */
+static const VfoNetwork *network_of_lower(VfoLocalHost *host, const VfoSearch *search,
+                                          GError **error)
+{
+    for (guint i = 0; i < host->networks->len; i++) {
+        const VfoNetwork *network = g_ptr_array_index(host->networks, i);
+
+        if (g_strv_contains((const char *const *)network->pfs, search->lower_pf.name))
+            return network;
+    }
+    g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_FOUND,
+                "macvtap %s is on %s, which is the PF of no [network] of the configuration",
+                search->standby.name, search->lower_pf.name);
+    return NULL;
+}
+
+/* Reads what macvtap @search's standby is on. */
+static gboolean search_lower(VfoLocalHost *host, VfoSearch *search, GError **error)
+{
+    if (search->standby.lower == 0) {
+        g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED,
+                    "macvtap %s is on an interface of another network namespace: this daemon "
+                    "cannot see it",
+                    search->standby.name);
+        return FALSE;
+    }
+    if (!vfo_link_read_index(host->netlink, search->standby.lower, &search->lower, error))
+        return FALSE;
+    search->lower_pf = search->lower;
+    return g_strcmp0(search->lower.kind, "vlan") != 0 ||
+           vfo_link_read_index(host->netlink, search->lower.lower, &search->lower_pf, error);
+}
+
+/* Reads the standby's interface @tap, and what it hangs on, into @search, and finds the network. */
+static gboolean search_standby(VfoLocalHost *host, const char *tap, VfoSearch *search,
+                               GError **error)
+{
+    if (!vfo_link_read(host->netlink, tap, &search->standby, error))
+        return FALSE;
+    if (g_str_equal(search->standby.kind, "macvtap")) {
+        if (!search_lower(host, search, error))
+            return FALSE;
+        search->network = network_of_lower(host, search, error);
+        return search->network != NULL;
+    }
+    if (search->standby.master == 0) {
+        g_set_error(error, VFO_ERROR, VFO_ERROR_FAILED,
+                    "tap %s is in no bridge: put it in the one of its network with 'ip link set %s "
+                    "master BRIDGE'",
+                    tap, tap);
+        return FALSE;
+    }
+    if (!vfo_link_read_index(host->netlink, search->standby.master, &search->bridge, error))
+        return FALSE;
+    search->network = network_of_bridge(host, search, error);
+    return search->network != NULL;
+}
+
+/* The way in which the standby is wired, which is one that its network may have. */
+static const VfoDatapath *detect(const VfoSearch *search, GError **error)
+{
+    const char *expected = search->network->datapath;
+    gboolean claimed = FALSE;
+
+    for (gsize i = 0; i < G_N_ELEMENTS(datapaths); i++) {
+        if (!datapaths[i]->claims(search, &claimed, error))
+            return NULL;
+        if (!claimed)
+            continue;
+        if (!expected || g_str_equal(expected, datapaths[i]->name))
+            return datapaths[i];
+        g_set_error(error, VFO_ERROR, VFO_ERROR_MISMATCH,
+                    "%s is wired as datapath '%s', but network %s has 'datapath = %s' in the "
+                    "configuration",
+                    search->standby.name, datapaths[i]->name, search->network->name, expected);
+        return NULL;
+    }
+    g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED,
+                "this daemon does not know the way in which %s is wired", search->standby.name);
+    return NULL;
+}
+
+static gboolean read_mtu(VfoLocalHost *host, const VfoVf *vf, VfoWire *wire, GError **error)
+{
+    VfoLink pf;
+
+    if (!vf && !vfo_link_read(host->netlink, wire->pf, &pf, error))
+        return FALSE;
+    wire->mtu = vf ? vf->mtu : pf.mtu;
+    return TRUE;
+}
+
+static gboolean driver_can(VfoLocalHost *host, const VfoVf *vf, const VfoVfSettings *settings,
+                           GError **error)
+{
+    g_autofree char *pci = NULL;
+
+    if (!vf)
+        return TRUE;
+    vfo_stopwatch_begin_outside();
+    pci = vfo_pci_of_interface(host->sysfs, vf->pf, NULL);
+    vfo_stopwatch_end_outside();
+    return vfo_quirks_check(vfo_local_quirks(host, pci), settings, vf->pf, error);
+}
+
+VfoWire *vfo_local_find_wire(VfoHost *base, const char *tap, const VfoVf *vf,
+                             const VfoVfSettings *settings, GError **error)
+{
+    VfoLocalHost *host = (VfoLocalHost *)base;
+    VfoSearch search = {
+        .netlink = host->netlink, .sysfs = host->sysfs, .vf = vf, .settings = settings};
+    VfoVfSettings found = *settings;
+    g_autoptr(VfoWire) wire = NULL;
+    const VfoDatapath *datapath;
+
+    if (!search_standby(host, tap, &search, error) || !driver_can(host, vf, settings, error))
+        return NULL;
+    datapath = detect(&search, error);
+    if (!datapath)
+        return NULL;
+    wire = g_new0(VfoWire, 1);
+    wire->network = g_strdup(search.network->name);
+    wire->datapath = datapath->name;
+    wire->tap = g_strdup(tap);
+    wire->mac = settings->mac;
+    if (!datapath->find(&search, wire, error) || !read_mtu(host, vf, wire, error))
+        return NULL;
+    /* It was asked about the rest before. */
+    found.vlan_outer = wire->vlan_outer;
+    if (found.vlan_outer != settings->vlan_outer && !driver_can(host, vf, &found, error))
+        return NULL;
+    return g_steal_pointer(&wire);
+}
+
+/* The datapath that found @wire. */
+static const VfoDatapath *datapath_of(const VfoWire *wire)
+{
+    for (gsize i = 0; i < G_N_ELEMENTS(datapaths); i++)
+        if (g_str_equal(datapaths[i]->name, wire->datapath))
+            return datapaths[i];
+    g_error("a wire that this host did not find: datapath '%s'", wire->datapath);
+}
+
+gboolean vfo_local_open_pf(VfoHost *base, const VfoWire *wire, GError **error)
+{
+    return datapath_of(wire)->open_pf(((VfoLocalHost *)base)->netlink, wire, error);
+}
+
+gboolean vfo_local_close_pf(VfoHost *base, const VfoWire *wire, gboolean to_vf, GError **error)
+{
+    return datapath_of(wire)->close_pf(((VfoLocalHost *)base)->netlink, wire, to_vf, error);
+}
+
+gboolean vfo_local_hand_to_vf(VfoHost *base, const VfoWire *wire, const char *pci,
+                              const VfoVfSettings *settings, GError **error)
+{
+    VfoNetlink *netlink = ((VfoLocalHost *)base)->netlink;
+    const VfoDatapath *datapath = datapath_of(wire);
+    g_autoptr(VfoMessage) closing = NULL;
+    gboolean set;
+
+    if (datapath->closing && !(closing = datapath->closing(netlink, wire, error)))
+        return FALSE;
+    vfo_netlink_follow_up(netlink, closing);
+    set = vfo_local_set_vf(base, pci, settings, error);
+    /* Nothing had to be changed, or nothing could be. */
+    vfo_netlink_follow_up(netlink, NULL);
+    return set && datapath->close_pf(netlink, wire, TRUE, error);
+}
+
+gboolean vfo_local_announce(VfoHost *base, const VfoWire *wire, GError **error)
+{
+    const VfoTag tag = {wire->vlan, wire->vlan_outer};
+    VfoLocalHost *host = (VfoLocalHost *)base;
+    gboolean ok;
+    VfoLink pf;
+
+    if (!vfo_link_read(host->netlink, wire->pf, &pf, error))
+        return FALSE;
+    vfo_stopwatch_begin_outside();
+    ok = vfo_announce(&pf, &wire->mac, &tag, error);
+    vfo_stopwatch_end_outside();
+    return ok;
+}
+
+void vfo_local_on_queued(const VfoQueued *frame, gpointer data)
+{
+    VfoLocalHost *host = data;
+    GHashTableIter iter;
+    gpointer hold;
+
+    g_hash_table_iter_init(&iter, host->holds);
+    while (g_hash_table_iter_next(&iter, NULL, &hold)) {
+        if (vfo_hold_take(hold, frame))
+            return;
+    }
+    vfo_queue_decide(host->queue, frame->id, TRUE);
+}
+
+gboolean vfo_local_release(VfoHost *base, const VfoWire *wire, GError **error)
+{
+    VfoLocalHost *host = (VfoLocalHost *)base;
+    VfoHold *hold = g_hash_table_lookup(host->holds, wire->tap);
+
+    if (hold && !vfo_hold_end(hold, error))
+        return FALSE;
+    g_hash_table_remove(host->holds, wire->tap);
+    return TRUE;
+}
+
+gboolean vfo_local_hold(VfoHost *base, const VfoWire *wire, const char *pci, GError **error)
+{
+    VfoLocalHost *host = (VfoLocalHost *)base;
+    g_auto(VfoPlace) place = {0};
+    VfoLink uplink;
+    VfoLink tap;
+    VfoHold *hold;
+
+    if (!datapath_of(wire)->bridged) {
+        g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED,
+                    "frames for %s are not held: with datapath %s they come to it from the PF "
+                    "without a queue that could keep them",
+                    wire->tap, wire->datapath);
+        return FALSE;
+    }
+    if (!vfo_local_release(base, wire, error) || !vfo_place_find(host, pci, &place, error) ||
+        !vfo_link_read(host->netlink, wire->uplink, &uplink, error) ||
+        !vfo_link_read(host->netlink, wire->tap, &tap, error))
+        return FALSE;
+    if (!host->queue)
+        host->queue = vfo_queue_new(vfo_local_on_queued, host, error);
+    if (!host->queue)
+        return FALSE;
+    hold = vfo_hold_new(host->queue, &uplink, &tap, host->sysfs, pci,
+                        vfo_local_quirks(host, place.pf_pci)->receive_vector, error);
+    if (!hold)
+        return FALSE;
+    g_hash_table_insert(host->holds, g_strdup(wire->tap), hold);
+    return TRUE;
+}
