@@ -34,9 +34,8 @@ typedef struct {
     char **reason;
     guint answers;
     int code;
-    guint followers; /* requests besides the one whose end this is about, to be told of after it */
-    gboolean ended;  /* that one */
-    gboolean done;
+    guint requests; /* this is about the first, and over when all have ended */
+    guint ended;
     gboolean interrupted; /* the table changed under the dump */
 } Exchange;
 
@@ -139,14 +138,6 @@ void vfo_netlink_put_string(VfoMessage *message, int type, const char *value)
     vfo_netlink_put(message, type, value, strlen(value) + 1);
 }
 
-/* One of the requests has come to its end. */
-static void end_one(Exchange *exchange)
-{
-    exchange->done = exchange->followers == 0;
-    exchange->followers -= !exchange->done;
-    exchange->ended = TRUE;
-}
-
 static int on_valid(struct nl_msg *message, void *data)
 {
     Exchange *exchange = data;
@@ -182,7 +173,7 @@ static int on_end(struct nl_msg *message, void *data)
         if (result < 0 && exchange->code == 0)
             exchange->code = result;
     }
-    end_one(exchange);
+    exchange->ended++;
     return NL_STOP;
 }
 
@@ -195,11 +186,9 @@ static int on_refusal(struct sockaddr_nl *address, struct nlmsgerr *refusal, voi
     struct nlmsghdr *header = (struct nlmsghdr *)((char *)refusal - NLMSG_HDRLEN);
     struct nlattr *attributes[NLMSGERR_ATTR_MAX + 1];
     int length = nlmsg_datalen(header) - (int)sizeof(*refusal);
-    gboolean follower = exchange->ended;
 
-    end_one(exchange);
     /* Not NL_STOP: libnl would call it a failure of the reading. */
-    if (follower)
+    if (exchange->ended++ > 0)
         return NL_SKIP;
     exchange->code = refusal->error;
     /* With NETLINK_CAP_ACK the attributes follow at once; the request is not repeated. */
@@ -250,10 +239,10 @@ static int exchange_once(struct nl_sock *sock, VfoMessage *request, VfoMessage *
     nl_cb_err(callbacks, NL_CB_CUSTOM, on_refusal, exchange);
 
     result = send_all(sock, request, follow_up);
-    while (result >= 0 && !exchange->done)
+    while (result >= 0 && exchange->ended < exchange->requests)
         result = nl_recvmsgs(sock, callbacks);
     nl_cb_put(callbacks);
-    return exchange->done ? 0 : result;
+    return exchange->ended < exchange->requests ? result : 0;
 }
 
 /* The old socket may still get an answer that nobody waits for: it goes with it. */
@@ -278,7 +267,7 @@ static int request_on(VfoNetlink *netlink, struct nl_sock **sock, VfoMessage *re
         Exchange exchange = {.answer = answer,
                              .data = data,
                              .reason = &netlink->reason,
-                             .followers = follow_up != NULL};
+                             .requests = follow_up ? 2 : 1};
 
         failure = exchange_once(*sock, request, follow_up, &exchange);
         if (failure == 0) {
