@@ -4,11 +4,18 @@
 from .contender import Contender, Outcome
 from .detach import Detach
 from .kernel_script import KernelScript
-from .libvirt import Libvirt, LibvirtHostdev, LibvirtInterface, LibvirtNetwork
+from .libvirt import (
+    Libvirt,
+    LibvirtHostdev,
+    LibvirtInterface,
+    LibvirtNetwork,
+    LibvirtPostcopy,
+)
 from .libvirt_vfailover import (
     LibvirtHostdevVfailover,
     LibvirtInterfaceVfailover,
     LibvirtNetworkVfailover,
+    LibvirtPostcopyVfailover,
     LibvirtVfailover,
 )
 from .stock import Stock
@@ -24,12 +31,14 @@ ALL: dict[str, type[Contender]] = {
         LibvirtHostdev,
         LibvirtInterface,
         LibvirtNetwork,
+        LibvirtPostcopy,
         KernelScript,
         Detach,
         StockFilter,
         LibvirtHostdevVfailover,
         LibvirtInterfaceVfailover,
         LibvirtNetworkVfailover,
+        LibvirtPostcopyVfailover,
         Vfailover,
     )
 }

@@ -15,6 +15,7 @@ from ..libvirt import xml
 from . import monitor
 from .contender import Contender, Outcome
 
+POSTCOPY = ("--live", "--p2p", "--postcopy", "--postcopy-after-precopy")
 POOL_FILE = "/run/lab/pool.xml"
 
 
@@ -106,6 +107,13 @@ class LibvirtHostdev(Libvirt):
 
     name = "libvirt-hostdev"
     form = Form.HOSTDEV
+
+
+class LibvirtPostcopy(LibvirtHostdev):
+    """The same, and the guest runs at the destination before the rest of its memory comes."""
+
+    name = "libvirt-postcopy"
+    options = POSTCOPY
 
 
 class LibvirtNetwork(Libvirt):

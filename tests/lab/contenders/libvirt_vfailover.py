@@ -10,7 +10,7 @@ from ..host import Host
 from ..lab import Lab
 from ..libvirt import Form, daemon as libvirtd
 from .contender import Outcome
-from .libvirt import Libvirt
+from .libvirt import POSTCOPY, Libvirt
 from .vfailover import Vfailover, own_of
 
 HOOK = f"{libvirtd.HOOKS}/vfailover"
@@ -124,6 +124,13 @@ class LibvirtHostdevVfailover(LibvirtVfailover):
 
     name = "libvirt-hostdev-vfailover"
     form = Form.HOSTDEV
+
+
+class LibvirtPostcopyVfailover(LibvirtHostdevVfailover):
+    """With <hostdev> and post-copy."""
+
+    name = "libvirt-postcopy-vfailover"
+    options = POSTCOPY
 
 
 class LibvirtInterfaceVfailover(LibvirtVfailover):
