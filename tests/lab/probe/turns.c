@@ -97,12 +97,15 @@ static int open_side(const char *interface, uint16_t port, uint32_t side)
         .sll_ifindex = (int)if_nametoindex(interface),
     };
     struct timeval limit = {.tv_usec = ANSWER_US};
+    int yes = 1;
     /* Protocol 0: nothing comes in before the filter is there. */
     int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
 
     if (all.sll_ifindex == 0 || fd < 0 ||
         setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) < 0 ||
         setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) < 0 ||
+        /* Else the VF's socket is shown what is sent through the failover interface. */
+        setsockopt(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, &yes, sizeof(yes)) < 0 ||
         bind(fd, (struct sockaddr *)&all, sizeof(all)) < 0) {
         die(interface);
     }
