@@ -35,8 +35,9 @@ class LibvirtVfailover(Libvirt, Vfailover):
             host.sh(f"mkdir -p {libvirtd.HOOKS}; ln -s {paths.HOOK} {HOOK}")
         Libvirt.prepare(self, lab)
         self.prepare_daemons(lab)
-        # The guest's VF is to have another address here than there.
-        occupy(lab.hosts[1], lab.hosts[1].vfs[0])
+        # The guest's VF is to have another address here than there. Of a pool libvirt takes the first.
+        if self.form is not Form.NETWORK:
+            occupy(lab.hosts[1], lab.hosts[1].vfs[0])
 
     def prepare_host(self, lab: Lab, host: Host) -> None:
         """Nothing: the hook gives the VF its address."""
