@@ -154,6 +154,8 @@ typedef struct {
     GPtrArray *halves;     /* of VfoPair: what belongs to none of those: a VF (its standby NULL),
                               or an interface that may be its standby; NULL: not known */
     GPtrArray *free_buses; /* of char *: hot-pluggable PCIe buses with nothing on them */
+    gboolean leaving; /* somebody migrates it to another host: it runs on its standbys, although
+                         it has its VFs */
 } VfoVmInfo;
 
 void vfo_vm_info_free(VfoVmInfo *info);
@@ -225,8 +227,10 @@ typedef struct {
     /*
      * A VM that somebody else migrates (libvirt), for a job that follows: NULL in a back end that
      * cannot be followed. Each waits for what that somebody does; what has happened already in the
-     * migration that is under way counts. They return nothing, and fail with VFO_ERROR_CLOSED
-     * when the VM has gone from this host (but for ended()).
+     * migration that is under way counts, and what happens while the connection to that somebody
+     * is lost is read back when it is there again. They return nothing, and fail with
+     * VFO_ERROR_CLOSED when the VM has gone from this host (but for ended()); if that was not seen,
+     * all but completed() are done.
      */
 
     /** Source: done when QEMU asks the guest for the primary (UNPLUG_PRIMARY). Fails when the
@@ -247,6 +251,9 @@ typedef struct {
     /** Destination: done when QEMU is about to be started here; inspect() then knows the
      *  standbys' taps. Fails when it will not be started. */
     void (*started)(VfoVm *vm, GTask *task);
+    /** Source: done when nothing is told of the VM (any more), as the connection to whoever manages
+     *  it is lost: the migration may end unseen. What waits for it waits on. */
+    void (*unseen)(VfoVm *vm, GTask *task);
 } VfoVmOps;
 
 /** VfoVm: what every back end's VM begins with. */

@@ -18,18 +18,30 @@ static void on_seen(VfoOp *op, gpointer value, const GError *error)
     vfo_op_return(op, vfo_local_vm_copy_info(op->vm), (GDestroyNotify)vfo_vm_info_free);
 }
 
+static void see(VfoOp *op)
+{
+    vfo_libvirt_vm_ask(op, vfo_libvirt_see, NULL, NULL, (GDestroyNotify)vfo_libvirt_seen_free,
+                       on_seen);
+}
+
+static void on_inspect_event(VfoOp *op, const char *event, json_object *data)
+{
+    if (g_str_equal(event, VFO_MET))
+        see(op);
+}
+
 void vfo_libvirt_vm_inspect(VfoVm *base, GTask *task)
 {
     const VfoLibvirtVm *vm = (const VfoLibvirtVm *)base;
-    VfoOp *op = vfo_op_begin((VfoLocalVm *)base, task, NULL, "inspect VM '%s'", base->name);
+    VfoOp *op = vfo_op_begin_patiently((VfoLocalVm *)base, task, on_inspect_event,
+                                       "inspect VM '%s'", base->name);
 
     if (!op)
         return;
     if (vm->expected)
         vfo_op_return(op, vfo_local_vm_copy_info(op->vm), (GDestroyNotify)vfo_vm_info_free);
-    else
-        vfo_libvirt_vm_ask(op, vfo_libvirt_see, NULL, NULL, (GDestroyNotify)vfo_libvirt_seen_free,
-                           on_seen);
+    else if (vm->domain)
+        see(op);
 }
 
 /* -------------------------------------------------------------------- unplug */

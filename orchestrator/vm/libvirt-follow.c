@@ -40,12 +40,14 @@ static gboolean is(const VfoOp *op, const char *const *among)
     return vfo_libvirt_vm_status_is(vfo_libvirt_vm_of(op), among);
 }
 
-/* If we have asked for it, libvirt will say why. */
+/* If we have asked for it, libvirt will say why. If QEMU has told nothing, as it has not begun, or
+ * as nobody has listened, the looks at libvirt's job do. */
 static gboolean was_given_up(const VfoOp *op)
 {
     const VfoLibvirtVm *vm = vfo_libvirt_vm_of(op);
+    gboolean is_jobless = !vm->migration && vm->jobless >= JOBLESS_LOOKS;
 
-    return vm->refusal || (is(op, given_up) && !vm->calling);
+    return vm->refusal || ((is_jobless || is(op, given_up)) && !vm->calling);
 }
 
 static void fail_given_up(VfoOp *op)
@@ -121,13 +123,13 @@ static gboolean on_look(gpointer data)
 {
     VfoLibvirtVm *vm = data;
 
-    if (!vm->base.ops->len || !vm->domain) {
+    if (!vm->base.ops->len) {
         vm->watch = 0;
         return G_SOURCE_REMOVE;
     }
     vfo_stopwatch_spare();
     /* QEMU answers nothing while it saves the devices' state, and the VM stands still. */
-    if (!vm->looking && !vfo_libvirt_vm_status_is(vm, switching)) {
+    if (vm->domain && !vm->looking && !vfo_libvirt_vm_status_is(vm, switching)) {
         vm->looking = TRUE;
         vfo_libvirt_call(vm->libvirt, vm->domain, get_job, NULL, NULL, job_free,
                          g_task_new(NULL, NULL, on_job, vfo_vm_ref(&vm->base.vm)));
@@ -145,14 +147,24 @@ static void watch(VfoLibvirtVm *vm, guint every_ms)
 
 /* --------------------------------------------------------------- the source */
 
+/* What is asked of a VM that may have gone: that it has gone is the answer then. */
+static gboolean has_gone(GTask *task)
+{
+    if (g_cancellable_is_cancelled(g_task_get_cancellable(task)))
+        return FALSE;
+    vfo_task_done(task);
+    return TRUE;
+}
+
 static void look_for_unplug(VfoOp *op, const char *event, json_object *data)
 {
     const VfoLibvirtVm *vm = vfo_libvirt_vm_of(op);
 
-    if (g_ptr_array_find_with_equal_func(vm->asked, op->state, g_str_equal, NULL))
+    gboolean asked = g_ptr_array_find_with_equal_func(vm->asked, op->state, g_str_equal, NULL);
+
+    if (asked || vm->vanished || (is(op, moving) && vm->missed))
         vfo_op_done(op);
-    else if (is(op, given_up) ||
-             (!vm->migration && vm->jobless >= JOBLESS_LOOKS && g_str_equal(event, VFO_JOB_GONE)))
+    else if (was_given_up(op))
         fail_given_up(op);
     else if (is(op, moving))
         vfo_op_fail(op, VFO_ERROR_FAILED,
@@ -169,10 +181,13 @@ static void forget_migration(VfoLibvirtVm *vm)
 void vfo_libvirt_vm_unplugging(VfoVm *base, const VfoPair *pair, GTask *task)
 {
     VfoLibvirtVm *vm = (VfoLibvirtVm *)base;
-    VfoOp *op = vfo_op_begin(&vm->base, task, look_for_unplug,
-                             "wait until QEMU asks the guest of VM '%s' for '%s'", base->name,
-                             pair->primary);
+    VfoOp *op;
 
+    if (vm->vanished && has_gone(task))
+        return;
+    op = vfo_op_begin_patiently(&vm->base, task, look_for_unplug,
+                                "wait until QEMU asks the guest of VM '%s' for '%s'", base->name,
+                                pair->primary);
     if (!op)
         return;
     vfo_op_set_state(op, g_strdup(pair->primary), g_free);
@@ -184,39 +199,52 @@ void vfo_libvirt_vm_unplugging(VfoVm *base, const VfoPair *pair, GTask *task)
     look_for_unplug(op, "", NULL);
 }
 
+/* Done when QEMU has told one of @among, or must have. */
+static void look_for_status(VfoOp *op, const char *const *among)
+{
+    gboolean vanished = vfo_libvirt_vm_of(op)->vanished;
+
+    if (!vanished && was_given_up(op))
+        fail_given_up(op);
+    else if (vanished || is(op, among))
+        vfo_op_done(op);
+}
+
 static void look_for_release(VfoOp *op, const char *event, json_object *data)
 {
-    if (is(op, given_up))
-        fail_given_up(op);
-    else if (is(op, moving))
-        vfo_op_done(op);
+    look_for_status(op, moving);
 }
 
 void vfo_libvirt_vm_unplugged(VfoVm *base, const VfoPair *pair, GTask *task)
 {
     VfoLibvirtVm *vm = (VfoLibvirtVm *)base;
-    VfoOp *op = vfo_op_begin(&vm->base, task, look_for_release,
-                             "wait until the guest of VM '%s' has released '%s'", base->name,
-                             pair->primary);
+    VfoOp *op;
 
-    if (op)
-        look_for_release(op, "", NULL);
+    if (vm->vanished && has_gone(task))
+        return;
+    op = vfo_op_begin_patiently(&vm->base, task, look_for_release,
+                                "wait until the guest of VM '%s' has released '%s'", base->name,
+                                pair->primary);
+    if (!op)
+        return;
+    watch(vm, LOOK_EVERY_MS);
+    look_for_release(op, "", NULL);
 }
 
 static void look_for_stop(VfoOp *op, const char *event, json_object *data)
 {
-    if (was_given_up(op))
-        fail_given_up(op);
-    else if (is(op, switching))
-        vfo_op_done(op);
+    look_for_status(op, switching);
 }
 
 void vfo_libvirt_vm_stopped(VfoVm *base, GTask *task)
 {
     VfoLibvirtVm *vm = (VfoLibvirtVm *)base;
-    VfoOp *op = vfo_op_begin(&vm->base, task, look_for_stop,
-                             "wait until VM '%s' is stopped for the switch-over", base->name);
+    VfoOp *op;
 
+    if (vm->vanished && has_gone(task))
+        return;
+    op = vfo_op_begin_patiently(&vm->base, task, look_for_stop,
+                                "wait until VM '%s' is stopped for the switch-over", base->name);
     if (!op)
         return;
     watch(vm, LOOK_EVERY_MS);
@@ -298,8 +326,8 @@ void vfo_libvirt_vm_migrate(VfoVm *base, const char *uri, guint64 max_bandwidth,
                             guint downtime_limit_ms, GTask *task)
 {
     VfoLibvirtVm *vm = (VfoLibvirtVm *)base;
-    VfoOp *op =
-        vfo_op_begin(&vm->base, task, look_for_stop, "migrate VM '%s' to %s", base->name, uri);
+    VfoOp *op = vfo_op_begin_patiently(&vm->base, task, look_for_stop, "migrate VM '%s' to %s",
+                                       base->name, uri);
     Move *asked;
 
     if (!op)
@@ -330,6 +358,10 @@ static void look_for_end(VfoOp *op, const char *event, json_object *data)
 
     if (vm->moved)
         vfo_op_done(op);
+    else if (vm->vanished)
+        vfo_op_fail(op, VFO_ERROR_CLOSED,
+                    "its QEMU has ended while libvirt did not answer; if it does not run at the "
+                    "destination, libvirt's and QEMU's logs say why");
     else if (vm->ended)
         vfo_op_fail(op, VFO_ERROR_CLOSED,
                     "its QEMU has ended in the middle of it; libvirt's and QEMU's logs say why");
@@ -340,26 +372,19 @@ static void look_for_end(VfoOp *op, const char *event, json_object *data)
                     "libvirt could not run it at the destination, and runs it here again");
 }
 
-/* What is asked of a VM that may have gone: that it has gone is the answer then. */
-static gboolean has_gone(VfoLibvirtVm *vm, GTask *task)
-{
-    if (g_cancellable_is_cancelled(g_task_get_cancellable(task)))
-        return FALSE;
-    vfo_task_done(task);
-    return TRUE;
-}
-
 void vfo_libvirt_vm_completed(VfoVm *base, GTask *task)
 {
     VfoLibvirtVm *vm = (VfoLibvirtVm *)base;
     VfoOp *op;
 
-    if (vm->moved && has_gone(vm, task))
+    if (vm->moved && has_gone(task))
         return;
-    op = vfo_op_begin(&vm->base, task, look_for_end, "wait for the end of the migration of VM '%s'",
-                      base->name);
-    if (op)
-        look_for_end(op, "", NULL);
+    op = vfo_op_begin_patiently(&vm->base, task, look_for_end,
+                                "wait for the end of the migration of VM '%s'", base->name);
+    if (!op)
+        return;
+    watch(vm, LOOK_EVERY_MS);
+    look_for_end(op, "", NULL);
 }
 
 static void look_for_stopped(VfoOp *op, const char *event, json_object *data)
@@ -372,10 +397,10 @@ void vfo_libvirt_vm_ended(VfoVm *base, GTask *task)
 {
     VfoLibvirtVm *vm = (VfoLibvirtVm *)base;
 
-    if (vm->ended && has_gone(vm, task))
+    if (vm->ended && has_gone(task))
         return;
-    vfo_op_begin(&vm->base, task, look_for_stopped, "wait until libvirt has ended VM '%s'",
-                 base->name);
+    vfo_op_begin_patiently(&vm->base, task, look_for_stopped,
+                           "wait until libvirt has ended VM '%s'", base->name);
 }
 
 /* ----------------------------------------------------------------- giving up */
@@ -398,9 +423,9 @@ static void look_for_replug(VfoOp *op, const char *event, json_object *data)
 
 void vfo_libvirt_vm_replugged(VfoVm *base, const VfoPair *pair, GTask *task)
 {
-    VfoOp *op = vfo_op_begin((VfoLocalVm *)base, task, look_for_replug,
-                             "wait until QEMU gives '%s' back to the guest of VM '%s'",
-                             pair->primary, base->name);
+    VfoOp *op = vfo_op_begin_patiently((VfoLocalVm *)base, task, look_for_replug,
+                                       "wait until QEMU gives '%s' back to the guest of VM '%s'",
+                                       pair->primary, base->name);
 
     if (!op)
         return;
@@ -461,8 +486,8 @@ static void on_cancel_event(VfoOp *op, const char *event, json_object *data)
 void vfo_libvirt_vm_cancel(VfoVm *base, GTask *task)
 {
     VfoLibvirtVm *vm = (VfoLibvirtVm *)base;
-    VfoOp *op =
-        vfo_op_begin_patiently(&vm->base, task, on_cancel_event, "abandon the migration of");
+    VfoOp *op = vfo_op_begin_patiently(&vm->base, task, on_cancel_event,
+                                       "abandon the migration of VM '%s'", base->name);
 
     if (!op)
         return;
@@ -481,8 +506,8 @@ static void look_for_start(VfoOp *op, const char *event, json_object *data)
 
 void vfo_libvirt_vm_started(VfoVm *base, GTask *task)
 {
-    VfoOp *op = vfo_op_begin((VfoLocalVm *)base, task, look_for_start,
-                             "wait until libvirt starts VM '%s' here", base->name);
+    VfoOp *op = vfo_op_begin_patiently((VfoLocalVm *)base, task, look_for_start,
+                                       "wait until libvirt starts VM '%s' here", base->name);
 
     if (op)
         look_for_start(op, "", NULL);
@@ -507,8 +532,8 @@ static void look_for_resume(VfoOp *op, const char *event, json_object *data)
 
 void vfo_libvirt_vm_resumed(VfoVm *base, GTask *task)
 {
-    VfoOp *op = vfo_op_begin((VfoLocalVm *)base, task, look_for_resume,
-                             "wait for VM '%s' to run here", base->name);
+    VfoOp *op = vfo_op_begin_patiently((VfoLocalVm *)base, task, look_for_resume,
+                                       "wait for VM '%s' to run here", base->name);
 
     if (op)
         look_for_resume(op, "", NULL);

@@ -64,6 +64,7 @@ static const VfoVmOps libvirt_vm_ops = {
     .replugged = vfo_libvirt_vm_replugged,
     .ended = vfo_libvirt_vm_ended,
     .started = vfo_libvirt_vm_started,
+    .unseen = vfo_libvirt_vm_unseen,
 };
 
 VfoLibvirtVm *vfo_libvirt_vm_of(const VfoOp *op)
@@ -162,14 +163,26 @@ static void keep_config(VfoLibvirtVm *vm, const VfoDomain *config)
     }
 }
 
+/* From QEMU's asking for the VFs on, until the VM is stopped. */
+static gboolean is_leaving(const VfoLibvirtVm *vm)
+{
+    static const char *const statuses[] = {"wait-unplug", "active", NULL};
+
+    return !vm->incoming && vfo_libvirt_vm_status_is(vm, statuses);
+}
+
 void vfo_libvirt_vm_take(VfoLibvirtVm *vm, const VfoLibvirtSeen *seen)
 {
+    VfoVmInfo *info;
+
     if (seen->config != vm->config)
         keep_config(vm, seen->config);
     if (seen->state == VIR_DOMAIN_RUNNING)
         vm->incoming = FALSE;
     vm->running = seen->state == VIR_DOMAIN_RUNNING || seen->state == VIR_DOMAIN_BLOCKED;
-    vfo_local_vm_keep(&vm->base, info_of(vm->config, status_of(vm, seen->state)));
+    info = info_of(vm->config, status_of(vm, seen->state));
+    info->leaving = is_leaving(vm);
+    vfo_local_vm_keep(&vm->base, info);
 }
 
 /* ---------------------------------------------------------------- migrations */
@@ -212,6 +225,7 @@ static void set_migration(VfoLibvirtVm *vm, const char *status)
     vm->migration = g_strndup(status, 32);
     if (g_str_equal(status, "setup")) {
         vm->ran = vm->running;
+        vm->missed = FALSE;
         memset(&vm->progress, 0, sizeof(vm->progress));
         g_ptr_array_set_size(vm->asked, 0);
     }
@@ -219,7 +233,7 @@ static void set_migration(VfoLibvirtVm *vm, const char *status)
         vm->began = TRUE;
 }
 
-static void set_domain(VfoLibvirtVm *vm, virDomainPtr domain)
+void vfo_libvirt_vm_set_domain(VfoLibvirtVm *vm, virDomainPtr domain)
 {
     g_clear_pointer(&vm->domain, virDomainFree);
     vm->domain = domain;
@@ -231,7 +245,7 @@ static void set_domain(VfoLibvirtVm *vm, virDomainPtr domain)
 static void set_running(VfoLibvirtVm *vm, virDomainPtr domain)
 {
     if (vm->expected)
-        set_domain(vm, domain);
+        vfo_libvirt_vm_set_domain(vm, domain);
     vm->expected = vm->incoming = FALSE;
     vm->running = TRUE;
 }
@@ -241,19 +255,19 @@ static void take_arriving(VfoLibvirtVm *vm, virDomainPtr domain)
 {
     if (!vm->expected || !vm->began)
         return;
-    set_domain(vm, domain);
+    vfo_libvirt_vm_set_domain(vm, domain);
     vm->expected = FALSE;
     vm->starting = TRUE;
 }
 
-/* What may change something of what an inspection sees. */
-static gboolean tells_more(const VfoLibvirtVm *vm, const char *event)
+/* What may change something of what an inspection sees. @followed: a job sees to the VM. */
+static gboolean tells_more(const VfoLibvirtVm *vm, const char *event, gboolean followed)
 {
     static const char *const telling[] = {"FAILOVER_NEGOTIATED", "RESET", NULL};
     static const char *const over[] = {"cancelled", "completed", "failed", NULL};
 
     return g_strv_contains(telling, event) ||
-           (g_str_equal(event, "MIGRATION") && vfo_libvirt_vm_status_is(vm, over));
+           (g_str_equal(event, "MIGRATION") && (!followed || vfo_libvirt_vm_status_is(vm, over)));
 }
 
 static json_object *parse(const char *details)
@@ -276,6 +290,7 @@ void vfo_libvirt_vm_on_qemu(VfoLibvirtVm *vm, virDomainPtr domain, const char *e
 {
     g_autoptr(VfoVm) keep = vfo_vm_ref(&vm->base.vm);
     g_autoptr(json_object) data = parse(details);
+    gboolean followed = vm->base.ops->len > 0;
     const char *text = NULL;
 
     if (g_str_equal(event, "STOP")) {
@@ -291,7 +306,7 @@ void vfo_libvirt_vm_on_qemu(VfoLibvirtVm *vm, virDomainPtr domain, const char *e
         g_ptr_array_add(vm->asked, g_strdup(text));
     }
     vfo_op_tell_all(&vm->base, event, data);
-    if (tells_more(vm, event))
+    if (tells_more(vm, event, followed))
         vfo_local_vm_refresh(&vm->base, VFO_REFRESH_AFTER_MS);
 }
 
@@ -312,7 +327,7 @@ static void on_started(VfoLibvirtVm *vm, virDomainPtr domain, int detail)
     vm->expected = FALSE;
     vm->starting = TRUE;
     vm->incoming = detail == VIR_DOMAIN_EVENT_STARTED_MIGRATED && !vm->running;
-    set_domain(vm, domain);
+    vfo_libvirt_vm_set_domain(vm, domain);
 }
 
 void vfo_libvirt_vm_on_lifecycle(VfoLibvirtVm *vm, virDomainPtr domain, int event, int detail)
@@ -350,37 +365,21 @@ void vfo_libvirt_vm_on_start(VfoLibvirtVm *vm, const VfoDomain *config)
     vfo_op_tell_all(&vm->base, VFO_LIFECYCLE, NULL);
 }
 
-void vfo_libvirt_vm_meet(VfoLibvirtVm *vm, virDomainPtr domain)
-{
-    g_autoptr(VfoVm) keep = vfo_vm_ref(&vm->base.vm);
-
-    vm->expected = FALSE;
-    set_domain(vm, domain);
-    vfo_local_vm_refresh(&vm->base, 0);
-    vfo_op_tell_all(&vm->base, VFO_MET, NULL);
-}
-
-void vfo_libvirt_vm_lose(VfoLibvirtVm *vm)
-{
-    g_autoptr(VfoVm) keep = vfo_vm_ref(&vm->base.vm);
-    const GError *why;
-
-    if (vm->expected)
-        return;
-    set_domain(vm, NULL);
-    g_clear_pointer(&vm->migration, g_free);
-    why = vfo_vm_state(&vm->base.vm);
-    if (why)
-        vfo_op_fail_all(&vm->base, why);
-}
-
 /* -------------------------------------------------------------------- asking */
 
 typedef struct {
     VfoOp *op;
+    virDomainPtr domain;
     VfoLibvirtReply reply;
     GDestroyNotify value_free;
 } Question;
+
+/* The answer is that there is no connection any more, which on_link_closed() tells, or has told. */
+static gboolean is_cut_off(const Question *question, const GError *error)
+{
+    return error && vfo_op_waits_for_vm(question->op) &&
+           virConnectIsAlive(virDomainGetConnect(question->domain)) == 0;
+}
 
 static void on_answer(GObject *source, GAsyncResult *result, gpointer data)
 {
@@ -391,8 +390,9 @@ static void on_answer(GObject *source, GAsyncResult *result, gpointer data)
 
     if (op->spare)
         vfo_stopwatch_begin_spare();
-    if (op->task)
+    if (op->task && !is_cut_off(question, error))
         question->reply(op, value, error);
+    virDomainFree(question->domain);
     if (value && question->value_free)
         question->value_free(value);
     if (op->spare)
@@ -413,6 +413,8 @@ gboolean vfo_libvirt_vm_ask(VfoOp *op, VfoLibvirtFunc func, gpointer data, GDest
     }
     question = g_new0(Question, 1);
     question->op = vfo_op_ref(op);
+    question->domain = vm->domain;
+    virDomainRef(vm->domain);
     question->reply = reply;
     question->value_free = value_free;
     /* Not under the task's cancellable: the op watches that one itself, and a call that hangs does
@@ -444,7 +446,7 @@ static void libvirt_vm_close(VfoLocalVm *base)
     VfoLibvirtVm *vm = (VfoLibvirtVm *)base;
 
     g_clear_handle_id(&vm->watch, g_source_remove);
-    set_domain(vm, NULL);
+    vfo_libvirt_vm_set_domain(vm, NULL);
     vfo_libvirt_forget(vm->libvirt, vm);
     vm->libvirt = NULL;
 }
@@ -479,7 +481,7 @@ VfoLibvirtVm *vfo_libvirt_vm_new(VfoLibvirt *libvirt, const VfoDomain *config, v
     vm->aliases = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
     vm->asked = g_ptr_array_new_with_free_func(g_free);
     vm->expected = vm->incoming = domain == NULL;
-    set_domain(vm, domain);
+    vfo_libvirt_vm_set_domain(vm, domain);
     keep_config(vm, config);
     vfo_local_vm_keep(&vm->base, info_of(config, "inmigrate"));
     return vm;

@@ -19,7 +19,7 @@
 #define KEEP_ALIVE_S      5
 #define KEEP_ALIVE_MISSES 3
 
-#define BACK_OFF_FIRST_MS 1000
+#define BACK_OFF_FIRST_MS 100
 #define BACK_OFF_LAST_MS  30000
 
 #define QEMU_EVENTS "^(UNPLUG_PRIMARY|MIGRATION|STOP|RESUME|FAILOVER_NEGOTIATED|RESET)$"
@@ -32,6 +32,7 @@ const VfoLibvirtCalls vfo_libvirt_calls = {
     .on_qemu_event = virConnectDomainQemuMonitorEventRegister,
     .off_qemu_event = virConnectDomainQemuMonitorEventDeregister,
     .get_xml = virDomainGetXMLDesc,
+    .get_state = virDomainGetState,
     .detach = virDomainDetachDeviceAlias,
     .attach = virDomainAttachDeviceFlags,
     .abort_job = virDomainAbortJob,
@@ -244,7 +245,7 @@ gpointer vfo_libvirt_see(const VfoLibvirtCalls *calls, virDomainPtr domain, gpoi
         vfo_libvirt_set_error(calls, error, "ask libvirt for the domain's XML");
         return NULL;
     }
-    if (virDomainGetState(domain, &state, &reason, 0) < 0) {
+    if (calls->get_state(domain, &state, &reason, 0) < 0) {
         free(xml);
         vfo_libvirt_set_error(calls, error, "ask libvirt for the domain's state");
         return NULL;
@@ -342,6 +343,7 @@ static void look_take(Look *one, const VfoLibvirtSeen *seen)
     if (!is_for_us(seen->config))
         return;
     vm = vfo_libvirt_vm_new(libvirt, seen->config, one->domain, &libvirt->listener.vm);
+    vfo_libvirt_vm_take_missed(vm, seen);
     vfo_libvirt_vm_take(vm, seen);
     if (vfo_libvirt_add(libvirt, vm))
         libvirt->listener.vm.inspected(&vm->base.vm, libvirt->listener.vm.data);
@@ -384,7 +386,7 @@ static void look(VfoLibvirt *libvirt, virDomainPtr domain)
     one->domain = domain;
     virDomainRef(domain);
     g_hash_table_insert(libvirt->looks, g_strdup(one->uuid), one);
-    vfo_libvirt_call(libvirt, domain, vfo_libvirt_see, NULL, NULL,
+    vfo_libvirt_call(libvirt, domain, vfo_libvirt_see_anew, NULL, NULL,
                      (GDestroyNotify)vfo_libvirt_seen_free, g_task_new(NULL, NULL, on_looked, one));
 }
 
@@ -616,12 +618,8 @@ static void remove_missing(VfoLibvirt *libvirt, GHashTable *running)
     while (g_hash_table_iter_next(&iter, &uuid, &vm))
         if (!((VfoLibvirtVm *)vm)->expected && !g_hash_table_contains(running, uuid))
             g_ptr_array_add(missing, vm);
-    for (guint i = 0; i < missing->len; i++) {
-        VfoLibvirtVm *gone = g_ptr_array_index(missing, i);
-
-        gone->ended = TRUE;
-        vfo_libvirt_remove(libvirt, gone);
-    }
+    for (guint i = 0; i < missing->len; i++)
+        vfo_libvirt_vm_miss(g_ptr_array_index(missing, i));
 }
 
 static void meet(VfoLibvirt *libvirt, const Opened *opened)

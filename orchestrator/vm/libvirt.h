@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Inside vm/: the VMs that libvirt manages (libvirt-vm.c, libvirt-follow.c, libvirt-device.c), and
- * the connection through which it tells of them (libvirt.c).
+ * Inside vm/: the VMs that libvirt manages (libvirt-vm.c, libvirt-follow.c, libvirt-device.c), the
+ * connection through which it tells of them (libvirt.c), and what was missed while there was none
+ * (libvirt-missed.c).
  */
 #pragma once
 
@@ -27,6 +28,7 @@ typedef struct {
                          virFreeCallback data_free, unsigned int flags);
     int (*off_qemu_event)(virConnectPtr connection, int id);
     char *(*get_xml)(virDomainPtr domain, unsigned int flags);
+    int (*get_state)(virDomainPtr domain, int *state, int *reason, unsigned int flags);
     int (*detach)(virDomainPtr domain, const char *alias, unsigned int flags);
     int (*attach)(virDomainPtr domain, const char *xml, unsigned int flags);
     int (*abort_job)(virDomainPtr domain);
@@ -99,8 +101,9 @@ gboolean vfo_libvirt_error_is(const VfoLibvirtCalls *calls, int code);
 /** VfoLibvirtSeen: a domain at one moment. */
 typedef struct {
     VfoDomain *config;
-    int state;  /* virDomainState */
-    int reason; /* of that state */
+    int state;       /* virDomainState */
+    int reason;      /* of that state */
+    gboolean moving; /* its memory moves to another host; FALSE: or nobody has asked for that */
 } VfoLibvirtSeen;
 
 void vfo_libvirt_seen_free(VfoLibvirtSeen *seen);
@@ -108,6 +111,9 @@ void vfo_libvirt_seen_free(VfoLibvirtSeen *seen);
  *  does not run. Safe while the domain migrates: it starts no job in libvirt. */
 gpointer vfo_libvirt_see(const VfoLibvirtCalls *calls, virDomainPtr domain, gpointer data,
                          GError **error);
+/** vfo_libvirt_see_anew: the same of one that may have been migrating for a while. */
+gpointer vfo_libvirt_see_anew(const VfoLibvirtCalls *calls, virDomainPtr domain, gpointer data,
+                              GError **error);
 
 /* -------------------------------------------------------------------- VM */
 
@@ -126,6 +132,8 @@ struct _VfoLibvirtVm {
     gboolean running;  /* its CPUs run */
     gboolean ended;    /* its QEMU has gone, */
     gboolean moved;    /* to another host */
+    gboolean missed;   /* the connection was lost since the last migration began, */
+    gboolean vanished; /* and its QEMU has ended before there was one again */
 
     /* The last migration. */
     char *migration;  /* QEMU's MigrationStatus; NULL: none */
@@ -148,10 +156,20 @@ void vfo_libvirt_vm_take(VfoLibvirtVm *vm, const VfoLibvirtSeen *seen);
 /** vfo_libvirt_vm_on_start: libvirt is about to start @vm, which is expected; @config has its taps.
  */
 void vfo_libvirt_vm_on_start(VfoLibvirtVm *vm, const VfoDomain *config);
-/** vfo_libvirt_vm_meet: libvirt tells, on a new connection, that @vm runs. */
-void vfo_libvirt_vm_meet(VfoLibvirtVm *vm, virDomainPtr domain);
+/** vfo_libvirt_vm_set_domain: libvirt calls it @domain; NULL: nothing may be asked about it. */
+void vfo_libvirt_vm_set_domain(VfoLibvirtVm *vm, virDomainPtr domain);
+
 /** vfo_libvirt_vm_lose: the connection is lost. */
 void vfo_libvirt_vm_lose(VfoLibvirtVm *vm);
+/** vfo_libvirt_vm_meet: libvirt tells, on a new connection, that @vm has a QEMU. What was missed is
+ *  read back, then its ops are told. */
+void vfo_libvirt_vm_meet(VfoLibvirtVm *vm, virDomainPtr domain);
+/** vfo_libvirt_vm_miss: ... that it has none any more. Whether @vm runs elsewhere nobody has said.
+ */
+void vfo_libvirt_vm_miss(VfoLibvirtVm *vm);
+/** vfo_libvirt_vm_take_missed: @seen is how @vm was a moment ago; what has been told since counts
+ *  more. */
+void vfo_libvirt_vm_take_missed(VfoLibvirtVm *vm, const VfoLibvirtSeen *seen);
 
 /* What libvirt tells of the VM. Its ops hear of that by QEMU's names and these; the data of those
  * about a device has its alias as "device". */
@@ -159,7 +177,8 @@ void vfo_libvirt_vm_lose(VfoLibvirtVm *vm);
 #define VFO_DEVICE_REMOVED        "device-removed"
 #define VFO_DEVICE_REMOVAL_FAILED "device-removal-failed"
 #define VFO_LIFECYCLE             "lifecycle"
-#define VFO_MET                   "met"           /* there is a connection again */
+#define VFO_LOST                  "lost" /* there is no connection any more */
+#define VFO_MET                   "met"  /* there is one again, and the state has been read back */
 #define VFO_JOB_GONE              "job-gone"      /* libvirt is not migrating it (any more) */
 #define VFO_MIGRATE_ENDED         "migrate-ended" /* libvirt has said how the migration ended */
 
@@ -176,7 +195,8 @@ void vfo_libvirt_vm_take_progress(VfoLibvirtVm *vm, virTypedParameterPtr params,
 gboolean vfo_libvirt_vm_status_is(const VfoLibvirtVm *vm, const char *const *among);
 
 /** vfo_libvirt_vm_ask: vfo_libvirt_call() for @op; @reply is not called once the op has been
- *  completed. FALSE: there is nothing to ask, as libvirt has not started the VM; the op has failed.
+ *  completed, nor, if the op waits on, when the connection breaks: VFO_MET is the time to ask
+ * again. FALSE: there is nothing to ask, as libvirt has not started the VM; the op has failed.
  */
 typedef void (*VfoLibvirtReply)(VfoOp *op, gpointer value, const GError *error);
 gboolean vfo_libvirt_vm_ask(VfoOp *op, VfoLibvirtFunc func, gpointer data, GDestroyNotify data_free,
@@ -200,6 +220,8 @@ void vfo_libvirt_vm_stopped(VfoVm *vm, GTask *task);
 void vfo_libvirt_vm_replugged(VfoVm *vm, const VfoPair *pair, GTask *task);
 void vfo_libvirt_vm_ended(VfoVm *vm, GTask *task);
 void vfo_libvirt_vm_started(VfoVm *vm, GTask *task);
+
+void vfo_libvirt_vm_unseen(VfoVm *vm, GTask *task); /* libvirt-missed.c */
 
 /** vfo_libvirt_device_xml: the <hostdev> that makes @pci the primary of @pair, under the alias
  *  @primary if that is one that users may choose. Free with g_free(). */

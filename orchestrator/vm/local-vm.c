@@ -101,6 +101,7 @@ VfoVmInfo *vfo_local_vm_copy_info(const VfoLocalVm *vm)
         copy->halves = g_ptr_array_copy(info->halves, copy_pair, NULL);
     copy->pairs = g_ptr_array_copy(info->pairs, copy_pair, NULL);
     copy->free_buses = g_ptr_array_copy(info->free_buses, copy_text, NULL);
+    copy->leaving = info->leaving;
     return copy;
 }
 

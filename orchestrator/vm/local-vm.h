@@ -81,7 +81,8 @@ struct _VfoOp {
     GTask *task; /* NULL: completed */
     char *what;  /* "unplug 'vf0' of VM 'web1'", for errors */
     VfoOpEvent event;
-    gboolean spare; /* nobody waits for it (vfo_stopwatch_spare()) */
+    gboolean spare;   /* nobody waits for it (vfo_stopwatch_spare()) */
+    gboolean patient; /* a VM that does not answer may do so again */
     GSource *cancelled;
     gpointer state; /* what one kind of op remembers */
     GDestroyNotify state_free;
@@ -96,9 +97,12 @@ struct _VfoOp {
  */
 VfoOp *vfo_op_begin(VfoLocalVm *vm, GTask *task, VfoOpEvent event, const char *format, ...)
     G_GNUC_PRINTF(4, 5);
-/** vfo_op_begin_patiently: the same for a VM that does not answer now, but may again. It is
- *  described by @what and the VM's name. */
-VfoOp *vfo_op_begin_patiently(VfoLocalVm *vm, GTask *task, VfoOpEvent event, const char *what);
+/** vfo_op_begin_patiently: the same for one that waits on while the VM does not answer, now or
+ *  later: it may again. */
+VfoOp *vfo_op_begin_patiently(VfoLocalVm *vm, GTask *task, VfoOpEvent event, const char *format,
+                              ...) G_GNUC_PRINTF(4, 5);
+/** vfo_op_waits_for_vm: it does, and somebody waits for it. */
+gboolean vfo_op_waits_for_vm(const VfoOp *op);
 VfoOp *vfo_op_ref(VfoOp *op);
 void vfo_op_unref(VfoOp *op);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VfoOp, vfo_op_unref)
@@ -115,5 +119,7 @@ void vfo_op_fail_because(VfoOp *op, const GError *error);
 
 /** vfo_op_tell_all: hands an event to every op of @vm that is under way. */
 void vfo_op_tell_all(VfoLocalVm *vm, const char *event, json_object *data);
-/** vfo_op_fail_all: every op of @vm fails: the connection is lost. */
+/** vfo_op_fail_all: every op of @vm fails: the VM has gone. */
 void vfo_op_fail_all(VfoLocalVm *vm, const GError *error);
+/** vfo_op_fail_impatient: those that do not wait on: the connection is lost. */
+void vfo_op_fail_impatient(VfoLocalVm *vm, const GError *error);

@@ -52,7 +52,7 @@ static gboolean on_cancelled(GCancellable *cancellable, gpointer data)
     return G_SOURCE_REMOVE;
 }
 
-/* Takes @what. @patient: a VM that does not answer may do so again. */
+/* Takes @what. */
 static VfoOp *op_begin(VfoLocalVm *vm, GTask *task, VfoOpEvent event, gboolean patient, char *what)
 {
     GCancellable *cancellable = g_task_get_cancellable(task);
@@ -78,6 +78,7 @@ static VfoOp *op_begin(VfoLocalVm *vm, GTask *task, VfoOpEvent event, gboolean p
     op->task = task;
     op->what = what;
     op->event = event;
+    op->patient = patient;
     op->spare = cancellable && cancellable == vm->refreshing;
     if (cancellable) {
         /* A source rather than a handler: it may be destroyed from within itself, and the task's
@@ -101,9 +102,16 @@ VfoOp *vfo_op_begin(VfoLocalVm *vm, GTask *task, VfoOpEvent event, const char *f
     return op_begin(vm, task, event, FALSE, what);
 }
 
-VfoOp *vfo_op_begin_patiently(VfoLocalVm *vm, GTask *task, VfoOpEvent event, const char *what)
+VfoOp *vfo_op_begin_patiently(VfoLocalVm *vm, GTask *task, VfoOpEvent event, const char *format,
+                              ...)
 {
-    return op_begin(vm, task, event, TRUE, g_strdup_printf("%s VM '%s'", what, vm->vm.name));
+    char *what;
+    va_list args;
+
+    va_start(args, format);
+    what = g_strdup_vprintf(format, args);
+    va_end(args);
+    return op_begin(vm, task, event, TRUE, what);
 }
 
 void vfo_op_set_state(VfoOp *op, gpointer state, GDestroyNotify state_free)
@@ -185,11 +193,30 @@ void vfo_op_tell_all(VfoLocalVm *vm, const char *event, json_object *data)
     }
 }
 
-void vfo_op_fail_all(VfoLocalVm *vm, const GError *error)
+static void fail_all(VfoLocalVm *vm, const GError *error, gboolean spare_patient)
 {
     g_autoptr(GPtrArray) ops = g_ptr_array_copy(vm->ops, copy_op, NULL);
 
-    for (guint i = 0; i < ops->len; i++)
-        vfo_op_fail(g_ptr_array_index(ops, i), VFO_ERROR_CLOSED,
-                    "%s; if QEMU has exited, its log says why", vfo_local_vm_reason(vm, error));
+    for (guint i = 0; i < ops->len; i++) {
+        VfoOp *op = g_ptr_array_index(ops, i);
+
+        if (!spare_patient || !vfo_op_waits_for_vm(op))
+            vfo_op_fail(op, VFO_ERROR_CLOSED, "%s; if QEMU has exited, its log says why",
+                        vfo_local_vm_reason(vm, error));
+    }
+}
+
+gboolean vfo_op_waits_for_vm(const VfoOp *op)
+{
+    return op->patient && !op->spare;
+}
+
+void vfo_op_fail_all(VfoLocalVm *vm, const GError *error)
+{
+    fail_all(vm, error, FALSE);
+}
+
+void vfo_op_fail_impatient(VfoLocalVm *vm, const GError *error)
+{
+    fail_all(vm, error, TRUE);
 }

@@ -56,7 +56,9 @@ static struct {
     const char *error; /* of detach, attach, abort_job; NULL: they succeed */
     int error_code;
     int aborted;
-    int jobs; /* so many more looks see one */
+    int jobs;          /* so many more looks see one */
+    gboolean waiting;  /* QEMU has no figures of it yet */
+    int state, reason; /* 0: the test driver's */
     GMutex hang;
     GMutex moves;     /* held: the migration goes on */
     char *moved_to;   /* by us */
@@ -133,6 +135,15 @@ static char *fake_get_xml(virDomainPtr domain, unsigned int flags)
     return driver.xml ? strdup(driver.xml) : virDomainGetXMLDesc(domain, flags);
 }
 
+static int fake_get_state(virDomainPtr domain, int *state, int *reason, unsigned int flags)
+{
+    if (!driver.state)
+        return virDomainGetState(domain, state, reason, flags);
+    *state = driver.state;
+    *reason = driver.reason;
+    return 0;
+}
+
 static int fail_if_told(void)
 {
     return driver.error ? -1 : 0;
@@ -182,6 +193,10 @@ static int fake_get_job(virDomainPtr domain, int *type, virTypedParameterPtr *pa
         return 0;
     g_atomic_int_add(&driver.jobs, -1);
     *type = VIR_DOMAIN_JOB_UNBOUNDED;
+    virTypedParamsAddInt(params, n_params, &max, VIR_DOMAIN_JOB_OPERATION,
+                         VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT);
+    if (driver.waiting)
+        return 0;
     virTypedParamsAddULLong(params, n_params, &max, VIR_DOMAIN_JOB_MEMORY_TOTAL, 1000);
     virTypedParamsAddULLong(params, n_params, &max, VIR_DOMAIN_JOB_MEMORY_BPS, 125000000);
     return 0;
@@ -217,6 +232,7 @@ static const VfoLibvirtCalls fakes = {
     .on_qemu_event = fake_on_qemu,
     .off_qemu_event = fake_off_qemu,
     .get_xml = fake_get_xml,
+    .get_state = fake_get_state,
     .detach = fake_detach,
     .attach = fake_attach,
     .abort_job = fake_abort,
@@ -624,7 +640,7 @@ static void test_connection_lost(Fixture *f, gconstpointer data)
     g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "*test:///default does not answer*");
     driver.closed(driver.connection, VIR_CONNECT_CLOSE_REASON_EOF, driver.closed_data);
     g_test_assert_expected_messages();
-    ASSERT_FAILED(op, VFO_ERROR_CLOSED, "libvirtd has ended");
+    ASSERT_WAITS(op);
     g_assert_null(vfo_vms_get(f->vms, "web1", &error));
     g_assert_error(error, VFO_ERROR, VFO_ERROR_CLOSED);
     g_assert_nonnull(strstr(error->message, "does not answer on " URI));
@@ -640,6 +656,8 @@ static void test_connection_lost(Fixture *f, gconstpointer data)
     WAIT_UNTIL(vfo_vms_get(f->vms, "web1", NULL));
     g_test_assert_expected_messages();
     g_assert_true(web1(f) == vm);
+    /* libvirt has no migration under way. */
+    ASSERT_FAILED(op, VFO_ERROR_FAILED, "the migration was cancelled");
 }
 
 static void test_gone_meanwhile(Fixture *f, gconstpointer data)
@@ -945,11 +963,12 @@ static void test_cancel_without_libvirt(Fixture *f, gconstpointer data)
     vm->ops->stopped(vm, task_for(&stopped));
     g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "*does not answer*");
     driver.closed(driver.connection, VIR_CONNECT_CLOSE_REASON_EOF, driver.closed_data);
-    ASSERT_FAILED(stopped, VFO_ERROR_CLOSED, "libvirtd has ended");
     vm->ops->cancel(vm, task_for(&cancel));
     ASSERT_WAITS(cancel);
+    g_assert_false(stopped.done);
     g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_MESSAGE, "*answers");
     ASSERT_DONE(cancel);
+    ASSERT_FAILED(stopped, VFO_ERROR_FAILED, "the migration was cancelled");
     g_assert_cmpint(driver.aborted, ==, 1);
     g_test_assert_expected_messages();
     vm->ops->replugged(vm, pair_of(vm), task_for(&replugged));
@@ -1208,6 +1227,8 @@ static void test_missed_start(Fixture *f, gconstpointer data)
     g_assert_true(vfo_vms_tell_start(f->vms, started_as, NULL));
     f->domain = create(f, "web1", UUID, STANDBY VF);
     virDomainSuspend(f->domain);
+    driver.state = VIR_DOMAIN_PAUSED;
+    driver.reason = VIR_DOMAIN_PAUSED_STARTING_UP;
     g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "*does not answer*");
     driver.closed(driver.connection, VIR_CONNECT_CLOSE_REASON_ERROR, driver.closed_data);
     g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_MESSAGE, "*answers");
@@ -1215,6 +1236,236 @@ static void test_missed_start(Fixture *f, gconstpointer data)
     g_test_assert_expected_messages();
     vfo_vms_unexpect(f->vms, UUID);
     g_assert_true(web1(f) == vm);
+}
+
+/* ------------------------------------------------------------------- missed */
+
+static void lose(void)
+{
+    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "*does not answer*");
+    driver.closed(driver.connection, VIR_CONNECT_CLOSE_REASON_EOF, driver.closed_data);
+    g_test_assert_expected_messages();
+    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_MESSAGE, "*answers");
+}
+
+/* All that QEMU has told until memory moves. */
+static void test_missed_unplug(Fixture *f, gconstpointer data)
+{
+    g_auto(Op) unplugging = {0}, unplugged = {0}, stopped = {0};
+    VfoVm *vm = web1(f);
+
+    driver.jobs = 1000;
+    vm->ops->unplugging(vm, pair_of(vm), task_for(&unplugging));
+    lose();
+    ASSERT_DONE(unplugging);
+    g_test_assert_expected_messages();
+    vm->ops->unplugged(vm, pair_of(vm), task_for(&unplugged));
+    ASSERT_DONE(unplugged);
+    vm->ops->stopped(vm, task_for(&stopped));
+    ASSERT_WAITS(stopped);
+    migration(f, "pre-switchover");
+    ASSERT_DONE(stopped);
+}
+
+/* The guest takes its time: nothing is missed but that it was asked. */
+static void test_missed_asking(Fixture *f, gconstpointer data)
+{
+    g_auto(Op) unplugging = {0};
+    VfoVm *vm = web1(f);
+
+    driver.jobs = 1000;
+    driver.waiting = TRUE;
+    vm->ops->unplugging(vm, pair_of(vm), task_for(&unplugging));
+    lose();
+    WAIT_UNTIL(vfo_vms_get(f->vms, "web1", NULL));
+    run_for(200);
+    g_assert_false(unplugging.done);
+    migration(f, "active");
+    ASSERT_DONE(unplugging);
+    g_test_assert_expected_messages();
+}
+
+static void test_missed_stop(Fixture *f, gconstpointer data)
+{
+    g_auto(Op) stopped = {0}, completed = {0}, cancel = {0};
+    VfoVm *vm = web1(f);
+
+    begin_migration(f);
+    migration(f, "active");
+    vm->ops->stopped(vm, task_for(&stopped));
+    driver.state = VIR_DOMAIN_PAUSED;
+    driver.reason = VIR_DOMAIN_PAUSED_MIGRATION;
+    lose();
+    ASSERT_DONE(stopped);
+    vm->ops->completed(vm, task_for(&completed));
+    ASSERT_WAITS(completed);
+    g_test_assert_expected_messages();
+    /* Nobody can say where it is: to have no job is not to be here. */
+    vm->ops->cancel(vm, task_for(&cancel));
+    run_for(1000);
+    g_assert_false(cancel.done || completed.done);
+    lifecycle(f, VIR_DOMAIN_EVENT_STOPPED, VIR_DOMAIN_EVENT_STOPPED_MIGRATED);
+    ASSERT_DONE(completed);
+    ASSERT_FAILED(cancel, VFO_ERROR_CLOSED, "another host");
+}
+
+static void test_missed_postcopy(Fixture *f, gconstpointer data)
+{
+    g_auto(Op) stopped = {0}, cancel = {0};
+    VfoVm *vm = web1(f);
+
+    begin_migration(f);
+    vm->ops->stopped(vm, task_for(&stopped));
+    driver.state = VIR_DOMAIN_PAUSED;
+    driver.reason = VIR_DOMAIN_PAUSED_POSTCOPY;
+    lose();
+    ASSERT_DONE(stopped);
+    g_test_assert_expected_messages();
+    vm->ops->cancel(vm, task_for(&cancel));
+    ASSERT_FAILED(cancel, VFO_ERROR_FAILED, "in post-copy");
+}
+
+/* It stopped, was given up, and runs again. */
+static void test_missed_failure(Fixture *f, gconstpointer data)
+{
+    g_auto(Op) completed = {0}, cancel = {0}, replugged = {0};
+    VfoVm *vm = web1(f);
+
+    begin_migration(f);
+    migration(f, "active");
+    migration(f, "device");
+    qemu(f, "STOP", NULL);
+    vm->ops->completed(vm, task_for(&completed));
+    lose();
+    ASSERT_FAILED(completed, VFO_ERROR_FAILED, "the migration was cancelled");
+    g_test_assert_expected_messages();
+    vm->ops->cancel(vm, task_for(&cancel));
+    ASSERT_DONE(cancel);
+    vm->ops->replugged(vm, pair_of(vm), task_for(&replugged));
+    ASSERT_DONE(replugged);
+}
+
+/* It has gone, and nobody has said where to. */
+static void test_missed_end(Fixture *f, gconstpointer data)
+{
+    g_auto(Op) stopped = {0}, late = {0}, completed = {0}, ended = {0}, cancel = {0};
+    g_autoptr(VfoVm) vm = vfo_vm_ref(web1(f));
+
+    begin_migration(f);
+    migration(f, "active");
+    vm->ops->stopped(vm, task_for(&stopped));
+    vm->ops->ended(vm, task_for(&ended));
+    lose();
+    virDomainDestroy(f->domain);
+    ASSERT_DONE(stopped);
+    ASSERT_DONE(ended);
+    g_test_assert_expected_messages();
+    g_assert_nonnull(strstr(f->signals->str, "-web1 "));
+    vm->ops->stopped(vm, task_for(&late));
+    ASSERT_DONE(late);
+    vm->ops->completed(vm, task_for(&completed));
+    ASSERT_FAILED(completed, VFO_ERROR_CLOSED, "has gone");
+    vm->ops->cancel(vm, task_for(&cancel));
+    ASSERT_FAILED(cancel, VFO_ERROR_CLOSED, "has gone");
+}
+
+static void test_missed_end_at_end(Fixture *f, gconstpointer data)
+{
+    g_auto(Op) completed = {0};
+    VfoVm *vm = web1(f);
+
+    begin_migration(f);
+    migration(f, "device");
+    vm->ops->completed(vm, task_for(&completed));
+    lose();
+    virDomainDestroy(f->domain);
+    ASSERT_FAILED(completed, VFO_ERROR_CLOSED, "while libvirt did not answer");
+    g_test_assert_expected_messages();
+}
+
+static void test_missed_resume(Fixture *f, gconstpointer data)
+{
+    g_auto(Op) resumed = {0};
+    VfoVm *vm = web1(f);
+
+    start(f);
+    vm->ops->resumed(vm, task_for(&resumed));
+    driver.state = VIR_DOMAIN_PAUSED;
+    driver.reason = VIR_DOMAIN_PAUSED_MIGRATION;
+    lose();
+    WAIT_UNTIL(vfo_vms_get(f->vms, "web1", NULL));
+    g_test_assert_expected_messages();
+    run_for(200);
+    g_assert_false(resumed.done);
+    /* That too may have been missed. */
+    g_assert_true(vm->ops->incoming_began(vm));
+    driver.state = VIR_DOMAIN_RUNNING;
+    driver.reason = VIR_DOMAIN_RUNNING_MIGRATED;
+    lose();
+    ASSERT_DONE(resumed);
+    g_test_assert_expected_messages();
+}
+
+static void test_missed_pause(Fixture *f, gconstpointer data)
+{
+    g_auto(Op) resumed = {0};
+    VfoVm *vm = web1(f);
+
+    start(f);
+    vm->ops->resumed(vm, task_for(&resumed));
+    driver.state = VIR_DOMAIN_PAUSED;
+    driver.reason = VIR_DOMAIN_PAUSED_USER;
+    lose();
+    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_MESSAGE, "*has arrived but does not run*");
+    ASSERT_DONE(resumed);
+    g_test_assert_expected_messages();
+}
+
+static void test_unseen(Fixture *f, gconstpointer data)
+{
+    g_auto(Op) unseen = {0}, late = {0}, inspection = {0};
+    VfoVm *vm = web1(f);
+
+    run_for(600); /* no inspection is under way */
+    vm->ops->unseen(vm, task_for(&unseen));
+    migration(f, "active");
+    ASSERT_WAITS(unseen);
+    lose();
+    ASSERT_DONE(unseen);
+    vm->ops->unseen(vm, task_for(&late));
+    ASSERT_DONE(late);
+    vm->ops->inspect(vm, g_task_new(NULL, NULL, on_op_info, &inspection));
+    ASSERT_WAITS(inspection);
+    WAIT_UNTIL(inspection.done);
+    g_assert_no_error(inspection.error);
+    g_assert_cmpstr(inspection.info->status, ==, "running");
+    g_test_assert_expected_messages();
+}
+
+/* The daemon is started while it migrates. */
+static void test_found_leaving(Fixture *f, gconstpointer data)
+{
+    const VfoVm *vm;
+
+    connect_test(f);
+    f->domain = create(f, "web1", UUID, STANDBY VF);
+    driver.jobs = 1000;
+    vfo_vms_follow_calls(f->vms, URI, &fakes);
+    WAIT_UNTIL(strstr(f->signals->str, "?web1:running "));
+    vm = web1(f);
+    g_assert_true(vfo_vm_cached((VfoVm *)vm)->leaving);
+    migration(f, "failed");
+    g_string_truncate(f->signals, 0);
+    WAIT_UNTIL(strstr(f->signals->str, "?web1:running "));
+    g_assert_false(vfo_vm_cached((VfoVm *)vm)->leaving);
+
+    /* Of the next one it is told; nobody else sees to the VM. */
+    migration(f, "setup");
+    qemu(f, "UNPLUG_PRIMARY", "{\"device-id\": \"ua-vf0\"}");
+    migration(f, "wait-unplug");
+    g_string_truncate(f->signals, 0);
+    WAIT_UNTIL(strstr(f->signals->str, "?web1:running "));
+    g_assert_true(vfo_vm_cached((VfoVm *)vm)->leaving);
 }
 
 /* ------------------------------------------------------------------ devices */
@@ -1599,6 +1850,17 @@ int main(int argc, char **argv)
     ADD("does-not-arrive", set_up_expecting, test_does_not_arrive);
     ADD("expected-while-lost", set_up_expecting, test_expected_while_lost);
     ADD("missed-start", set_up_expecting, test_missed_start);
+    ADD("missed-unplug", set_up, test_missed_unplug);
+    ADD("missed-asking", set_up, test_missed_asking);
+    ADD("missed-stop", set_up, test_missed_stop);
+    ADD("missed-postcopy", set_up, test_missed_postcopy);
+    ADD("missed-failure", set_up, test_missed_failure);
+    ADD("missed-end", set_up, test_missed_end);
+    ADD("missed-end-at-end", set_up, test_missed_end_at_end);
+    ADD("missed-resume", set_up_expecting, test_missed_resume);
+    ADD("missed-pause", set_up_expecting, test_missed_pause);
+    ADD("unseen", set_up, test_unseen);
+    ADD("found-leaving", set_up_alone, test_found_leaving);
     ADD("unplug", set_up, test_unplug);
     ADD("unplug-refused", set_up, test_unplug_refused);
     ADD("unplugged-by-others", set_up, test_unplugged_by_others);
