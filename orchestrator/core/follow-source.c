@@ -13,9 +13,10 @@ typedef struct {
     VfoSource base;
     VfoReady ready;
     gpointer data;
-    gboolean parked;  /* the VF has not, or may not have, the guest's address */
-    gboolean stopped; /* QEMU has stopped the VM, as far as is known */
-    guint64 activity; /* the VF's, before it came back */
+    gboolean parked;     /* the VF has not, or may not have, the guest's address */
+    gboolean stopped;    /* QEMU has stopped the VM, as far as is known */
+    guint64 activity;    /* the VF's, before it came back */
+    GCancellable *blind; /* of the wait for the moment when nothing is told any more; NULL: none */
 } Follow;
 
 static void follow_free(gpointer data)
@@ -136,6 +137,77 @@ static void restore_early(VfoJob *job)
     f->parked = f->parked && !vfo_give_restore(job, NULL);
 }
 
+/* The task has been given up for, with this error. */
+typedef struct {
+    GTask *task;
+    GError *error;
+} Gone;
+
+static void gone_fail(Gone *gone)
+{
+    vfo_task_fail(gone->task, gone->error);
+    g_free(gone);
+}
+
+static void on_reset_for_good(GObject *source, GAsyncResult *result, gpointer data)
+{
+    Gone *gone = data;
+    VfoJob *job = g_task_get_task_data(gone->task);
+    const VfoGive *give = vfo_give_of(job);
+    g_autoptr(GError) error = NULL;
+
+    if (g_task_propagate_boolean(G_TASK(result), &error))
+        vfo_leases_returned(give->leases, give->vf->pci);
+    else
+        g_warning("job %s: VM %s: %s", vfo_job_id(job), vfo_job_vm(job), error->message);
+    gone_fail(gone);
+}
+
+static void on_closed_for_good(GObject *source, GAsyncResult *result, gpointer data)
+{
+    Gone *gone = data;
+    VfoJob *job = g_task_get_task_data(gone->task);
+    const VfoGive *give = vfo_give_of(job);
+    g_autoptr(GError) error = NULL;
+
+    /* libvirt may have put an address back when QEMU had ended. */
+    if (g_task_propagate_boolean(G_TASK(result), &error) && vfo_give_silence(job, &error)) {
+        give->host->ops->reset_vf(
+            give->host, give->vf->pci,
+            g_task_new(NULL, g_task_get_cancellable(gone->task), on_reset_for_good, gone));
+        return;
+    }
+    g_warning("job %s: VM %s: %s", vfo_job_id(job), vfo_job_vm(job), error->message);
+    gone_fail(gone);
+}
+
+/*
+ * There is no VM here any more, and so nothing to give back to it: nothing here leads to it, and
+ * its VF is cleaned. Where it is, or that it is nowhere, is not ours to say: @error (transfer
+ * full).
+ */
+static void leave_nothing(VfoJob *job, GTask *task, GError *error)
+{
+    Follow *f = vfo_job_context(job);
+    const VfoGive *give = &f->base.parts.give;
+    g_autoptr(GError) open = NULL;
+    g_autoptr(GError) exposed = NULL;
+    Gone *gone = g_new0(Gone, 1);
+
+    vfo_give_release_held(job);
+    f->parked = TRUE;
+    if (!give->host->ops->close_pf(give->host, give->wire, FALSE, &open))
+        g_warning("job %s: VM %s: %s", vfo_job_id(job), vfo_job_vm(job), open->message);
+    if (!vfo_give_silence(job, &exposed))
+        g_warning("job %s: VM %s: %s", vfo_job_id(job), vfo_job_vm(job), exposed->message);
+    gone->task = task;
+    gone->error = error;
+    g_task_set_task_data(task, job, NULL);
+    give->host->ops->closed_vf(
+        give->host, give->vf->pci,
+        g_task_new(NULL, g_task_get_cancellable(task), on_closed_for_good, gone));
+}
+
 static void on_given_up(GObject *source, GAsyncResult *result, gpointer data)
 {
     GTask *task = data;
@@ -147,6 +219,10 @@ static void on_given_up(GObject *source, GAsyncResult *result, gpointer data)
     if (g_task_propagate_boolean(G_TASK(result), &error)) {
         restore_early(job);
         vfo_task_done(task);
+        return;
+    }
+    if (g_error_matches(error, VFO_ERROR, VFO_ERROR_CLOSED)) {
+        leave_nothing(job, task, error);
         return;
     }
     /* The VM may be on the other host. Here, it is reached through its standby as well. */
@@ -241,20 +317,44 @@ static void park(VfoJob *job, GTask *task)
     vfo_give_park(job, task);
 }
 
+/* Should the migration be given up now, QEMU would show the VF to the guest before anybody here
+ * hears of it. */
+static void on_unseen(GObject *source, GAsyncResult *result, gpointer data)
+{
+    g_autoptr(VfoJob) job = data;
+    Follow *f = vfo_job_context(job);
+    gboolean is_unseen = g_task_propagate_boolean(G_TASK(result), NULL);
+
+    if (is_unseen && f->blind)
+        restore_early(job);
+    g_clear_object(&f->blind);
+}
+
 static void on_stopped(GObject *source, GAsyncResult *result, gpointer data)
 {
     GTask *task = data;
-    Follow *f = vfo_job_context(g_task_get_task_data(task));
+    VfoJob *job = g_task_get_task_data(task);
+    Follow *f = vfo_job_context(job);
     GError *error = NULL;
 
+    if (f->blind)
+        g_cancellable_cancel(f->blind);
+    g_clear_object(&f->blind);
     f->stopped = g_task_propagate_boolean(G_TASK(result), &error);
+    if (f->stopped && !f->parked) {
+        f->parked = TRUE;
+        f->stopped = vfo_give_silence(job, &error);
+    }
     vfo_task_return(task, f->stopped, error);
 }
 
 static void migrate(VfoJob *job, GTask *task)
 {
-    const VfoGive *give = vfo_give_of(job);
+    Follow *f = vfo_job_context(job);
+    const VfoGive *give = &f->base.parts.give;
 
+    f->blind = g_cancellable_new();
+    give->vm->ops->unseen(give->vm, g_task_new(NULL, f->blind, on_unseen, vfo_job_ref(job)));
     give->vm->ops->stopped(give->vm,
                            vfo_source_wait(job, vfo_job_inner_task(job, task, on_stopped)));
 }

@@ -145,11 +145,55 @@ void vfo_source_leave(VfoJob *job, GTask *task)
     vfo_task_return(task, ok, error);
 }
 
+/* The answer to @task, unless the other half knows better. */
+typedef struct {
+    GTask *task;
+    GError *error;
+} Unseen;
+
+static void on_other_half(GObject *source, GAsyncResult *result, gpointer data)
+{
+    g_autofree Unseen *unseen = data;
+    VfoJob *job = g_task_get_task_data(unseen->task);
+
+    if (g_task_propagate_boolean(G_TASK(result), NULL)) {
+        vfo_job_remark(job, VFO_RESULT_OK, unseen->error->message);
+        vfo_task_done(unseen->task);
+        g_error_free(unseen->error);
+    } else {
+        vfo_task_fail(unseen->task, unseen->error);
+    }
+}
+
+/* Its end here may be that of a migration, which nobody has seen: it runs there, or it does not. */
+static void on_completed(GObject *source, GAsyncResult *result, gpointer data)
+{
+    GTask *task = data;
+    const VfoSource *s = vfo_job_context(g_task_get_task_data(task));
+    GError *error = NULL;
+    Unseen *unseen;
+
+    if (g_task_propagate_boolean(G_TASK(result), &error)) {
+        vfo_task_done(task);
+    } else if (g_error_matches(error, VFO_ERROR, VFO_ERROR_CLOSED)) {
+        unseen = g_new0(Unseen, 1);
+        unseen->task = task;
+        unseen->error = error;
+        s->peer->ops->finished(
+            s->peer, g_task_new(NULL, g_task_get_cancellable(task), on_other_half, unseen));
+    } else {
+        vfo_task_fail(task, error);
+    }
+}
+
 void vfo_source_complete(VfoJob *job, GTask *task)
 {
     const VfoGive *give = vfo_give_of(job);
+    GTask *inner = vfo_job_inner_task(job, task, on_completed);
 
-    give->vm->ops->completed(give->vm, task);
+    /* As for the step itself, which commits. */
+    g_task_set_check_cancellable(inner, FALSE);
+    give->vm->ops->completed(give->vm, inner);
 }
 
 void vfo_source_arrive(VfoJob *job, GTask *task)

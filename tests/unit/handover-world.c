@@ -287,7 +287,10 @@ static void vm_completed(VfoVm *vm, GTask *task)
         world->moved = TRUE;
         world->here = FALSE;
     }
-    if (!spoiled(world, fault, task))
+    world->ended |= world->vanishes;
+    if (world->vanishes)
+        vfo_task_fail(task, g_error_new(VFO_ERROR, VFO_ERROR_CLOSED, "the VM has gone"));
+    else if (!spoiled(world, fault, task))
         vfo_task_done(task);
 }
 
@@ -298,7 +301,9 @@ static void vm_cancel(VfoVm *vm, GTask *task)
 
     world->given_up = !world->moved && has_effect(fault);
     if (world->moved)
-        vfo_task_fail(task, g_error_new(VFO_ERROR, VFO_ERROR_FAILED, "the VM has moved"));
+        vfo_task_fail(task,
+                      g_error_new(VFO_ERROR, world->vanishes ? VFO_ERROR_CLOSED : VFO_ERROR_FAILED,
+                                  "the VM has moved"));
     else if (!spoiled(world, fault, task))
         vfo_task_done(task);
 }
@@ -338,6 +343,8 @@ static void vm_stopped(VfoVm *vm, GTask *task)
     World *world = world_of_vm(vm);
 
     g_assert_false(world->in_guest);
+    if (world->blind)
+        g_task_return_boolean(world->unseen, TRUE);
     if (!spoiled(world, enter(world, "stopped"), task))
         vfo_task_done(task);
 }
@@ -387,6 +394,16 @@ static void vm_started(VfoVm *vm, GTask *task)
         vfo_task_done(task);
 }
 
+/* Until the test says so. */
+static void vm_unseen(VfoVm *vm, GTask *task)
+{
+    World *world = world_of_vm(vm);
+
+    g_assert_null(world->unseen);
+    spoiled(world, FAULT_SILENT, g_object_ref(task));
+    world->unseen = task;
+}
+
 static void vm_ref(VfoVm *vm)
 {
     world_of_vm(vm)->vm_references++;
@@ -418,6 +435,7 @@ static const VfoVmOps vm_ops = {
     .replugged = vm_replugged,
     .ended = vm_ended,
     .started = vm_started,
+    .unseen = vm_unseen,
 };
 
 /* --------------------------------------------------------------- the host */
@@ -660,8 +678,9 @@ static void peer_stopped(VfoPeer *peer)
 static void peer_finished(VfoPeer *peer, GTask *task)
 {
     World *world = world_of_peer(peer);
+    const char *step = vfo_job_step(world->job)->name;
 
-    if (!g_str_equal(vfo_job_step(world->job)->name, "arrive")) {
+    if (!g_str_equal(step, "arrive") && !g_str_equal(step, "complete")) {
         Fault fault = enter(world, "watched");
 
         if (fault == FAULT_REFUSED || fault == FAULT_BROKEN)
@@ -772,6 +791,7 @@ void world_free(World *world)
         ;
     vfo_job_unref(world->job);
     g_assert_cmpuint(world->vm_references, ==, 0);
+    g_clear_object(&world->unseen);
     vfo_leases_free(world->leases);
     vfo_absences_free(world->absences);
     g_ptr_array_unref(world->calls);

@@ -100,6 +100,9 @@ struct World {
     gboolean listed;   /* the VF, in the domain's XML */
     gboolean ready;    /* somebody was told */
     gboolean wired;
+    gboolean blind;     /* nothing is told of it before it is stopped */
+    gboolean vanishes;  /* nobody sees where it goes */
+    GTask *unseen;      /* owned: is done when nothing is told of it any more; NULL: nobody asks */
     gboolean wrong_uri; /* the destination's, for this source */
     gboolean mute;      /* no op announces the guest */
     /* The host */

@@ -257,6 +257,97 @@ static void test_source_lost(void)
     g_assert_false(called(world, "peer_release"));
 }
 
+/* Nothing is told of the VM any more: QEMU may give the VF back, and nobody would hear of it. */
+static void test_source_blind(void)
+{
+    g_autoptr(World) world = world_new(FOLLOWING_SOURCE);
+    guint stopped;
+
+    world->blind = TRUE;
+    run(world);
+    stopped = number_in(world, "stopped");
+    g_assert_cmpstr(call_at(world, stopped + 1), ==, "set_vf " VF " guest");
+    g_assert_cmpstr(call_at(world, stopped + 2), ==, "set_vf " VF " parked");
+    g_assert_cmpstr(call_at(world, stopped + 3), ==, "close_pf");
+    assert_state(world, VFO_JOB_COMPLETED);
+    assert_source(world, FAULT_NONE);
+}
+
+/* ... and so it is. */
+static void test_source_blind_given_up(void)
+{
+    g_autoptr(World) world = fails_at(FOLLOWING_SOURCE, "stopped", FAULT_REFUSED);
+    guint failed = world->fault_at[0];
+
+    world->blind = TRUE;
+    run(world);
+    g_assert_cmpstr(call_at(world, failed + 1), ==, "set_vf " VF " guest");
+    g_assert_cmpstr(call_at(world, failed + 2), ==, "cancel");
+    assert_source(world, FAULT_REFUSED);
+}
+
+/* It has gone, and the other half knows where to. */
+static void test_source_vanishes(void)
+{
+    g_autoptr(World) world = world_new(FOLLOWING_SOURCE);
+    guint completed;
+
+    world->vanishes = TRUE;
+    run(world);
+    completed = number_in(world, "completed");
+    g_assert_cmpstr(call_at(world, completed + 1), ==, "finished");
+    g_assert_cmpstr(call_at(world, completed + 2), ==, "ended");
+    assert_state(world, VFO_JOB_COMPLETED);
+    assert_source(world, FAULT_NONE);
+}
+
+/* ... or does not: what it had here is cleaned up. */
+static void test_source_is_nowhere(void)
+{
+    g_autoptr(World) world = world_new(FOLLOWING_SOURCE);
+
+    world->vanishes = TRUE;
+    world->faults[0] = FAULT_REFUSED;
+    world->fault_at[0] = number_of(FOLLOWING_SOURCE, "completed") + 1;
+    run(world);
+    assert_state(world, VFO_JOB_FAILED);
+    g_assert_cmpstr(vfo_job_error(world->job)->message, ==, "the VM has gone");
+    assert_record(world, "undo migrate", VFO_RESULT_UNDO_FAILED);
+    g_assert_false(world->pf_open || world->held);
+    g_assert_true(called(world, "reset_vf " VF));
+    g_assert_true(is_parked(world, VF));
+    assert_no_lease(world);
+    g_assert_cmpuint(vfo_leases_generation(world->leases, VF), ==, 1);
+}
+
+/* A VF that cannot be cleaned up, at each of the calls, is nobody's. */
+static void test_source_is_dirty(void)
+{
+    static const char *const calls[] = {"close_pf", "set_vf " VF " parked", "closed_vf " VF,
+                                        "set_vf " VF " parked", "reset_vf " VF};
+    g_autoptr(World) good = world_new(FOLLOWING_SOURCE);
+    guint cancelled;
+
+    good->vanishes = TRUE;
+    good->faults[0] = FAULT_REFUSED;
+    good->fault_at[0] = number_of(FOLLOWING_SOURCE, "completed") + 1;
+    run(good);
+    cancelled = number_in(good, "cancel");
+    for (gsize i = 0; i < G_N_ELEMENTS(calls); i++) {
+        g_autoptr(World) world = world_new(FOLLOWING_SOURCE);
+
+        world->vanishes = TRUE;
+        world->faults[0] = world->faults[1] = FAULT_REFUSED;
+        world->fault_at[0] = good->fault_at[0];
+        world->fault_at[1] = cancelled + 1 + (guint)i;
+        g_assert_cmpstr(call_at(good, world->fault_at[1]), ==, calls[i]);
+        run(world);
+        assert_state(world, VFO_JOB_FAILED);
+        g_assert_true(is_parked(world, VF));
+        g_assert_cmpuint(vfo_leases_generation(world->leases, VF), ==, i < 2 ? 1 : 0);
+    }
+}
+
 /* The destination's half is undone while QEMU is waited for, at each of the waits. */
 static void test_source_other_half(void)
 {
@@ -763,6 +854,11 @@ int main(int argc, char **argv)
     g_test_add_func("/follow/source/does-not-give-up", test_source_does_not_give_up);
     g_test_add_func("/follow/source/exposed-in-vain", test_source_exposed_in_vain);
     g_test_add_func("/follow/source/lost", test_source_lost);
+    g_test_add_func("/follow/source/blind", test_source_blind);
+    g_test_add_func("/follow/source/blind-given-up", test_source_blind_given_up);
+    g_test_add_func("/follow/source/vanishes", test_source_vanishes);
+    g_test_add_func("/follow/source/is-nowhere", test_source_is_nowhere);
+    g_test_add_func("/follow/source/is-dirty", test_source_is_dirty);
     g_test_add_func("/follow/source/other-half", test_source_other_half);
     g_test_add_func("/follow/source/waits", test_source_waits);
     g_test_add_func("/follow/source/loses-vf", test_source_loses_vf);
