@@ -4,12 +4,13 @@
 /* Far beyond any host; a VM beyond them is left to its jobs. */
 #define MAX_STEERED 4096
 
-/* Steered: a pair whose guest is on its VF. */
+/* Steered: a pair that has a VF, which the guest is on. */
 typedef struct {
     char *vm;
     char *standby;
     char *vf;
-    VfoWire *wire; /* NULL: it has none, which was logged, or no bridge has to be told */
+    gboolean leaving; /* it is not, as the VM is being migrated */
+    VfoWire *wire;    /* NULL: it has none, which was logged, or no bridge has to be told */
 } Steered;
 
 struct _VfoSteering {
@@ -66,7 +67,13 @@ static VfoWire *wire_of(VfoHost *host, const VfoPair *pair, GError **error)
     return host->ops->find_wire(host, pair->tap, vf, &vf->settings, error);
 }
 
-static void steer_to_vf(VfoSteering *steering, const char *vm, const VfoPair *pair)
+static gboolean steer(VfoHost *host, const VfoWire *wire, gboolean leaving, GError **error)
+{
+    return leaving ? host->ops->open_pf(host, wire, error)
+                   : host->ops->close_pf(host, wire, TRUE, error);
+}
+
+static void steer_one(VfoSteering *steering, const VfoVmInfo *info, const VfoPair *pair)
 {
     VfoHost *host = steering->host;
     g_autoptr(GError) error = NULL;
@@ -78,11 +85,13 @@ static void steer_to_vf(VfoSteering *steering, const char *vm, const VfoPair *pa
     /* A wire on which that fails is kept: half of it may have happened. */
     if (wire && !wire->bridge)
         g_clear_pointer(&wire, vfo_wire_free);
-    else if (!wire || !host->ops->close_pf(host, wire, TRUE, &error))
-        g_message("VM %s is on VF %s, but this host's own frames for it may not reach it: %s", vm,
-                  pair->vf, error->message);
+    else if (!wire || !steer(host, wire, info->leaving, &error))
+        g_message("VM %s is on %s %s, but this host's own frames for it may not reach it: %s",
+                  info->name, info->leaving ? "its standby" : "VF",
+                  info->leaving ? pair->standby : pair->vf, error->message);
     steered = g_new0(Steered, 1);
-    steered->vm = g_strdup(vm);
+    steered->vm = g_strdup(info->name);
+    steered->leaving = info->leaving;
     steered->standby = g_strdup(pair->standby);
     steered->vf = g_strdup(pair->vf);
     steered->wire = wire;
@@ -112,14 +121,14 @@ void vfo_steering_see(VfoSteering *steering, const VfoVmInfo *info)
         const VfoPair *pair = g_ptr_array_index(info->pairs, i);
         Steered *steered = find(steering, info->name, pair->standby);
 
-        if (steered && g_strcmp0(steered->vf, pair->vf) == 0)
+        if (steered && g_strcmp0(steered->vf, pair->vf) == 0 && steered->leaving == info->leaving)
             continue;
         if (steered && !pair->vf)
             steer_to_standby(steering, steered);
         if (steered)
             g_ptr_array_remove(steering->list, steered);
         if (pair->vf && pair->tap && steering->list->len < MAX_STEERED)
-            steer_to_vf(steering, info->name, pair);
+            steer_one(steering, info, pair);
     }
 }
 

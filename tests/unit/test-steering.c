@@ -172,6 +172,22 @@ static void test_elsewhere(Fixture *f, gconstpointer data)
     assert_calls(f, "");
 }
 
+/* Seen by a daemon that was started in the middle of a migration. */
+static void test_leaving(Fixture *f, gconstpointer data)
+{
+    f->info->leaving = TRUE;
+    see(f, "standby ");
+    see(f, "");
+    f->info->leaving = FALSE; /* it was given up */
+    see(f, "vf ");
+    f->info->leaving = TRUE;
+    see(f, "standby ");
+    set(&f->info->status, "paused");
+    see(f, "");
+    vfo_steering_gone(f->steering, "web1");
+    assert_calls(f, "gone ");
+}
+
 static void test_job(Fixture *f, gconstpointer data)
 {
     see(f, "vf ");
@@ -224,6 +240,7 @@ int main(int argc, char **argv)
     ADD("not-its-vf", test_not_its_vf);
     ADD("on-standby", test_on_standby);
     ADD("elsewhere", test_elsewhere);
+    ADD("leaving", test_leaving);
     ADD("job", test_job);
     ADD("unwired", test_unwired);
     ADD("no-bridge", test_no_bridge);
