@@ -276,8 +276,12 @@ static void give_back(Release *release, const VfoVf *vf)
 void vfo_owners_release(VfoOwners *owners, const VfoDomain *domain, GTask *task)
 {
     Release *release = g_new0(Release, 1);
+    VfoVm *vm = vfo_vms_get_uuid(owners->args.vms, domain->uuid, NULL);
 
     drop_all(owners, domain);
+    /* If libvirt's event does not come, it is seen by itself that the domain has ended. */
+    if (vm)
+        vfo_vm_refresh(vm);
     release->owners = owners;
     release->name = g_strdup(domain->name);
     release->holder = holder_of(domain);

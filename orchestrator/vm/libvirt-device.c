@@ -10,8 +10,13 @@
 
 static void on_seen(VfoOp *op, gpointer value, const GError *error)
 {
+    VfoLibvirtVm *vm = vfo_libvirt_vm_of(op);
+
     if (error) {
         vfo_op_fail_because(op, error);
+        /* A libvirtd that finds it half migrated when it is started ends it, and tells nobody. */
+        if (vm->domain && g_error_matches(error, VFO_ERROR, VFO_ERROR_CLOSED))
+            vfo_libvirt_vm_miss(vm);
         return;
     }
     vfo_libvirt_vm_take(vfo_libvirt_vm_of(op), value);

@@ -1421,6 +1421,23 @@ static void test_missed_pause(Fixture *f, gconstpointer data)
     g_test_assert_expected_messages();
 }
 
+/* libvirt has ended it, and told nobody. */
+static void test_ended_untold(Fixture *f, gconstpointer data)
+{
+    g_auto(Op) resumed = {0};
+    g_autoptr(VfoVm) vm = vfo_vm_ref(web1(f));
+
+    start(f);
+    vm->ops->resumed(vm, task_for(&resumed));
+    migration(f, "active");
+    WAIT_UNTIL(strstr(f->signals->str, "?web1:"));
+    virDomainDestroy(f->domain);
+    ASSERT_WAITS(resumed);
+    vfo_vm_refresh(vm);
+    ASSERT_FAILED(resumed, VFO_ERROR_CLOSED, "has gone");
+    g_assert_nonnull(strstr(f->signals->str, "-web1 "));
+}
+
 static void test_unseen(Fixture *f, gconstpointer data)
 {
     g_auto(Op) unseen = {0}, late = {0}, inspection = {0};
@@ -1859,6 +1876,7 @@ int main(int argc, char **argv)
     ADD("missed-end-at-end", set_up, test_missed_end_at_end);
     ADD("missed-resume", set_up_expecting, test_missed_resume);
     ADD("missed-pause", set_up_expecting, test_missed_pause);
+    ADD("ended-untold", set_up_expecting, test_ended_untold);
     ADD("unseen", set_up, test_unseen);
     ADD("found-leaving", set_up_alone, test_found_leaving);
     ADD("unplug", set_up, test_unplug);

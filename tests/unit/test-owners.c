@@ -31,6 +31,20 @@ gboolean vfo_vms_tell_start(VfoVms *vms, const VfoDomain *domain, GError **error
     return FALSE;
 }
 
+static VfoVm known_vm = {NULL, (char *)"web1"};
+static guint refreshed;
+
+VfoVm *vfo_vms_get_uuid(VfoVms *vms, const char *uuid, GError **error)
+{
+    return &known_vm;
+}
+
+void vfo_vm_refresh(VfoVm *vm)
+{
+    g_assert_true(vm == &known_vm);
+    refreshed++;
+}
+
 GPtrArray *vfo_vms_list(VfoVms *vms)
 {
     return g_ptr_array_new();
@@ -249,7 +263,10 @@ static void release(Fixture *f, const VfoDomain *domain)
 {
     gboolean done = FALSE;
 
+    refreshed = 0;
     vfo_owners_release(f->owners, domain, g_task_new(NULL, NULL, on_released, &done));
+    /* libvirt may have told nobody else. */
+    g_assert_cmpuint(refreshed, ==, 1);
     while (!done)
         g_main_context_iteration(NULL, TRUE);
     g_test_assert_expected_messages();
