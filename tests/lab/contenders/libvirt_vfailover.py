@@ -14,6 +14,7 @@ from .libvirt import POSTCOPY, Libvirt
 from .vfailover import Vfailover, own_of
 
 HOOK = f"{libvirtd.HOOKS}/vfailover"
+HOOK_PROGRAM = "/usr/sbin/vfailover-hook"
 JOB_SECONDS = 60
 ENDED = ("completed", "degraded", "failed", "cancelled")
 
@@ -32,7 +33,11 @@ class LibvirtVfailover(Libvirt, Vfailover):
 
     def prepare(self, lab: Lab) -> None:
         for host in lab.hosts:
-            host.sh(f"mkdir -p {libvirtd.HOOKS}; ln -s {paths.HOOK} {HOOK}")
+            # As it is installed.
+            host.sh(
+                f"mkdir -p {libvirtd.HOOKS}; cp {paths.HOOK} {HOOK_PROGRAM}; "
+                f"ln -s {HOOK_PROGRAM} {HOOK}"
+            )
         Libvirt.prepare(self, lab)
         self.prepare_daemons(lab)
         # The guest's VF is to have another address here than there. Of a pool libvirt takes the first.

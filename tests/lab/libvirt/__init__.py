@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Guests that libvirt starts and migrates."""
 
+from .apparmor import AppArmor
 from .daemon import Libvirtd
 from .domain import Domain
 from .xml import Form, Spec
 
-__all__ = ["Domain", "Form", "Libvirtd", "Spec"]
+__all__ = ["AppArmor", "Domain", "Form", "Libvirtd", "Spec"]

@@ -6,6 +6,7 @@ import signal
 from ..errors import LabError
 from ..host import Host
 from ..host.host import LOGS, Background
+from .apparmor import AppArmor
 
 MEMORY_MB = 1024
 """What a host needs that has libvirtd and a guest."""
@@ -24,7 +25,7 @@ log_outputs = "3:stderr"
 # No cgroups, no mount namespaces, no virtlogd; all is root's.
 _QEMU = """user = "root"
 group = "root"
-security_driver = "none"
+security_driver = "{driver}"
 dynamic_ownership = 0
 remember_owner = 0
 cgroup_controllers = []
@@ -62,8 +63,15 @@ class Libvirtd:
         uuid = f"0000000{self.host.number}-0000-4000-8000-000000000000"
         self.host.sh(_PREPARE)
         self.host.write("/etc/libvirt/libvirtd.conf", _DAEMON.format(uuid=uuid))
-        self.host.write("/etc/libvirt/qemu.conf", _QEMU)
+        self.host.write("/etc/libvirt/qemu.conf", _QEMU.format(driver="none"))
         self.host.write(f"{HOOKS}/lab-tap", _TAP_HOOK, 0o755)
+
+    def confine(self) -> AppArmor:
+        """From its next start on: AppArmor confines it, and it confines its guests."""
+        guard = AppArmor(self.host)
+        guard.start()
+        self.host.write("/etc/libvirt/qemu.conf", _QEMU.format(driver="apparmor"))
+        return guard
 
     def start(self) -> None:
         """Start it and wait until it can start guests; it probes QEMU for that."""

@@ -28,32 +28,36 @@ def run(test: Run) -> None:
     test.start_traffic(guest)
 
     def unplugs() -> None:
-        _event(guest, "UNPLUG_PRIMARY")
+        event(guest, "UNPLUG_PRIMARY")
 
     def memory_moves() -> None:
-        _event(guest, "MIGRATION", "active")
+        event(guest, "MIGRATION", "active")
 
     def memory_has_moved_for_a_while() -> None:
         memory_moves()
         test.observe()
 
-    _abort(test, guest, "the unplug", unplugs)
-    _abort(test, guest, "the begin of the memory", memory_moves)
-    _abort(test, guest, "the memory", memory_has_moved_for_a_while)
+    abort(test, guest, "the unplug", unplugs)
+    abort(test, guest, "the begin of the memory", memory_moves)
+    abort(test, guest, "the memory", memory_has_moved_for_a_while)
     test.migrate(guest, "hostb")
 
 
-def _event(guest: Domain, name: str, status: str | None = None) -> None:
+def event(
+    guest: Domain, name: str, status: str | None = None, seconds: float = MOMENT_SECONDS
+) -> None:
+    """Wait for an event of QEMU's; if it is MIGRATION, for one with that status."""
     before = len(guest.qmp.events)
     guest.qmp.wait_event(
         name,
-        MOMENT_SECONDS,
+        seconds,
         lambda data: status is None or data["status"] == status,
         after=before,
     )
 
 
-def _abort(test: Run, guest: Domain, what: str, moment: Callable[[], None]) -> None:
+def abort(test: Run, guest: Domain, what: str, moment: Callable[[], None]) -> None:
+    """Have a migration to hostb aborted when `moment` returns; all must be as before then."""
     contender = test.contender
     assert isinstance(contender, Libvirt)
     daemons = contender if isinstance(contender, LibvirtVfailover) else None
