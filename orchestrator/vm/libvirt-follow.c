@@ -192,8 +192,8 @@ void vfo_libvirt_vm_unplugging(VfoVm *base, const VfoPair *pair, GTask *task)
         return;
     vfo_op_set_state(op, g_strdup(pair->primary), g_free);
     g_clear_error(&vm->refusal);
-    /* What is over is an earlier migration. */
-    if (is(op, over))
+    /* What is over is an earlier migration, and so is one whose end was missed. */
+    if (!vm->migration || is(op, over))
         forget_migration(vm);
     watch(vm, LOOK_EVERY_MS);
     look_for_unplug(op, "", NULL);

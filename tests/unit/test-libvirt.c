@@ -1328,7 +1328,7 @@ static void test_missed_postcopy(Fixture *f, gconstpointer data)
 /* It stopped, was given up, and runs again. */
 static void test_missed_failure(Fixture *f, gconstpointer data)
 {
-    g_auto(Op) completed = {0}, cancel = {0}, replugged = {0};
+    g_auto(Op) completed = {0}, cancel = {0}, replugged = {0}, again = {0};
     VfoVm *vm = web1(f);
 
     begin_migration(f);
@@ -1343,6 +1343,13 @@ static void test_missed_failure(Fixture *f, gconstpointer data)
     ASSERT_DONE(cancel);
     vm->ops->replugged(vm, pair_of(vm), task_for(&replugged));
     ASSERT_DONE(replugged);
+
+    /* The guest has not been asked in the next one. */
+    driver.jobs = 1000;
+    vm->ops->unplugging(vm, pair_of(vm), task_for(&again));
+    ASSERT_WAITS(again);
+    begin_migration(f);
+    ASSERT_DONE(again);
 }
 
 /* It has gone, and nobody has said where to. */
