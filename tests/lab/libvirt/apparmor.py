@@ -19,7 +19,12 @@ _LOAD_SECONDS = 120
 _LOG_SECONDS = 30
 _PROFILES = (f"{DIRECTORY}/usr.lib.libvirt.virt-aa-helper", f"{DIRECTORY}/usr.sbin.libvirtd")
 # Which are empty when the package is installed; those of libvirt 9.0 want them to be there.
-_LOCAL = ("usr.lib.libvirt.virt-aa-helper", "usr.sbin.libvirtd", "abstractions/libvirt-qemu")
+_LOCAL = {
+    "usr.lib.libvirt.virt-aa-helper": "",
+    "usr.sbin.libvirtd": "",
+    # QEMU 10 reads it at its start; libvirt 9.0, with which no Debian has that QEMU, does not know.
+    "abstractions/libvirt-qemu": "@{PROC}/sys/vm/max_map_count r,\n",
+}
 
 # Without auditd what is denied is in the kernel's log, which would leave out what comes too fast.
 # The same rules are compiled in half the time, of which an emulated processor takes a lot.
@@ -74,8 +79,8 @@ class AppArmor:
                 raise LabError(f"{profile} is not in this libvirt: set VFAILOVER_LIBVIRT to a newer one")
         self.host.sh(_PREPARE)
         self.host.start(["cat", "/dev/kmsg"], LOG)
-        for file in _LOCAL:
-            self.host.write(f"{DIRECTORY}/local/{file}", "")
+        for file, rules in _LOCAL.items():
+            self.host.write(f"{DIRECTORY}/local/{file}", rules)
         self.host.run(["apparmor_parser", "--replace", *_PROFILES], seconds=_LOAD_SECONDS)
 
     def label(self, pid: int | str) -> str:
