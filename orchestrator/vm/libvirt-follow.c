@@ -159,7 +159,6 @@ static gboolean has_gone(GTask *task)
 static void look_for_unplug(VfoOp *op, const char *event, json_object *data)
 {
     const VfoLibvirtVm *vm = vfo_libvirt_vm_of(op);
-
     gboolean asked = g_ptr_array_find_with_equal_func(vm->asked, op->state, g_str_equal, NULL);
 
     if (asked || vm->vanished || (is(op, moving) && vm->missed))

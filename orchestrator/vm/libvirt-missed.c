@@ -5,22 +5,22 @@
  */
 #include "vm/libvirt.h"
 
-/* Asked about a domain that libvirt may be migrating away. */
-static gboolean read_job(const VfoLibvirtCalls *calls, virDomainPtr domain, VfoLibvirtSeen *seen)
+/* Asked about a domain that libvirt may be migrating away. One that is busy otherwise does not say.
+ */
+static void read_job(const VfoLibvirtCalls *calls, virDomainPtr domain, VfoLibvirtSeen *seen)
 {
     virTypedParameterPtr params = NULL;
     int type = VIR_DOMAIN_JOB_NONE, n_params = 0, operation = VIR_DOMAIN_JOB_OPERATION_UNKNOWN;
     unsigned long long total = 0;
 
     if (calls->get_job(domain, &type, &params, &n_params, 0) < 0)
-        return FALSE;
+        return;
     virTypedParamsGetInt(params, n_params, VIR_DOMAIN_JOB_OPERATION, &operation);
     virTypedParamsGetULLong(params, n_params, VIR_DOMAIN_JOB_MEMORY_TOTAL, &total);
     virTypedParamsFree(params, n_params);
     /* QEMU has figures when the guest has released its VFs. */
     seen->moving = type != VIR_DOMAIN_JOB_NONE &&
                    operation == VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT && total > 0;
-    return TRUE;
 }
 
 gpointer vfo_libvirt_see_anew(const VfoLibvirtCalls *calls, virDomainPtr domain, gpointer data,
@@ -28,7 +28,6 @@ gpointer vfo_libvirt_see_anew(const VfoLibvirtCalls *calls, virDomainPtr domain,
 {
     VfoLibvirtSeen *seen = vfo_libvirt_see(calls, domain, data, error);
 
-    /* One that is busy otherwise does not say. */
     if (seen)
         read_job(calls, domain, seen);
     return seen;

@@ -57,9 +57,9 @@ struct turns {
     uint64_t blocks[BLOCKS_MAX][SIDES];
 };
 
-/* Return: a socket that takes the number of its port and no datagram; the answers have to go to a
- * port that somebody has. */
-static int own_port(struct in_addr peer, struct sockaddr_in *own)
+/* Has a port, for as long as the program runs, and takes no datagram there: the answers have to go
+ * to one that somebody has. */
+static void own_port(struct in_addr peer, struct sockaddr_in *own)
 {
     struct sockaddr_in to = {
         .sin_family = AF_INET, .sin_port = htons(PORT_CLOCK), .sin_addr = peer};
@@ -71,7 +71,6 @@ static int own_port(struct in_addr peer, struct sockaddr_in *own)
         getsockname(fd, (struct sockaddr *)own, &size) < 0) {
         die("port");
     }
-    return fd;
 }
 
 /* Return: a socket at the interface, which receives the answers of that side. */
