@@ -205,7 +205,7 @@ int turns_main(const struct turns_way *way, unsigned seconds)
 {
     struct turns *turns = calloc(1, sizeof(*turns));
     size_t least = offsetof(struct datagram, padding) - offsetof(struct datagram, ip);
-    struct sockaddr_in own;
+    struct sockaddr_in own = {0};
     size_t count = 0;
     uint64_t started;
 
