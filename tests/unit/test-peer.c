@@ -724,9 +724,11 @@ static void test_free_while_connecting(Fixture *f, gconstpointer data)
 static GSocketConnection *connect_plain(Fixture *f)
 {
     g_autoptr(GSocketClient) client = g_socket_client_new();
-    GSocketConnection *connection =
-        g_socket_client_connect_to_host(client, "127.0.0.1", f->port, NULL, NULL);
+    GSocketConnection *connection;
 
+    /* To ask for one would need a thread of the pool in which the others' handshakes wait. */
+    g_socket_client_set_enable_proxy(client, FALSE);
+    connection = g_socket_client_connect_to_host(client, "127.0.0.1", f->port, NULL, NULL);
     g_assert_nonnull(connection);
     return connection;
 }
