@@ -24,6 +24,9 @@
 #define MAX_FRAMES   100000
 #define BUFFER_BYTES (32 * 1024 * 1024)
 
+/* Of frames, at a time: they may come as fast as they are read. */
+#define MAX_READS MAX_FRAMES
+
 /* Bytes that are sent together. */
 #define MAX_VERDICTS 8192
 
@@ -177,9 +180,10 @@ void vfo_queue_read(VfoQueue *queue)
 {
     _Alignas(struct nlmsghdr) char buffer[4096];
     int fd = nl_socket_get_fd(queue->sock);
-    ssize_t got;
+    guint reads = 0;
+    ssize_t got = 0;
 
-    while ((got = recv(fd, buffer, sizeof(buffer), MSG_DONTWAIT)) > 0) {
+    while (reads++ < MAX_READS && (got = recv(fd, buffer, sizeof(buffer), MSG_DONTWAIT)) > 0) {
         struct nlmsghdr *message = (struct nlmsghdr *)buffer;
         int left = (int)got;
 
