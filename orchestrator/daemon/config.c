@@ -19,7 +19,8 @@ static const struct {
     {"deadlines", {NULL}}, /* checked against vfo_deadline_name() */
     {"network", {"pf", "bridge", "datapath"}},
     {"peer", {"address", "port", "libvirt-uri"}},
-    {"driver", {"cannot-set", "vf-counters", "receive-vector", "quarantine-vlan"}},
+    {"driver",
+     {"cannot-set", "vf-counters", "ring-registers", "receive-vector", "quarantine-vlan"}},
 };
 
 typedef struct {
@@ -375,14 +376,27 @@ static gboolean read_cannot_set(const Reader *r, const char *group, guint *canno
     return TRUE;
 }
 
+/* FALSE: it is set to something else than yes or no. @value stays as it is when it is not set. */
+static gboolean read_yes(const Reader *r, const char *group, const char *key, gboolean *value,
+                         GError **error)
+{
+    g_autofree char *text = read_string(r, group, key, NULL);
+
+    if (text && !g_str_equal(text, "yes") && !g_str_equal(text, "no"))
+        return fail(r, group, key, error, "'%s' is neither 'yes' nor 'no'", text);
+    if (text)
+        *value = g_str_equal(text, "yes");
+    return TRUE;
+}
+
 /* What is not set here is as in vfailoverd's own table. */
 static gboolean read_driver(const Reader *r, const char *group, VfoConfig *config, GError **error)
 {
     const char *name = group + strlen("driver ");
     VfoQuirks *quirks = g_new0(VfoQuirks, 1);
-    g_autofree char *counters = read_string(r, group, "vf-counters", NULL);
     g_autofree char *vector = read_string(r, group, "receive-vector", NULL);
     g_autofree char *vlan = read_string(r, group, "quarantine-vlan", NULL);
+    gboolean counters;
     guint64 number = 0;
 
     g_ptr_array_add(config->quirks, quirks);
@@ -391,10 +405,14 @@ static gboolean read_driver(const Reader *r, const char *group, VfoConfig *confi
     /* A kernel module's name. */
     if (!g_regex_match_simple("^[A-Za-z0-9_-]{1,63}$", name, G_REGEX_DOLLAR_ENDONLY, 0))
         return fail(r, group, NULL, error, "'%s' is not a driver's name", name);
-    if (counters && !g_str_equal(counters, "yes") && !g_str_equal(counters, "no"))
-        return fail(r, group, "vf-counters", error, "'%s' is neither 'yes' nor 'no'", counters);
-    if (counters)
-        quirks->no_vf_counters = g_str_equal(counters, "no");
+    counters = !quirks->no_vf_counters;
+    if (!read_yes(r, group, "vf-counters", &counters, error) ||
+        !read_yes(r, group, "ring-registers", &quirks->shows_rings, error))
+        return FALSE;
+    quirks->no_vf_counters = !counters;
+    if (quirks->shows_rings && !vfo_quirks_of(NULL, name)->shows_rings)
+        return fail(r, group, "ring-registers", error,
+                    "the registers of this driver's cards are not known");
     if (vector && g_str_equal(vector, "none"))
         quirks->receive_vector = quirks->ready_vector = -1;
     else if (vector && !read_number(r, group, "receive-vector", 0, 2047, &number, error))

@@ -1,17 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "host/hold.h"
 
-#include "host/pci.h"
-
 /* Each look interrupts the guests of a busy host, the one that is waited for among them. */
 #define LOOK_EVERY_MS 5
 
 struct _VfoHold {
     VfoQueue *queue;
-    char *sysfs;
+    VfoTaken *taken;
     char *pci;
-    int vector;
-    char *irq; /* of the vector; NULL: not known, or not looked for yet */
     int pf;
     int tap;
     char *port;
@@ -19,11 +15,8 @@ struct _VfoHold {
     GQueue others; /* likewise, from elsewhere: no VF has */
     guint timer;
 
-    gint64 looked_us; /* the last look, CLOCK_REALTIME */
-    gboolean known;   /* the interrupts were read at it */
-    guint64 interrupts;
-    gint64 noticed_us; /* what arrived before this the guest has been told of, by an interrupt */
-    gint64 until_us;   /* the VF has delivered what arrived before this */
+    gint64 until_us; /* the guest has taken of its VF what arrived before this */
+    gboolean ended;  /* and takes no more */
     guint dropped, delivered;
 };
 
@@ -41,48 +34,20 @@ static void drop_taken(VfoHold *hold)
 {
     const VfoQueued *frame;
 
+    vfo_queue_read(hold->queue);
     while ((frame = g_queue_peek_head(&hold->frames)) && frame->arrived_us < hold->until_us)
         decide(hold, &hold->frames, FALSE);
     vfo_queue_flush(hold->queue);
 }
 
-static gboolean read_interrupts(VfoHold *hold, guint64 *count)
-{
-    if (hold->vector >= 0) {
-        if (!hold->irq)
-            hold->irq = vfo_pci_irq(hold->sysfs, hold->pci, (guint)hold->vector);
-        return hold->irq && vfo_pci_irq_count(hold->sysfs, hold->irq, count);
-    }
-    *count = vfo_pci_interrupts(hold->sysfs, hold->pci);
-    return TRUE;
-}
-
-/*
- * An interrupt tells the guest of what has arrived, and comes again only when the guest has taken
- * that (NAPI). So the one before has been heeded: what arrived before the look before it has been
- * delivered, as the VF does that in order. The last one may never be: a guest that closes its VF
- * throws away what it finds in the ring. Twice is better than not at all.
- */
 static gboolean on_look(gpointer data)
 {
     VfoHold *hold = data;
-    gint64 now_us;
-    guint64 count = 0;
-    gboolean known;
 
     vfo_stopwatch_begin_spare();
     vfo_stopwatch_begin_outside();
-    now_us = g_get_real_time();
-    vfo_queue_read(hold->queue);
-    known = read_interrupts(hold, &count);
-    if (known && hold->known && count > hold->interrupts) {
-        hold->until_us = count - hold->interrupts > 1 ? hold->looked_us : hold->noticed_us;
-        hold->noticed_us = hold->looked_us;
-        drop_taken(hold);
-    }
-    hold->known = known;
-    hold->interrupts = count;
-    hold->looked_us = now_us;
+    hold->ended = hold->ended || !vfo_taken_look(hold->taken, &hold->until_us);
+    drop_taken(hold);
     vfo_stopwatch_end_outside();
     vfo_stopwatch_end_spare();
     /* From the end of this look on: on a busy host the next shall not be due already. */
@@ -90,19 +55,17 @@ static gboolean on_look(gpointer data)
     return G_SOURCE_REMOVE;
 }
 
-VfoHold *vfo_hold_new(VfoQueue *queue, const VfoLink *pf, const VfoLink *tap, const char *sysfs,
-                      const char *pci, int vector, GError **error)
+VfoHold *vfo_hold_new(VfoQueue *queue, const VfoLink *pf, const VfoLink *tap, const VfoTakenVf *vf,
+                      GError **error)
 {
     VfoHold *hold = g_new0(VfoHold, 1);
 
     hold->queue = queue;
-    hold->sysfs = g_strdup(sysfs);
-    hold->pci = g_strdup(pci);
-    hold->vector = vector;
+    hold->taken = vfo_taken_new(vf);
+    hold->pci = g_strdup(vf->pci);
     hold->pf = pf->index;
     hold->tap = tap->index;
     hold->port = g_strdup(tap->name);
-    hold->noticed_us = hold->until_us = G_MININT64;
     g_queue_init(&hold->frames);
     g_queue_init(&hold->others);
     on_look(hold);
@@ -129,7 +92,6 @@ static gboolean is_before(const VfoQueued *a, const VfoQueued *b)
 static void deliver(VfoHold *hold)
 {
     vfo_stopwatch_begin_outside();
-    vfo_queue_read(hold->queue);
     drop_taken(hold);
     while (hold->frames.length + hold->others.length > 0) {
         gboolean other =
@@ -158,9 +120,8 @@ void vfo_hold_free(VfoHold *hold)
         return;
     g_clear_handle_id(&hold->timer, g_source_remove);
     deliver(hold);
-    g_free(hold->sysfs);
+    vfo_taken_free(hold->taken);
     g_free(hold->pci);
-    g_free(hold->irq);
     g_free(hold->port);
     g_free(hold);
 }

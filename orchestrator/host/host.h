@@ -31,6 +31,7 @@ typedef struct {
     char *driver;
     guint cannot_set;        /* VFO_QUIRK_* */
     gboolean no_vf_counters; /* the PF does not count what its VFs receive */
+    gboolean shows_rings;    /* the registers of the PF show how far a VF's guest is (ring.h) */
     int receive_vector;      /* the interrupt vector by which a VF receives; -1: not known */
     int ready_vector;        /* the first that a guest's driver asks for when its VF receives
                                 already; -1: not known */

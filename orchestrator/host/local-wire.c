@@ -251,6 +251,8 @@ gboolean vfo_local_hold(VfoHost *base, const VfoWire *wire, const char *pci, GEr
 {
     VfoLocalHost *host = (VfoLocalHost *)base;
     g_auto(VfoPlace) place = {0};
+    const VfoQuirks *quirks;
+    VfoTakenVf vf = {.sysfs = host->sysfs, .pci = pci};
     VfoLink uplink;
     VfoLink tap;
     VfoHold *hold;
@@ -270,8 +272,11 @@ gboolean vfo_local_hold(VfoHost *base, const VfoWire *wire, const char *pci, GEr
         host->queue = vfo_queue_new(vfo_local_on_queued, host, error);
     if (!host->queue)
         return FALSE;
-    hold = vfo_hold_new(host->queue, &uplink, &tap, host->sysfs, pci,
-                        vfo_local_quirks(host, place.pf_pci)->receive_vector, error);
+    quirks = vfo_local_quirks(host, place.pf_pci);
+    vf.vector = quirks->receive_vector;
+    vf.pf = quirks->shows_rings ? place.pf : NULL;
+    vf.index = place.index;
+    hold = vfo_hold_new(host->queue, &uplink, &tap, &vf, error);
     if (!hold)
         return FALSE;
     g_hash_table_insert(host->holds, g_strdup(wire->tap), hold);

@@ -11,10 +11,11 @@ static const VfoQuirks rows[] = {
          * ndo_get_vf_stats; igb_ndo_set_vf_bw(): min_tx_rate; igb_ndo_set_vf_vlan(): the protocol.
          * intel/igbvf/netdev.c: igbvf_open() fills the receive ring, then asks for its vectors:
          * 0 sends, 1 receives, 2 is the mailbox; its link comes up seconds later, so that the guest
-         * sends nothing before (igbvf_watchdog_task()). */
+         * sends nothing before (igbvf_watchdog_task()). Rings: igb_get_regs(), see ring.c. */
         .driver = (char *)"igb",
         .cannot_set = VFO_QUIRK_LINK_STATE | VFO_QUIRK_MIN_RATE | VFO_QUIRK_OUTER_VLAN,
         .no_vf_counters = TRUE,
+        .shows_rings = TRUE,
         .receive_vector = 1,
         .ready_vector = 0,
         .quarantine = 4094,

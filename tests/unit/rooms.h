@@ -18,6 +18,7 @@ const VfoQuirks *vfo_quirks_of(const GPtrArray *configured, const char *driver)
     static const VfoQuirks igb = {.driver = (char *)"igb",
                                   .cannot_set = VFO_QUIRK_OUTER_VLAN,
                                   .no_vf_counters = TRUE,
+                                  .shows_rings = TRUE,
                                   .receive_vector = 1,
                                   .quarantine = 4094};
     static const VfoQuirks none = {

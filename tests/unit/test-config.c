@@ -96,7 +96,7 @@ static void test_everything(void)
         "[network storage]\npf = pf2\nbridge = br1\ndatapath = bridge\n"
         "[network tap]\npf = pf3\ndatapath = macvtap\n"
         "[network switch]\npf = pf4\nbridge = br2\ndatapath = switchdev\n"
-        "[driver igb]\ncannot-set = link-state; min-rate\n"
+        "[driver igb]\ncannot-set = link-state; min-rate\nring-registers = no\n"
         "[driver new-nic]\nreceive-vector = 5\nvf-counters = no\ncannot-set =\nquarantine-vlan = "
         "4000\n"
         "[driver old-nic]\nquarantine-vlan = 4000\n"
@@ -153,6 +153,7 @@ static void test_everything(void)
     quirks = g_ptr_array_index(config->quirks, 0);
     g_assert_cmpstr(quirks->driver, ==, "igb");
     g_assert_cmpuint(quirks->cannot_set, ==, VFO_QUIRK_LINK_STATE | VFO_QUIRK_MIN_RATE);
+    g_assert_false(quirks->shows_rings);
     g_assert_true(quirks->no_vf_counters);
     g_assert_cmpint(quirks->receive_vector, ==, 1);
     g_assert_cmpuint(quirks->quarantine, ==, 4094);
@@ -276,6 +277,8 @@ static void test_mistakes(void)
         {ADDRESS LAN "[driver]\n", "[driver]: there is no such group"},
         {ADDRESS LAN "[driver igb]\ncannot-set = mac\n", "[driver igb] cannot-set: 'mac'"},
         {ADDRESS LAN "[driver igb]\nvf-counters = 1\n", "[driver igb] vf-counters: '1'"},
+        {ADDRESS LAN "[driver igb]\nring-registers = on\n", "[driver igb] ring-registers: 'on'"},
+        {ADDRESS LAN "[driver x]\nring-registers = yes\n", "[driver x] ring-registers: the reg"},
         {ADDRESS LAN "[driver igb]\nreceive-vector = -1\n", "[driver igb] receive-vector"},
         {ADDRESS LAN "[driver igb]\nquarantine-vlan = 4095\n", "[driver igb] quarantine-vlan"},
         {ADDRESS LAN "[driver igb]\nzero-mac = no\n", "[driver igb] zero-mac"},

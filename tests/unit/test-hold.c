@@ -4,6 +4,7 @@
 
 #include "core/core.h"
 #include "host/hold.h"
+#include "host/ring.h"
 
 #define VF       "0000:01:10.0"
 #define PF_PORT  3
@@ -16,6 +17,7 @@ typedef struct {
     gint64 now_us; /* of the frames that arrive */
     guint32 next;
     GString *decided; /* "1+ 2- ": the frames' ids; + goes on */
+    VfoRing ring;     /* size 0: cannot be seen */
 } Fixture;
 
 /* ------------------------------------------------------- the kernel's queue */
@@ -85,6 +87,23 @@ static void interrupts(Fixture *f, guint vector, guint count)
     put(f, text, path);
 }
 
+gboolean vfo_ring_read(const char *pf, guint index, VfoRing *ring)
+{
+    g_assert_cmpstr(pf, ==, "pf0");
+    g_assert_cmpuint(index, ==, 5);
+    *ring = fixture->ring;
+    return ring->size != 0;
+}
+
+/* Linux's igbvf: two descriptors are not given back. */
+static void ring_at(Fixture *f, guint head, guint pending, gboolean receives)
+{
+    f->ring = (VfoRing){.size = 256,
+                        .head = head % 256,
+                        .tail = (head + 256 - pending - 2) % 256,
+                        .receives = receives};
+}
+
 /* -------------------------------------------------------------- the fixture */
 
 static void fixture_set_up(Fixture *f, gconstpointer data)
@@ -94,6 +113,7 @@ static void fixture_set_up(Fixture *f, gconstpointer data)
     f->sysfs = g_dir_make_tmp("vfo-hold-XXXXXX", NULL);
     f->decided = g_string_new(NULL);
     f->next = 1;
+    f->ring = (VfoRing){0};
 }
 
 static void fixture_tear_down(Fixture *f, gconstpointer data)
@@ -108,21 +128,19 @@ static void fixture_tear_down(Fixture *f, gconstpointer data)
 
 enum { IGBVF = 1, UNKNOWN = -1 };
 
-static gboolean begin(Fixture *f, int vector, GError **error)
+static gboolean begin_at(Fixture *f, int vector, const char *ring_of, GError **error)
 {
     VfoLink pf = {.index = PF_PORT, .name = "eth1"};
     VfoLink tap = {.index = TAP_PORT, .name = "tap0"};
+    VfoTakenVf vf = {.sysfs = f->sysfs, .pci = VF, .vector = vector, .pf = ring_of, .index = 5};
 
-    f->hold = vfo_hold_new(NULL, &pf, &tap, f->sysfs, VF, vector, error);
+    f->hold = vfo_hold_new(NULL, &pf, &tap, &vf, error);
     return f->hold != NULL;
 }
 
-static void frame_from(Fixture *f, int in)
+static gboolean begin(Fixture *f, int vector, GError **error)
 {
-    VfoQueued frame = {.id = f->next++, .in = in, .out = TAP_PORT};
-
-    frame.arrived_us = g_get_real_time();
-    g_assert_true(vfo_hold_take(f->hold, &frame));
+    return begin_at(f, vector, NULL, error);
 }
 
 /* Lets the hold look at least once more. */
@@ -132,6 +150,20 @@ static void look(Fixture *f)
 
     while (g_get_monotonic_time() < until_us)
         g_main_context_iteration(NULL, TRUE);
+}
+
+static void begin_with_ring(Fixture *f, guint head, guint pending)
+{
+    ring_at(f, head, pending, TRUE);
+    g_assert_true(begin_at(f, IGBVF, "pf0", NULL));
+}
+
+static void frame_from(Fixture *f, int in)
+{
+    VfoQueued frame = {.id = f->next++, .in = in, .out = TAP_PORT};
+
+    frame.arrived_us = g_get_real_time();
+    g_assert_true(vfo_hold_take(f->hold, &frame));
 }
 
 static void end(Fixture *f, const char *expected)
@@ -225,6 +257,131 @@ static void test_leaving_unknown(Fixture *f, gconstpointer data)
     end(f, "1- 2+ ");
 }
 
+/* ------------------------------------------------------------ a ring to see */
+
+/* What the guest has taken is dropped, and nothing else, whatever interrupts there were. */
+static void test_ring_each(Fixture *f, gconstpointer data)
+{
+    ask_vector(f, 1);
+    interrupts(f, 1, 10);
+    begin_with_ring(f, 254, 0);
+    for (guint n = 0; n < 3; n++) {
+        frame_from(f, PF_PORT);
+        interrupts(f, 1, 20 + n);
+        ring_at(f, 255 + n, n == 2, TRUE);
+        look(f);
+    }
+    end(f, "1- 2- 3+ ");
+}
+
+/* Begins at @head; then @count frames, for each of which the VF receives @step, and the guest is
+ * @pending behind. */
+static void receive(Fixture *f, guint head, guint count, guint step, guint pending)
+{
+    begin_with_ring(f, head, pending);
+    for (guint n = 1; n <= count; n++) {
+        frame_from(f, PF_PORT);
+        ring_at(f, head + step * n, pending, TRUE);
+        look(f);
+    }
+}
+
+/* A guest that is always behind, as a busy one is, takes them all the same. */
+static void test_ring_behind(Fixture *f, gconstpointer data)
+{
+    receive(f, 10, 4, 1, 2);
+    end(f, "1- 2- 3+ 4+ ");
+}
+
+/* The VF has had others, which come no other way. */
+static void test_ring_others(Fixture *f, gconstpointer data)
+{
+    receive(f, 250, 3, 7, 0);
+    frame_from(f, PF_PORT);
+    ring_at(f, 250 + 7 * 4, 0, FALSE);
+    look(f);
+    end(f, "1- 2- 3- 4+ ");
+}
+
+/* Much traffic: the ring has gone round between two looks. */
+static void test_ring_round(Fixture *f, gconstpointer data)
+{
+    begin_with_ring(f, 10, 0);
+    frame_from(f, PF_PORT);
+    ring_at(f, 12, 4, TRUE);
+    look(f);
+    ring_at(f, 12 + 256, 4, TRUE);
+    look(f);
+    g_assert_cmpstr(f->decided->str, ==, "");
+    ring_at(f, 12 + 256, 0, TRUE);
+    look(f);
+    g_assert_cmpstr(f->decided->str, ==, "1- ");
+    end(f, "1- ");
+}
+
+/* The card has been told to stop. What it had received before it was last seen to receive is
+ * taken by and by, and no more is known. */
+static void test_ring_stopped(Fixture *f, gconstpointer data)
+{
+    begin_with_ring(f, 100, 0);
+    for (guint n = 1; n <= 3; n++) {
+        frame_from(f, PF_PORT);
+        ring_at(f, 100 + n, n, TRUE);
+        look(f);
+    }
+    frame_from(f, PF_PORT);
+    ring_at(f, 104, 3, FALSE);
+    look(f);
+    g_assert_cmpstr(f->decided->str, ==, "1- ");
+    ring_at(f, 104, 0, FALSE);
+    look(f);
+    g_assert_cmpstr(f->decided->str, ==, "1- 2- 3- ");
+    /* It is not looked at any more. */
+    ring_at(f, 105, 0, TRUE);
+    look(f);
+    end(f, "1- 2- 3- 4+ ");
+}
+
+/* A reset empties the registers, which then say nothing. */
+static void test_ring_reset(Fixture *f, gconstpointer data)
+{
+    begin_with_ring(f, 100, 0);
+    frame_from(f, PF_PORT);
+    f->ring = (VfoRing){.size = 256};
+    look(f);
+    f->ring = (VfoRing){0};
+    look(f);
+    end(f, "1+ ");
+}
+
+/* A guest that does not get round to its ring until it is full, and then closes it. */
+static void test_ring_starved(Fixture *f, gconstpointer data)
+{
+    ask_vector(f, 1);
+    interrupts(f, 1, 10);
+    begin_with_ring(f, 10, 0);
+    for (guint n = 1; n <= 3; n++) {
+        frame_from(f, PF_PORT);
+        interrupts(f, 1, 10 + 2 * n);
+        ring_at(f, 10 + (n == 3 ? 254 : n), n == 3 ? 254 : n, TRUE);
+        look(f);
+    }
+    end(f, "1+ 2+ 3+ ");
+}
+
+/* Of a card that shows none the interrupts tell. */
+static void test_ring_unseen(Fixture *f, gconstpointer data)
+{
+    ask_vector(f, 1);
+    interrupts(f, 1, 10);
+    g_assert_true(begin_at(f, IGBVF, "pf0", NULL));
+    frame_from(f, PF_PORT);
+    look(f);
+    interrupts(f, 1, 12);
+    look(f);
+    end(f, "1- ");
+}
+
 /* ----------------------------------------------------------------- errors */
 
 static void test_refused(Fixture *f, gconstpointer data)
@@ -270,6 +427,14 @@ int main(int argc, char **argv)
     TEST("/hold/leaving/neighbours", test_leaving_neighbours);
     TEST("/hold/leaving/quiet", test_leaving_quiet);
     TEST("/hold/leaving/unknown", test_leaving_unknown);
+    TEST("/hold/ring/each", test_ring_each);
+    TEST("/hold/ring/behind", test_ring_behind);
+    TEST("/hold/ring/others", test_ring_others);
+    TEST("/hold/ring/round", test_ring_round);
+    TEST("/hold/ring/stopped", test_ring_stopped);
+    TEST("/hold/ring/reset", test_ring_reset);
+    TEST("/hold/ring/starved", test_ring_starved);
+    TEST("/hold/ring/unseen", test_ring_unseen);
     TEST("/hold/refused", test_refused);
     TEST("/hold/not-ended", test_not_ended);
     TEST("/hold/not-ours", test_not_ours);
