@@ -528,6 +528,9 @@ typedef struct {
     guint flags; /* VfoStepFlags */
     /* TRUE while the step, which is running, may not be cancelled; NULL: it always may. */
     gboolean (*veto)(VfoJob *job);
+    /* While the step runs, the settings of the job's VF have become those of @now, whoever it was;
+     * NULL: they are left so. */
+    void (*changed)(VfoJob *job, const VfoVf *now);
 } VfoStep;
 
 typedef enum {
@@ -628,6 +631,10 @@ gboolean vfo_job_cancel(VfoJob *job, GError **error);
 /** vfo_job_lost_vf: the VF that @job has leased is gone, as @why says: a step that needs it fails
  *  with a copy of that. FALSE: the job goes on, until it finds the VF missing or without it. */
 gboolean vfo_job_lost_vf(VfoJob *job, const GError *why);
+
+/** vfo_job_vf_changed: the settings of the VF that @job has leased are those of @now, by the job's
+ *  hand or another's: the running step is told. */
+void vfo_job_vf_changed(VfoJob *job, const VfoVf *now);
 
 /** vfo_job_remark: puts @detail on the record of the running step, with @result as its
  *  outcome if it is OK otherwise (VFO_RESULT_OK or VFO_RESULT_SKIPPED). */

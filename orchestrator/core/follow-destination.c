@@ -56,6 +56,27 @@ static void start(VfoJob *job, GTask *task)
     take->vm->ops->started(take->vm, task);
 }
 
+/*
+ * libvirt gives a VF of <interface type='hostdev'> the guest's address, and a VLAN, and some time
+ * after that says that it starts QEMU: until the VM runs the VF would black-hole this host's
+ * neighbours. What fails here is the affair of "quiet", which has an error to fail with.
+ */
+static void hush(VfoJob *job, const VfoVf *now)
+{
+    const VfoTake *take = vfo_take_of(job);
+    VfoVfSettings parked = vfo_vf_parked(now);
+    g_autoptr(GError) error = NULL;
+
+    if (!take->vf || !g_str_equal(take->vf->pci, now->pci) ||
+        vfo_vf_settings_equal(&now->settings, &parked))
+        return;
+    if (vfo_take_park(job, &error))
+        vfo_job_remark(job, VFO_RESULT_OK, "the VF was given an address early: parked again");
+    else
+        g_warning("job %s: VM %s: its VF has an address too early: %s", vfo_job_id(job),
+                  vfo_job_vm(job), error->message);
+}
+
 static void set(char **text, const char *value)
 {
     g_free(*text);
@@ -100,8 +121,7 @@ static void wire(VfoJob *job, GTask *task)
     take->vm->ops->inspect(take->vm, vfo_job_inner_task(job, task, on_inspected_for_wire));
 }
 
-/* libvirt has given a VF of <interface type='hostdev'> the guest's address: it would black-hole
- * this host's neighbours until the VM runs. */
+/* Nothing tells for certain, and at once, of what hush() is for. */
 static void quiet(VfoJob *job, GTask *task)
 {
     const Follow *f = vfo_job_context(job);
@@ -189,7 +209,8 @@ static const VfoStep steps[] = {
     {"lease", "a free VF", vfo_take_choose, VFO_DEADLINE_QUERY, vfo_take_undo_lease,
      VFO_DEADLINE_QUERY, 0},
     {"answer", "the source and libvirt to be told", answer, VFO_DEADLINE_QUERY, VFO_NO_UNDO, 0},
-    {"start", "libvirt to start QEMU", start, VFO_DEADLINE_PLUG, VFO_NO_UNDO, VFO_STEP_NEEDS_VF},
+    {"start", "libvirt to start QEMU", start, VFO_DEADLINE_PLUG, VFO_NO_UNDO, VFO_STEP_NEEDS_VF,
+     NULL, hush},
     {"wire", "the host to describe the standby's wire", wire, VFO_DEADLINE_QUERY, VFO_NO_UNDO, 0},
     {"quiet", "the VF's parking address", quiet, VFO_DEADLINE_QUERY, vfo_take_undo_configure,
      VFO_DEADLINE_QUERY, 0},

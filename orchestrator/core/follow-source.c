@@ -377,9 +377,11 @@ static void quit(VfoJob *job, GTask *task)
  * Nothing is opened or held before QEMU asks for the VF: libvirt may copy disks for hours before.
  *
  * From "answer" on libvirt goes on, unless it is told to give up: the undo of it. If it does not,
- * no more is undone once the guest was asked. "complete" has the time of a whole migration, as
- * memory moves after the switch-over in post-copy mode. libvirt puts back the address that a VF of
- * <interface type='hostdev'> had, when QEMU has ended.
+ * no more is undone once the guest was asked. The destination does not undo its half before its
+ * libvirt, which may have to be started anew, tells that the VM does not come: the undo of
+ * "reserve" has as long. "complete" has the time of a whole migration, as memory moves after the
+ * switch-over in post-copy mode. libvirt puts back the address that a VF of <interface
+ * type='hostdev'> had, when QEMU has ended.
  */
 static const VfoStep steps[] = {
     /* name, waits for, run, deadline, undo, its deadline, flags, veto */
@@ -388,7 +390,7 @@ static const VfoStep steps[] = {
     {"lease", "the host to describe the VF and its wire", vfo_give_lease, VFO_DEADLINE_QUERY,
      vfo_give_undo_lease, VFO_DEADLINE_QUERY, 0},
     {"reserve", "the destination to be ready", vfo_source_reserve, VFO_DEADLINE_PEER,
-     vfo_source_undo_reserve, VFO_DEADLINE_PEER, VFO_STEP_NEEDS_VF},
+     vfo_source_undo_reserve, VFO_DEADLINE_ARRIVE, VFO_STEP_NEEDS_VF},
     {"answer", "the destination to be told", answer, VFO_DEADLINE_QUERY, give_up,
      VFO_DEADLINE_SWITCH, 0},
     {"ask", "QEMU to ask the guest for the VF", ask, VFO_DEADLINE_MIGRATE, VFO_NO_UNDO,

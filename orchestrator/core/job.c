@@ -467,6 +467,14 @@ gboolean vfo_job_lost_vf(VfoJob *job, const GError *why)
     return TRUE;
 }
 
+void vfo_job_vf_changed(VfoJob *job, const VfoVf *now)
+{
+    const VfoStep *step = vfo_job_step(job);
+
+    if (step && step->changed && job->state == VFO_JOB_RUNNING)
+        step->changed(job, now);
+}
+
 void vfo_job_remark(VfoJob *job, VfoResult result, const char *detail)
 {
     g_return_if_fail(job->record);

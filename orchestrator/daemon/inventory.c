@@ -148,9 +148,6 @@ static void on_foreign_change(VfoInventory *inventory, const VfoVf *before, cons
     const VfoPair *pair;
     VfoVm *vm;
 
-    /* What a job does, or somebody while it is at it, is the job's. */
-    if (vfo_leases_holder(inventory->args.leases, now->pci))
-        return;
     vms = vfo_vms_list(inventory->args.vms);
     pair = vfo_inventory_owner(vms, now->pci, &vm);
     if (pair && !vfo_mac_equal(&before->settings.mac, &now->settings.mac) &&
@@ -159,6 +156,20 @@ static void on_foreign_change(VfoInventory *inventory, const VfoVf *before, cons
     else
         g_message("somebody on this host has changed the settings of VF %s, number %u of PF %s%s%s",
                   now->pci, now->index, now->pf, vm ? ", which VM " : "", vm ? vm->name : "");
+}
+
+/* What somebody does to a leased VF is its job's affair, and may be hidden in the same look as what
+ * that job has done. */
+static void on_settings(VfoInventory *inventory, const VfoVf *before, const VfoVf *now,
+                        gboolean ours)
+{
+    g_autofree char *holder = g_strdup(vfo_leases_holder(inventory->args.leases, now->pci));
+    VfoJob *job = holder ? vfo_jobs_find(inventory->args.jobs, holder, NULL) : NULL;
+
+    if (job)
+        vfo_job_vf_changed(job, now);
+    else if (!holder && !ours)
+        on_foreign_change(inventory, before, now);
 }
 
 void vfo_inventory_on_change(VfoHost *host, const VfoVf *before, const VfoVf *now, gboolean ours,
@@ -176,8 +187,8 @@ void vfo_inventory_on_change(VfoHost *host, const VfoVf *before, const VfoVf *no
                   now->index, now->pf, now->network, now->driver ? now->driver : "none");
     else if (g_strcmp0(before->driver, now->driver) != 0)
         g_message("VF %s has driver %s now", now->pci, now->driver ? now->driver : "none");
-    if (before && !ours && !vfo_vf_settings_equal(&before->settings, &now->settings))
-        on_foreign_change(inventory, before, now);
+    if (before && !vfo_vf_settings_equal(&before->settings, &now->settings))
+        on_settings(inventory, before, now, ours);
     if (may_be_free(now) && (!before || !may_be_free(before)))
         vfo_lending_freed(inventory->args.lending);
 }

@@ -32,6 +32,8 @@ PORT = 7003
 SPACING_US = 20_000
 HOST_MEMORY_MB = 960
 """What a host needs that has a second guest."""
+SERIAL_SECONDS = 180
+"""A guest's serial line is slow, and there are three of them in two hosts."""
 FILES = ("sent.csv", "received.csv", "summary")
 SECONDS = 30
 
@@ -275,7 +277,9 @@ class SecondGuest(Neighbour):
             # The last file to be written.
             written = f"grep -qs epoch_us {self.output}/summary"
             shell.run(f"until {written}; do usleep 20000; done")
-            packed = shell.run(f"cd {self.output} && tar c {' '.join(FILES)} | gzip | base64")
+            packed = shell.run(
+                f"cd {self.output} && tar c {' '.join(FILES)} | gzip | base64", SERIAL_SECONDS
+            )
         self.directory.mkdir(exist_ok=True)
         with tarfile.open(fileobj=io.BytesIO(base64.b64decode(packed))) as archive:
             for name in FILES:

@@ -389,6 +389,8 @@ static void vm_started(VfoVm *vm, GTask *task)
         world->started = TRUE;
         if (pci && world->listed)
             vf_of(world, pci)->settings.mac = guest_mac;
+        if (pci && world->early)
+            vfo_job_vf_changed(world->job, vf_of(world, pci));
     }
     if (!spoiled(world, fault, task))
         vfo_task_done(task);

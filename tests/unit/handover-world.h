@@ -98,6 +98,7 @@ struct World {
     gboolean ended;    /* QEMU, and libvirt is through with its devices */
     gboolean started;  /* QEMU: its tap is there */
     gboolean listed;   /* the VF, in the domain's XML */
+    gboolean early;    /* the kernel tells of the VF's address before the start is told of */
     gboolean ready;    /* somebody was told */
     gboolean wired;
     gboolean blind;     /* nothing is told of it before it is stopped */

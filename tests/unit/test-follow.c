@@ -451,6 +451,24 @@ static void test_source_not_back(void)
     }
 }
 
+/* libvirt at the destination is started anew before its half can end. */
+static void test_source_other_half_slow(void)
+{
+    g_autoptr(World) rehearsal = fails_at(FOLLOWING_SOURCE, "stopped", FAULT_REFUSED);
+    g_autoptr(World) world = fails_at(FOLLOWING_SOURCE, "stopped", FAULT_REFUSED);
+    const VfoRecord *record;
+
+    run(rehearsal);
+    world->faults[1] = FAULT_SILENT;
+    world->fault_at[1] = number_in(rehearsal, "peer_release");
+    world->policy.deadline_ms[VFO_DEADLINE_ARRIVE] = 20;
+    run(world);
+    record = record_of(world, "undo reserve");
+    g_assert_cmpint(record->result, ==, VFO_RESULT_UNDO_FAILED);
+    g_assert_nonnull(strstr(record->detail, "'arrive'"));
+    assert_no_lease(world);
+}
+
 static void test_source_late_cancel(void)
 {
     static const char *const late[] = {"close_pf", "completed", "ended", "finished"};
@@ -569,6 +587,80 @@ static void check_destination_two(World *world)
 static void test_destination_two(void)
 {
     inject_two(FOLLOWING_DESTINATION, check_destination_two);
+}
+
+/* libvirt gives the VF the guest's address a second before it says that it starts QEMU. */
+static void test_destination_early(void)
+{
+    g_autoptr(World) world = fails_at(FOLLOWING_DESTINATION, "started", FAULT_NONE);
+    guint at = world->fault_at[0];
+
+    world->early = TRUE;
+    run(world);
+    assert_state(world, VFO_JOB_COMPLETED);
+    g_assert_cmpstr(call_at(world, at + 1), ==, "set_vf " VF " parked");
+    g_assert_cmpstr(call_at(world, at + 2), ==, "inspect");
+    g_assert_nonnull(strstr(record_of(world, "start")->detail, "early"));
+    assert_destination(world, FAULT_NONE);
+}
+
+/* In two calls, with a look after each. */
+static void test_destination_early_twice(void)
+{
+    g_autoptr(World) world = fails_at(FOLLOWING_DESTINATION, "started", FAULT_LATE);
+    VfoVf *vf = vf_of(world, VF);
+    guint calls;
+
+    world->early = TRUE;
+    start_until(world, "start");
+    g_assert_true(is_parked(world, VF));
+    vf->settings.vlan = 100;
+    vfo_job_vf_changed(world->job, vf);
+    g_assert_true(is_parked(world, VF));
+    calls = world->calls->len;
+    vfo_job_vf_changed(world->job, vf);
+    g_assert_cmpuint(world->calls->len, ==, calls);
+    g_assert_true(vfo_job_cancel(world->job, NULL));
+    finish(world);
+    assert_state(world, VFO_JOB_CANCELLED);
+    g_assert_true(is_parked(world, VF));
+    assert_no_lease(world);
+}
+
+/* "quiet" does it then; before, nobody else gets the VF. */
+static void test_destination_early_in_vain(void)
+{
+    for (int cancelled = 0; cancelled < 2; cancelled++) {
+        g_autoptr(World) world =
+            fails_at(FOLLOWING_DESTINATION, "started", cancelled ? FAULT_LATE : FAULT_NONE);
+
+        world->early = TRUE;
+        world->faults[1] = FAULT_REFUSED;
+        world->fault_at[1] = world->fault_at[0] + 1;
+        start_until(world, cancelled ? "start" : "quiet");
+        if (cancelled)
+            g_assert_true(vfo_job_cancel(world->job, NULL));
+        finish(world);
+        g_assert_cmpstr(call_at(world, world->fault_at[1]), ==, "set_vf " VF " parked");
+        assert_state(world, cancelled ? VFO_JOB_CANCELLED : VFO_JOB_COMPLETED);
+        g_assert_cmpstr(vfo_leases_holder(world->leases, VF), ==, cancelled ? JOB : NULL);
+    }
+}
+
+/* From the moment that the VM may run the address is right. */
+static void test_destination_not_early(void)
+{
+    g_autoptr(World) world = fails_at(FOLLOWING_DESTINATION, "resumed", FAULT_SILENT);
+
+    start_until(world, "resume");
+    g_assert_true(is_parked(world, VF));
+    vf_of(world, VF)->settings.mac = guest_mac;
+    vfo_job_vf_changed(world->job, vf_of(world, VF));
+    g_assert_false(is_parked(world, VF));
+    g_assert_true(vfo_job_cancel(world->job, NULL));
+    finish(world);
+    vfo_job_vf_changed(world->job, vf_of(world, VF));
+    g_assert_true(is_parked(world, VF));
 }
 
 /* The source has stopped the VM: the guest looks at its VF as soon as it runs. */
@@ -769,6 +861,21 @@ static void test_destination_exchange(void)
     assert_no_lease(world);
 }
 
+/* The kernel tells of it before it is known that it is the VM's. */
+static void test_destination_exchange_early(void)
+{
+    g_autoptr(World) world = fails_at(FOLLOWING_DESTINATION, "started", FAULT_LATE);
+
+    list_other(world);
+    world->early = TRUE;
+    start_until(world, "start");
+    g_assert_false(is_parked(world, OTHER));
+    g_assert_true(is_parked(world, VF));
+    g_assert_null(record_of(world, "start")->detail);
+    g_assert_true(vfo_job_cancel(world->job, NULL));
+    finish(world);
+}
+
 static void test_destination_exchange_in_vain(void)
 {
     g_autoptr(World) world = world_new(FOLLOWING_DESTINATION);
@@ -865,6 +972,7 @@ int main(int argc, char **argv)
     g_test_add_func("/follow/source/never-released", test_source_never_released);
     g_test_add_func("/follow/source/no-activity", test_source_no_activity);
     g_test_add_func("/follow/source/not-back", test_source_not_back);
+    g_test_add_func("/follow/source/other-half-slow", test_source_other_half_slow);
     g_test_add_func("/follow/source/late-cancel", test_source_late_cancel);
     g_test_add_func("/follow/source/mismatch", test_source_mismatch);
     g_test_add_func("/follow/source/several", test_source_several);
@@ -872,6 +980,10 @@ int main(int argc, char **argv)
     g_test_add_func("/follow/destination/good", test_destination);
     g_test_add_func("/follow/destination/each", test_destination_each);
     g_test_add_func("/follow/destination/two", test_destination_two);
+    g_test_add_func("/follow/destination/early", test_destination_early);
+    g_test_add_func("/follow/destination/early-twice", test_destination_early_twice);
+    g_test_add_func("/follow/destination/early-in-vain", test_destination_early_in_vain);
+    g_test_add_func("/follow/destination/not-early", test_destination_not_early);
     g_test_add_func("/follow/destination/stopped", test_destination_stopped);
     g_test_add_func("/follow/destination/stopped-in-vain", test_destination_stopped_in_vain);
     g_test_add_func("/follow/destination/not-used", test_destination_not_used);
@@ -882,6 +994,7 @@ int main(int argc, char **argv)
     g_test_add_func("/follow/destination/mismatch", test_destination_mismatch);
     g_test_add_func("/follow/destination/differs", test_destination_differs);
     g_test_add_func("/follow/destination/exchange", test_destination_exchange);
+    g_test_add_func("/follow/destination/exchange-early", test_destination_exchange_early);
     g_test_add_func("/follow/destination/yields", test_destination_yields);
     g_test_add_func("/follow/destination/exchange-in-vain", test_destination_exchange_in_vain);
     g_test_add_func("/follow/destination/orphaned", test_destination_orphaned);

@@ -275,16 +275,57 @@ static void test_mac_logged(Fixture *f, gconstpointer data)
     g_assert_cmpuint(f->host.changes, ==, 0);
 }
 
+static guint told; /* how often a job was */
+
+static void on_vf_changed(VfoJob *job, const VfoVf *now)
+{
+    g_assert_cmpstr(now->pci, ==, VF);
+    g_assert_true(vfo_mac_equal(&now->settings.mac, &wrong_mac));
+    told++;
+}
+
+/* The job is told, and of its own changes as well: they may hide another's. */
+static void test_mac_leased(Fixture *f, gconstpointer data)
+{
+    static const VfoStep steps[] = {
+        {"wait", "nothing", wait_for_ever, VFO_DEADLINE_MIGRATE, NULL, 0, 0, NULL, on_vf_changed}};
+    g_autoptr(VfoJob) job = NULL;
+    VfoPolicy policy;
+
+    introduce(f);
+    told = 0;
+    f->now->settings.mac = wrong_mac;
+    vfo_policy_default(&policy);
+    job = vfo_job_new(JOB, VM, "hosta", steps, G_N_ELEMENTS(steps), &policy);
+    g_assert_true(vfo_jobs_add(f->jobs, job, TRUE, NULL));
+    g_assert_true(vfo_leases_take(f->host.leases, VF, JOB, 60, NULL));
+    vfo_job_run(job);
+    tell(f, f->vf, f->now, FALSE, 0, NULL);
+    g_assert_cmpuint(told, ==, 1);
+    tell(f, f->vf, f->now, TRUE, 0, NULL);
+    g_assert_cmpuint(told, ==, 2);
+    tell(f, f->now, f->now, FALSE, 0, NULL);
+    g_assert_cmpuint(told, ==, 2);
+    vfo_leases_drop(f->host.leases, VF, JOB);
+    tell(f, f->vf, f->now, TRUE, 0, NULL);
+    g_assert_cmpuint(told, ==, 2);
+    g_assert_cmpuint(f->host.changes, ==, 0);
+    g_assert_true(vfo_job_cancel(job, NULL));
+    g_log_set_always_fatal(G_LOG_LEVEL_ERROR | G_LOG_FATAL_MASK);
+    while (!vfo_job_ended(job))
+        g_main_context_iteration(NULL, TRUE);
+}
+
 static void test_mac_allowed(Fixture *f, gconstpointer data)
 {
     introduce(f);
     /* Ours. */
     f->now->settings.mac = wrong_mac;
     tell(f, f->vf, f->now, TRUE, 0, NULL);
-    /* A job's. */
-    g_assert_true(vfo_leases_take(f->host.leases, VF, JOB, 60, NULL));
+    /* Of a domain that libvirt is about to start. */
+    g_assert_true(vfo_leases_take(f->host.leases, VF, "domain 1", 60, NULL));
     tell(f, f->vf, f->now, FALSE, 0, NULL);
-    vfo_leases_drop(f->host.leases, VF, JOB);
+    vfo_leases_drop(f->host.leases, VF, "domain 1");
     /* From a wrong one to the right one: a repair. */
     tell(f, f->now, f->vf, FALSE, G_LOG_LEVEL_MESSAGE, "*somebody*" VF "*" VM "*");
     /* QEMU has ended, and somebody parks its VF. */
@@ -338,6 +379,7 @@ int main(int argc, char **argv)
     add("/inventory/gone", test_gone);
     add("/inventory/mac-denied", test_mac_denied);
     add("/inventory/mac-logged", test_mac_logged);
+    add("/inventory/mac-leased", test_mac_leased);
     add("/inventory/mac-allowed", test_mac_allowed);
     add("/inventory/exit", test_exit);
     return g_test_run();

@@ -22,8 +22,9 @@ def run(test: Run) -> None:
     assert isinstance(guest, Domain)
     # Few frames: hosts that are busy with them take twice as long for all.
     test.start_traffic(guest, spacing_us=10000)
-    _stays(test, guest, "libvirtd killed at the destination", _kill_libvirtd(test, "hostb"))
-    _stays(test, guest, "libvirtd killed at the source", _kill_libvirtd(test, "hosta"))
+    for where, host in (("destination", "hostb"), ("source", "hosta")):
+        what = f"libvirtd killed at the {where}"
+        _all_undone(test, what, _stays(test, guest, what, _kill_libvirtd(test, host)))
     _stays(test, guest, "vfailoverd killed at the destination", _kill_daemon(test, "hostb"))
     _stays(test, guest, "vfailoverd ended at the source", _kill_daemon(test, "hosta", signal.SIGTERM))
     _leaves(test, guest, "vfailoverd killed at the source", _kill_daemon(test, "hosta"))
@@ -53,7 +54,7 @@ def _kill_daemon(test: Run, name: str, number: int = signal.SIGKILL) -> Callable
     return kill
 
 
-def _stays(test: Run, guest: Domain, what: str, breaks: Callable[[Way], None]) -> None:
+def _stays(test: Run, guest: Domain, what: str, breaks: Callable[[Way], None]) -> Way:
     """The migration fails; the guest has its VF where it was."""
     other = next(host for host in test.lab.hosts if host is not guest.host)
     contender = test.contender
@@ -71,6 +72,14 @@ def _stays(test: Run, guest: Domain, what: str, breaks: Callable[[Way], None]) -
     way.contender.wait_idle()
     settled(test, guest, other, what)
     test.observe()
+    return way
+
+
+def _all_undone(test: Run, what: str, way: Way) -> None:
+    """So says the job at the source, whose daemon has lived on."""
+    job = way.contender.ended_job(way.source.host, way.source.name, way.known)
+    failed = [step for step in job["steps"] if step["result"] == "undo-failed"]
+    test.expect(f"{what}: all undone, not {failed}", not failed)
 
 
 def _leaves(test: Run, guest: Domain, what: str, breaks: Callable[[Way], None]) -> None:
