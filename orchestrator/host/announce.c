@@ -12,25 +12,20 @@
 
 #define ARPOP_REVERSE_REQUEST 3 /* RFC 903 */
 
-typedef struct {
-    guint8 bytes[ETH_ZLEN + 4]; /* the shortest frame, and a VLAN tag */
-    gsize length;
-} Frame;
-
-static void add(Frame *frame, const void *data, gsize length)
+static void add(VfoFrame *frame, const void *data, gsize length)
 {
     memcpy(frame->bytes + frame->length, data, length);
     frame->length += length;
 }
 
-static void add_u16(Frame *frame, guint16 value)
+static void add_u16(VfoFrame *frame, guint16 value)
 {
     guint16 wire = htons(value);
 
     add(frame, &wire, sizeof(wire));
 }
 
-static void build(Frame *frame, const VfoMac *mac, const VfoTag *tag)
+void vfo_announce_build(VfoFrame *frame, const VfoMac *mac, const VfoTag *tag)
 {
     static const guint8 broadcast[ETH_ALEN] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
     static const guint8 no_address[4] = {0};
@@ -61,11 +56,11 @@ gboolean vfo_announce(const VfoLink *port, const VfoMac *mac, const VfoTag *tag,
         .sll_family = AF_PACKET, .sll_ifindex = port->index, .sll_halen = ETH_ALEN};
     char text[VFO_MAC_STRLEN];
     ssize_t sent = -1;
-    Frame frame;
+    VfoFrame frame;
     int saved;
     int fd;
 
-    build(&frame, mac, tag);
+    vfo_announce_build(&frame, mac, tag);
     /* Protocol 0: a socket that only sends. */
     fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd >= 0)

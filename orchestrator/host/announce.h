@@ -4,7 +4,18 @@
  */
 #pragma once
 
+#include <linux/if_ether.h>
+
 #include "host/vlan.h"
+
+/** VfoFrame: the shortest frame there is, or that and a VLAN tag. Plain data. */
+typedef struct {
+    guint8 bytes[ETH_ZLEN + 4];
+    gsize length;
+} VfoFrame;
+
+/** vfo_announce_build: makes @frame what vfo_announce() sends. */
+void vfo_announce_build(VfoFrame *frame, const VfoMac *mac, const VfoTag *tag);
 
 /**
  * vfo_announce: sends one broadcast of @mac out of @port, tagged with @tag, from

@@ -5,6 +5,7 @@
 #include "host/datapath.h"
 
 #include "host/fdb.h"
+#include "host/openvswitch.h"
 #include "host/vlan.h"
 
 /* The port of the bridge that leads to @pf: itself, or the one VLAN interface on it. */
@@ -24,7 +25,12 @@ static gboolean find_uplink(VfoNetlink *netlink, const VfoLink *pf, const VfoLin
         *uplink = g_array_index(vlans, VfoLink, 0);
         return TRUE;
     }
-    if (vlans->len == 0)
+    if (vlans->len == 0 && vfo_openvswitch_is(bridge))
+        g_set_error(error, VFO_ERROR, VFO_ERROR_FAILED,
+                    "PF %s is in no bridge of Open vSwitch: put it there with 'ovs-vsctl add-port "
+                    "BRIDGE %s'",
+                    pf->name, pf->name);
+    else if (vlans->len == 0)
         g_set_error(error, VFO_ERROR, VFO_ERROR_FAILED,
                     "PF %s is not in bridge %s, nor is a VLAN interface on it: put it there with "
                     "'ip link set %s master %s'",
@@ -133,6 +139,18 @@ gboolean vfo_bridge_find(const VfoSearch *search, VfoWire *wire, GError **error)
     return match_vlans(search, &uplink, wire, error);
 }
 
+static gboolean find(const VfoSearch *search, VfoWire *wire, GError **error)
+{
+    if (!vfo_openvswitch_is(&search->bridge))
+        return vfo_bridge_find(search, wire, error);
+    g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED,
+                "%s is a port of Open vSwitch, in which no entry for a guest can be set: it is "
+                "served by the datapath 'switchdev' alone, with PFs in that mode ('devlink dev "
+                "eswitch set DEV mode switchdev'); else put %s and the PF into a Linux bridge",
+                wire->tap, wire->tap);
+    return FALSE;
+}
+
 static gboolean open_pf(VfoNetlink *netlink, const VfoWire *wire, GError **error)
 {
     VfoLink pf;
@@ -197,7 +215,7 @@ static VfoMessage *closing(VfoNetlink *netlink, const VfoWire *wire, GError **er
 const VfoDatapath vfo_datapath_bridge = {
     .name = "bridge",
     .claims = claims,
-    .find = vfo_bridge_find,
+    .find = find,
     .open_pf = open_pf,
     .close_pf = close_pf,
     .closing = closing,

@@ -39,6 +39,12 @@ typedef struct {
     /** The request with which close_pf() begins: what it does is done twice without harm. NULL (the
      *  op, or what it returns with @error set): there is none. Free with nlmsg_free(). */
     VfoMessage *(*closing)(VfoNetlink *netlink, const VfoWire *wire, GError **error);
+
+    /** A bridge that has no entries to set, but learns from what comes in: has it learn (@learned)
+     *  that the guest is at its standby or, @at_vf, at its VF, and tell the network. @netlink is
+     *  for NETLINK_ROUTE, @generic for NETLINK_GENERIC. NULL: no bridge here is like that. */
+    gboolean (*learn)(VfoNetlink *netlink, VfoNetlink *generic, const VfoWire *wire, gboolean at_vf,
+                      gboolean *learned, GError **error);
     gboolean bridged; /* the standby is a port of a bridge, in which frames for it can be kept */
 } VfoDatapath;
 

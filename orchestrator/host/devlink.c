@@ -6,40 +6,10 @@
 #include <linux/genetlink.h>
 #include <string.h>
 
+#include "host/generic.h"
+
 /* More than any card has: 4096 VFs, and some. */
 #define MAX_PORTS 8192
-
-/* ------------------------------------------------------------- the family */
-
-static int on_family(struct nlmsghdr *message, gpointer data)
-{
-    static const struct nla_policy policy[CTRL_ATTR_MAX + 1] = {
-        [CTRL_ATTR_FAMILY_ID] = {.type = NLA_U16},
-    };
-    struct nlattr *attributes[CTRL_ATTR_MAX + 1];
-    guint16 *family = data;
-
-    if (nlmsg_parse(message, GENL_HDRLEN, attributes, CTRL_ATTR_MAX, (struct nla_policy *)policy) <
-            0 ||
-        !attributes[CTRL_ATTR_FAMILY_ID])
-        return -EBADMSG;
-    *family = nla_get_u16(attributes[CTRL_ATTR_FAMILY_ID]);
-    return 0;
-}
-
-/* The number that devlink has here; asked each time, as it changes with the module. -ENOENT: none.
- */
-static int read_family(VfoNetlink *generic, guint16 *family)
-{
-    struct genlmsghdr header = {.cmd = CTRL_CMD_GETFAMILY, .version = 1};
-    g_autoptr(VfoMessage) request = vfo_netlink_message(GENL_ID_CTRL, 0, &header, sizeof(header));
-    int code;
-
-    *family = 0;
-    vfo_netlink_put_string(request, CTRL_ATTR_FAMILY_NAME, DEVLINK_GENL_NAME);
-    code = vfo_netlink_query(generic, request, on_family, family);
-    return code == 0 && *family == 0 ? -ENOENT : code;
-}
 
 static VfoMessage *devlink_message(guint16 family, guint8 command, int flags,
                                    const VfoDevlinkPort *port)
@@ -144,7 +114,7 @@ gboolean vfo_devlink_find(VfoNetlink *generic, const VfoLink *pf, guint index, V
     g_autoptr(VfoMessage) request = NULL;
     const Port *own = NULL;
     guint16 family;
-    int code = read_family(generic, &family);
+    int code = vfo_generic_family(generic, DEVLINK_GENL_NAME, &family);
 
     *found = FALSE;
     if (code == -ENOENT)
@@ -196,7 +166,7 @@ gboolean vfo_devlink_set_mac(VfoNetlink *generic, const VfoDevlinkPort *port, co
     struct nlattr *function;
     Port now = {0};
     guint16 family;
-    int code = read_family(generic, &family);
+    int code = vfo_generic_family(generic, DEVLINK_GENL_NAME, &family);
 
     vfo_mac_format(mac, text);
     if (code == 0) {

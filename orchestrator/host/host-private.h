@@ -28,6 +28,7 @@ typedef struct {
     GHashTable *known;   /* name of a PF: its VFs as last read, a GArray of VfoVfState */
     VfoQueue *queue;     /* NULL: nothing has been held yet */
     GHashTable *holds;   /* a tap's name -> VfoHold */
+    GHashTable *lessons; /* a tap's name -> VfoLesson, where its bridge learns */
 } VfoLocalHost;
 
 /** vfo_host_new_with: as vfo_host_new(), with a given @netlink for NETLINK_ROUTE and @generic for

@@ -2,6 +2,7 @@
 #include "host/events.h"
 #include "host/hold.h"
 #include "host/host-private.h"
+#include "host/openvswitch.h"
 
 void vfo_network_free(VfoNetwork *network)
 {
@@ -76,6 +77,8 @@ VfoHost *vfo_host_new_with(GPtrArray *networks, VfoLeases *leases, const char *s
     host->known =
         g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)g_array_unref);
     host->holds = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    host->lessons =
+        g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)vfo_lesson_free);
     return &host->host;
 }
 
@@ -126,6 +129,7 @@ void vfo_host_free(VfoHost *base)
     while (g_hash_table_iter_next(&iter, NULL, &hold))
         vfo_hold_free(hold);
     g_hash_table_unref(host->holds);
+    g_hash_table_unref(host->lessons);
     vfo_queue_free(host->queue);
     vfo_netlink_free(host->netlink);
     vfo_netlink_free(host->generic);

@@ -3,7 +3,11 @@
 #include "host/hold.h"
 #include "host/host-private.h"
 #include "host/link.h"
+#include "host/openvswitch.h"
 #include "host/pci.h"
+
+#include <errno.h>
+#include <sched.h>
 
 static const VfoDatapath *const datapaths[] = {&vfo_datapath_macvtap, &vfo_datapath_switchdev,
                                                &vfo_datapath_bridge};
@@ -182,12 +186,56 @@ static const VfoDatapath *datapath_of(const VfoWire *wire)
 
 gboolean vfo_local_open_pf(VfoHost *base, const VfoWire *wire, GError **error)
 {
-    return datapath_of(wire)->open_pf(((VfoLocalHost *)base)->netlink, wire, error);
+    VfoLocalHost *host = (VfoLocalHost *)base;
+
+    g_hash_table_remove(host->lessons, wire->tap);
+    return datapath_of(wire)->open_pf(host->netlink, wire, error);
+}
+
+static gboolean learn(VfoLocalHost *host, const VfoWire *wire, gboolean at_vf, gboolean *learned,
+                      GError **error)
+{
+    const VfoDatapath *datapath = datapath_of(wire);
+
+    *learned = FALSE;
+    g_hash_table_remove(host->lessons, wire->tap);
+    if (datapath->learn &&
+        !datapath->learn(host->netlink, host->generic, wire, at_vf, learned, error))
+        return FALSE;
+    if (*learned && at_vf)
+        g_hash_table_insert(host->lessons, g_strdup(wire->tap),
+                            vfo_lesson_new(host->generic, wire->vf_port, &wire->mac));
+    return TRUE;
 }
 
 gboolean vfo_local_close_pf(VfoHost *base, const VfoWire *wire, gboolean to_vf, GError **error)
 {
-    return datapath_of(wire)->close_pf(((VfoLocalHost *)base)->netlink, wire, to_vf, error);
+    VfoLocalHost *host = (VfoLocalHost *)base;
+    gboolean learned;
+
+    g_hash_table_remove(host->lessons, wire->tap);
+    return datapath_of(wire)->close_pf(host->netlink, wire, to_vf, error) &&
+           (!to_vf || learn(host, wire, TRUE, &learned, error));
+}
+
+/*
+ * From when the VF receives until the PF no longer does, the guest gets each frame twice: on a busy
+ * host mainly because its own virtual processor comes in between. FALSE: it still may.
+ */
+static gboolean begin_undisturbed(void)
+{
+    const struct sched_param lowest = {.sched_priority = sched_get_priority_min(SCHED_FIFO)};
+
+    return sched_getscheduler(0) == SCHED_OTHER &&
+           sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &lowest) == 0;
+}
+
+static void end_undisturbed(gboolean ordinary)
+{
+    const struct sched_param none = {0};
+
+    if (ordinary && sched_setscheduler(0, SCHED_OTHER, &none) < 0)
+        g_warning("cannot go back to the usual scheduling: %s", g_strerror(errno));
 }
 
 gboolean vfo_local_hand_to_vf(VfoHost *base, const VfoWire *wire, const char *pci,
@@ -196,24 +244,32 @@ gboolean vfo_local_hand_to_vf(VfoHost *base, const VfoWire *wire, const char *pc
     VfoNetlink *netlink = ((VfoLocalHost *)base)->netlink;
     const VfoDatapath *datapath = datapath_of(wire);
     g_autoptr(VfoMessage) closing = NULL;
+    gboolean ordinary;
     gboolean set;
 
     if (datapath->closing && !(closing = datapath->closing(netlink, wire, error)))
         return FALSE;
     vfo_netlink_follow_up(netlink, closing);
+    ordinary = begin_undisturbed();
     set = vfo_local_set_vf(base, pci, settings, error);
+    end_undisturbed(ordinary);
     /* Nothing had to be changed, or nothing could be. */
     vfo_netlink_follow_up(netlink, NULL);
-    return set && datapath->close_pf(netlink, wire, TRUE, error);
+    return set && vfo_local_close_pf(base, wire, TRUE, error);
 }
 
 gboolean vfo_local_announce(VfoHost *base, const VfoWire *wire, GError **error)
 {
     const VfoTag tag = {wire->vlan, wire->vlan_outer};
     VfoLocalHost *host = (VfoLocalHost *)base;
+    gboolean learned;
     gboolean ok;
     VfoLink pf;
 
+    if (!learn(host, wire, FALSE, &learned, error))
+        return FALSE;
+    if (learned)
+        return TRUE;
     if (!vfo_link_read(host->netlink, wire->pf, &pf, error))
         return FALSE;
     vfo_stopwatch_begin_outside();

@@ -5,17 +5,15 @@
  * standby's tap are ports of one bridge, whose entries alone say where the guest is: the PF
  * lets everything in.
  *
- * With Open vSwitch in the bridge's place there are no entries to set from outside: it learns where
- * the guest is from the announcement that is sent through the tap, and from what the guest
- * sends through its VF.
+ * With Open vSwitch in the bridge's place the kernel has no entries to set: it learns where the
+ * guest is from an announcement that comes from the tap, or from the VF's port.
  */
 #include <string.h>
 
 #include "host/datapath.h"
 #include "host/fdb.h"
+#include "host/openvswitch.h"
 #include "host/vlan.h"
-
-#define OPEN_VSWITCH "openvswitch"
 
 /* The VF's representor, or without a VF that of any of @pf. */
 static gboolean find_representor(const VfoSearch *search, const char *pf, VfoLink *representor,
@@ -52,8 +50,7 @@ static gboolean check_representor(const VfoSearch *search, const VfoLink *repres
     const char *bridge = search->bridge.name;
     const char *name = representor->name;
 
-    if (representor->master != search->bridge.index &&
-        g_str_equal(search->bridge.kind, OPEN_VSWITCH))
+    if (representor->master != search->bridge.index && vfo_openvswitch_is(&search->bridge))
         g_set_error(error, VFO_ERROR, VFO_ERROR_FAILED,
                     "%s, behind which VF %s is, is in no bridge of Open vSwitch: put it there with "
                     "'ovs-vsctl add-port BRIDGE %s'",
@@ -141,7 +138,7 @@ static gboolean is_open_vswitch(VfoNetlink *netlink, const VfoWire *wire, gboole
 
     if (!vfo_link_read_if_there(netlink, wire->bridge, &bridge, error))
         return FALSE;
-    *is = g_str_equal(bridge.kind, OPEN_VSWITCH);
+    *is = vfo_openvswitch_is(&bridge);
     return TRUE;
 }
 
@@ -196,11 +193,20 @@ static gboolean close_pf(VfoNetlink *netlink, const VfoWire *wire, gboolean to_v
     return to_vf || !port.master || vfo_fdb_forget(netlink, &port, &wire->mac, wire->vlans, error);
 }
 
+static gboolean learn(VfoNetlink *netlink, VfoNetlink *generic, const VfoWire *wire, gboolean at_vf,
+                      gboolean *learned, GError **error)
+{
+    return is_open_vswitch(netlink, wire, learned, error) &&
+           (!*learned ||
+            vfo_openvswitch_learn(generic, at_vf ? wire->vf_port : wire->tap, &wire->mac, error));
+}
+
 const VfoDatapath vfo_datapath_switchdev = {
     .name = "switchdev",
     .claims = claims,
     .find = find,
     .open_pf = open_pf,
     .close_pf = close_pf,
+    .learn = learn,
     .bridged = TRUE,
 };

@@ -1,30 +1,29 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""RARP frames of a guest's standby, seen on its tap."""
+"""RARP frames, seen on an interface of a host: announcements of its guests."""
 
-from .guest import Guest
+from .host import Host
 from .host.host import LOGS, Background
 
 ETH_P_ALL = 3
 RARP = "8035"
-TAP = "tap0"
 LOG = "rarp.log"
 
 
-def start(guest: Guest) -> Background:
+def start(host: Host, interface: str) -> Background:
     """Begin to look; `sources()` tells what was there."""
     # All frames are asked for: the tap is a port of a bridge, which takes them before anybody who
     # asks for one protocol.
     program = (
         "import socket\n"
         f"s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons({ETH_P_ALL}))\n"
-        f"s.bind(({TAP!r}, {ETH_P_ALL}))\n"
+        f"s.bind(({interface!r}, {ETH_P_ALL}))\n"
         "print('listening', flush=True)\n"
         "while True:\n"
         "    frame = s.recv(64)\n"
         f"    if frame[12:14].hex() == {RARP!r}: print(frame[6:12].hex(':'), flush=True)\n"
     )
-    capture = guest.host.start(["/usr/bin/python3", "-c", program], LOG)
-    guest.host.sh(f"until grep -q listening {LOGS}/{LOG}; do sleep 0.1; done")
+    capture = host.start(["/usr/bin/python3", "-c", program], LOG)
+    host.sh(f"until grep -q listening {LOGS}/{LOG}; do sleep 0.1; done")
     return capture
 
 

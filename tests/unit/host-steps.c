@@ -8,6 +8,25 @@
 
 #include "host/host.h"
 
+#define STAY_MS 3500
+
+static gboolean on_end(gpointer data)
+{
+    *(gboolean *)data = TRUE;
+    return G_SOURCE_REMOVE;
+}
+
+/* As the daemon does: for what is to be done a little later. */
+static gboolean stay(void)
+{
+    gboolean end = FALSE;
+
+    g_timeout_add(STAY_MS, on_end, &end);
+    while (!end)
+        g_main_context_iteration(NULL, TRUE);
+    return TRUE;
+}
+
 static gboolean run(VfoHost *host, const VfoWire *wire, const VfoVf *vf, const VfoMac *mac,
                     const char *step, GError **error)
 {
@@ -17,10 +36,14 @@ static gboolean run(VfoHost *host, const VfoWire *wire, const VfoVf *vf, const V
         return TRUE;
     if (g_str_equal(step, "open"))
         return host->ops->open_pf(host, wire, error);
+    if (g_str_equal(step, "close-to-vf-and-stay"))
+        return host->ops->close_pf(host, wire, TRUE, error) && stay();
     if (g_str_equal(step, "close-to-vf"))
         return host->ops->close_pf(host, wire, TRUE, error);
     if (g_str_equal(step, "close"))
         return host->ops->close_pf(host, wire, FALSE, error);
+    if (g_str_equal(step, "announce"))
+        return host->ops->announce(host, wire, error);
     if (vf)
         settings = vf->settings;
     if (vf && g_str_equal(step, "configure")) {

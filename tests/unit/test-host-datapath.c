@@ -5,10 +5,12 @@
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/genetlink.h>
 #include <linux/if_bridge.h>
 #include <linux/if_ether.h>
 #include <linux/if_link.h>
 #include <linux/neighbour.h>
+#include <linux/openvswitch.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <netlink/msg.h>
@@ -64,6 +66,11 @@ typedef struct {
     gboolean deaf;     /* a macvtap's address does not reach the PF's filter */
     gboolean crowded;  /* or stays in it */
     guint link_changes;
+    gboolean no_ports; /* Open vSwitch's module has gone */
+    gboolean bad_port; /* it answers with less than was asked for */
+    int refuse_frame;  /* with this, a frame for Open vSwitch */
+    guint frames;      /* that it took */
+    const char *heard; /* the port at which it took the last one */
 } World;
 
 static int number_of(const World *world, const char *name)
@@ -282,6 +289,94 @@ static int kernel(struct nlmsghdr *request, VfoNetlinkAnswer answer, gpointer an
     }
 }
 
+/* ----------------------------------------------------------- Open vSwitch */
+
+#define PORTS    31
+#define PACKETS  32
+#define DATAPATH 77
+/* A port's number is neither its place here nor the number of its interface. */
+#define PORT_OFFSET 100
+
+typedef struct {
+    struct genlmsghdr generic;
+    struct ovs_header ovs;
+} OvsHeader;
+
+static int answer_family(const World *world, struct nlmsghdr *request, VfoNetlinkAnswer answer,
+                         gpointer data)
+{
+    struct genlmsghdr header = {.cmd = CTRL_CMD_NEWFAMILY};
+    const char *name = nla_get_string(nlmsg_find_attr(request, GENL_HDRLEN, CTRL_ATTR_FAMILY_NAME));
+    g_autoptr(VfoMessage) message = nlmsg_alloc_simple(GENL_ID_CTRL, 0);
+
+    if (world->no_ports)
+        return -ENOENT;
+    g_assert_true(g_str_equal(name, "ovs_vport") || g_str_equal(name, "ovs_packet"));
+    nlmsg_append(message, &header, sizeof(header), NLMSG_ALIGNTO);
+    nla_put_u16(message, CTRL_ATTR_FAMILY_ID, g_str_equal(name, "ovs_vport") ? PORTS : PACKETS);
+    return answer(nlmsg_hdr(message), data);
+}
+
+static int show_ovs_port(const World *world, struct nlmsghdr *request, VfoNetlinkAnswer answer,
+                         gpointer data)
+{
+    OvsHeader header = {{.cmd = OVS_VPORT_CMD_NEW}, {.dp_ifindex = DATAPATH}};
+    struct nlattr *name = nlmsg_find_attr(request, sizeof(header), OVS_VPORT_ATTR_NAME);
+    g_autoptr(VfoMessage) message = nlmsg_alloc_simple(PORTS, 0);
+    int index = number_of(world, nla_get_string(name));
+
+    if (!index || !world->links[index - 1].master)
+        return -ENODEV;
+    nlmsg_append(message, &header, sizeof(header), NLMSG_ALIGNTO);
+    if (!world->bad_port)
+        nla_put_u32(message, OVS_VPORT_ATTR_PORT_NO, (guint32)(index + PORT_OFFSET));
+    return answer(nlmsg_hdr(message), data);
+}
+
+static int take_frame(World *world, struct nlmsghdr *request)
+{
+    static const guint8 expected[] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x52,
+                                      0x54, 0x00, 0xaa, 0x00, 0x10, 0x80, 0x35};
+    const OvsHeader *header = nlmsg_data(request);
+    struct nlattr *attributes[OVS_PACKET_ATTR_MAX + 1];
+    struct nlattr *port;
+    struct nlattr *action;
+
+    g_assert_cmpint(header->ovs.dp_ifindex, ==, DATAPATH);
+    g_assert_cmpint(nlmsg_parse(request, sizeof(*header), attributes, OVS_PACKET_ATTR_MAX, NULL),
+                    ==, 0);
+    g_assert_cmpint(nla_len(attributes[OVS_PACKET_ATTR_PACKET]), ==, ETH_ZLEN);
+    g_assert_cmpmem(nla_data(attributes[OVS_PACKET_ATTR_PACKET]), sizeof(expected), expected,
+                    sizeof(expected));
+    port = nla_data(attributes[OVS_PACKET_ATTR_KEY]);
+    g_assert_cmpint(nla_type(port), ==, OVS_KEY_ATTR_IN_PORT);
+    action = nla_data(attributes[OVS_PACKET_ATTR_ACTIONS]);
+    g_assert_cmpint(nla_len(attributes[OVS_PACKET_ATTR_ACTIONS]), ==, nla_total_size(4));
+    g_assert_cmpint(nla_type(action), ==, OVS_ACTION_ATTR_RECIRC);
+    g_assert_cmpuint(nla_get_u32(action), ==, 0);
+    if (world->refuse_frame)
+        return world->refuse_frame;
+    world->frames++;
+    world->heard = world->links[nla_get_u32(port) - PORT_OFFSET - 1].name;
+    return 0;
+}
+
+static int open_vswitch(struct nlmsghdr *request, VfoNetlinkAnswer answer, gpointer answer_data,
+                        gpointer data)
+{
+    const OvsHeader *header = nlmsg_data(request);
+
+    if (request->nlmsg_type == GENL_ID_CTRL)
+        return answer_family(data, request, answer, answer_data);
+    if (request->nlmsg_type == PORTS) {
+        g_assert_cmpint(header->generic.cmd, ==, OVS_VPORT_CMD_GET);
+        return show_ovs_port(data, request, answer, answer_data);
+    }
+    g_assert_cmpint(request->nlmsg_type, ==, PACKETS);
+    g_assert_cmpint(header->generic.cmd, ==, OVS_PACKET_CMD_EXECUTE);
+    return take_frame(data, request);
+}
+
 /* --------------------------------------------------------------- fixture */
 
 /* The places in World.links, and with that the numbers of the interfaces. */
@@ -316,7 +411,8 @@ static void set_up(Fixture *f, gconstpointer data)
     g_ptr_array_add(f->networks, network);
     f->leases = vfo_leases_new();
     f->host = vfo_host_new_with(f->networks, f->leases, "/nonexistent",
-                                vfo_netlink_new_stand_in(kernel, &f->world), NULL);
+                                vfo_netlink_new_stand_in(kernel, &f->world),
+                                vfo_netlink_new_stand_in(open_vswitch, &f->world));
 }
 
 static void tear_down(Fixture *f, gconstpointer data)
@@ -852,22 +948,128 @@ static void test_switchdev_vlan(Fixture *f, gconstpointer data)
     assert_mismatch(f, 0, "not in the same VLANs of bridge br0");
 }
 
-static void test_open_vswitch(Fixture *f, gconstpointer data)
+static void set_open_vswitch(Fixture *f)
 {
     VfoNetwork *network = g_ptr_array_index(f->networks, 0);
-    g_autoptr(VfoWire) wire = NULL;
 
     set_switchdev(f);
     link_of(f, BRIDGE)->name = "ovs-system";
     link_of(f, BRIDGE)->kind = "openvswitch";
     g_free(network->bridge);
     network->bridge = g_strdup("ovs-system");
+}
+
+static void assert_heard(Fixture *f, guint frames, const char *port)
+{
+    g_assert_cmpuint(f->world.frames, ==, frames);
+    g_assert_cmpstr(f->world.heard, ==, port);
+}
+
+/* It has no entries; what it learns from is one frame at each change. */
+static void test_open_vswitch(Fixture *f, gconstpointer data)
+{
+    g_autoptr(VfoWire) wire = NULL;
+    g_autoptr(GError) error = NULL;
+
+    set_open_vswitch(f);
     wire = find_well(f, "tap0", 0);
     g_assert_cmpstr(wire->datapath, ==, "switchdev");
     assert_opens(f, wire, "");
+    assert_heard(f, 0, NULL);
+    g_assert_true(f->host->ops->announce(f->host, wire, &error));
+    g_assert_no_error(error);
+    assert_heard(f, 1, "tap0");
     assert_closes(f, wire, TRUE, "");
+    assert_heard(f, 2, "enp0");
+    assert_closes(f, wire, FALSE, "");
+    assert_heard(f, 2, "enp0");
+}
+
+static gboolean on_late(gpointer data)
+{
+    *(gboolean *)data = TRUE;
+    return G_SOURCE_REMOVE;
+}
+
+static void wait_for_a_second(void)
+{
+    gboolean late = FALSE;
+
+    g_timeout_add(1100, on_late, &late);
+    while (!late)
+        g_main_context_iteration(NULL, TRUE);
+}
+
+/* What QEMU says meanwhile of the standby must not be the last that is learned. */
+static void test_open_vswitch_again(Fixture *f, gconstpointer data)
+{
+    g_autoptr(VfoWire) wire = NULL;
+
+    set_open_vswitch(f);
+    wire = find_well(f, "tap0", 0);
+    assert_closes(f, wire, TRUE, "");
+    assert_opens(f, wire, "");
+    assert_heard(f, 1, "enp0");
+    wait_for_a_second();
+    assert_heard(f, 1, "enp0");
+    assert_closes(f, wire, TRUE, "");
+    f->world.heard = "tap0";
+    while (f->world.frames < 5)
+        g_main_context_iteration(NULL, TRUE);
+    assert_heard(f, 5, "enp0");
+    wait_for_a_second();
+    assert_heard(f, 5, "enp0");
+}
+
+static void test_open_vswitch_refused(Fixture *f, gconstpointer data)
+{
+    set_open_vswitch(f);
     link_of(f, PORT)->master = 0;
     assert_refused_as(f, "tap0", 0, TRUE, VFO_ERROR_FAILED, "'ovs-vsctl add-port BRIDGE enp0'");
+    link_of(f, PORT)->master = BRIDGE;
+    link_of(f, PF)->master = 0;
+    assert_refused_as(f, "tap0", 0, TRUE, VFO_ERROR_FAILED, "'ovs-vsctl add-port BRIDGE pf0'");
+}
+
+/* What the other datapaths do to a bridge is nothing to Open vSwitch. */
+static void test_open_vswitch_legacy(Fixture *f, gconstpointer data)
+{
+    set_open_vswitch(f);
+    link_of(f, PF)->switch_id = NULL;
+    assert_refused_as(f, "tap0", 0, TRUE, VFO_ERROR_NOT_SUPPORTED, "datapath 'switchdev' alone");
+    assert_heard(f, 0, NULL);
+}
+
+static void assert_learns_not(Fixture *f, const VfoWire *wire, VfoError code, const char *words)
+{
+    g_autoptr(GError) error = NULL;
+
+    g_assert_false(f->host->ops->close_pf(f->host, wire, TRUE, &error));
+    g_assert_error(error, VFO_ERROR, (int)code);
+    if (!strstr(error->message, words))
+        g_error("'%s' does not say '%s'", error->message, words);
+    g_assert_cmpuint(f->world.frames, ==, 0);
+}
+
+static void test_open_vswitch_disobeys(Fixture *f, gconstpointer data)
+{
+    g_autoptr(VfoWire) wire = NULL;
+    g_autoptr(GError) error = NULL;
+
+    set_open_vswitch(f);
+    wire = find_well(f, "tap0", 0);
+    f->world.refuse_frame = -EPERM;
+    assert_learns_not(f, wire, VFO_ERROR_DENIED, "learn that 52:54:00:aa:00:10 is at its port");
+    g_assert_false(f->host->ops->announce(f->host, wire, &error));
+    g_assert_error(error, VFO_ERROR, VFO_ERROR_DENIED);
+    f->world.refuse_frame = 0;
+    f->world.bad_port = TRUE;
+    assert_learns_not(f, wire, VFO_ERROR_FAILED, "Bad message");
+    f->world.bad_port = FALSE;
+    link_of(f, PORT)->master = 0;
+    assert_learns_not(f, wire, VFO_ERROR_NOT_FOUND, "'ovs-vsctl add-port BRIDGE enp0'");
+    f->world.no_ports = TRUE;
+    assert_learns_not(f, wire, VFO_ERROR_NOT_FOUND, "'ovs-vsctl add-port BRIDGE enp0'");
 }
 
 /* ---------------------------------------------------------- configuration */
@@ -993,6 +1195,10 @@ int main(int argc, char **argv)
     add("/host/datapath/switchdev/refused", test_switchdev_refused);
     add("/host/datapath/switchdev/vlan", test_switchdev_vlan);
     add("/host/datapath/switchdev/open-vswitch", test_open_vswitch);
+    add("/host/datapath/switchdev/open-vswitch-again", test_open_vswitch_again);
+    add("/host/datapath/switchdev/open-vswitch-refused", test_open_vswitch_refused);
+    add("/host/datapath/switchdev/open-vswitch-legacy", test_open_vswitch_legacy);
+    add("/host/datapath/switchdev/open-vswitch-disobeys", test_open_vswitch_disobeys);
     add("/host/datapath/configured", test_configured);
     add("/host/datapath/any-vlan", test_any_vlan);
     add("/host/datapath/driver", test_driver);

@@ -62,7 +62,7 @@ def _acpi(test: Run) -> None:
     stock.quit()
 
     guest = _start(test, "failover-release=on,failover-unplug-timeout=20000", EJECT)
-    capture = rarp.start(guest)
+    capture = rarp.start(guest.host, guest.host.standby)
     _lend(test, guest)
     announced = rarp.sources(capture)
     test.expect(

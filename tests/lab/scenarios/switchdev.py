@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A PF in switchdev mode: what the daemon's code does to the bridge and to the card.
 
-The card is netdevsim: real devlink, real representors, a real bridge, but no frames and no guest.
+The card is netdevsim: real devlink, real representors, a real bridge (then a real Open vSwitch), but
+no frames pass it, and there is no guest.
 The steps of a hand-over are done one by one (tests/unit/host-steps.c), and looked at.
 """
 
 import json
 from typing import Any
 
-from .. import netdevsim, paths
+from .. import netdevsim, paths, rarp
 from ..host import Host
-from ..host.host import Result
+from ..host.host import LOGS, Result
+from ..openvswitch import LEARN_SECONDS, Entry, OpenVswitch
 from ..run import Run
 
 DESCRIPTION = "no guest: representors, bridge entries and VF addresses of a PF in switchdev mode"
@@ -23,6 +25,21 @@ VF = 3
 GUEST_MAC = "52:54:00:aa:00:77"
 BRIDGE = "brs"
 TAP = "taps"
+OVS = "brovs"
+OVS_DATAPATH = "ovs-system"
+
+# What the guest's QEMU does with its standby: its frames come into the host by the tap, this often.
+_SEND = """
+import fcntl, os, struct, sys, time
+tap, mac = sys.argv[1], bytes.fromhex(sys.argv[2].replace(":", ""))
+frame = bytes([255] * 6) + mac + bytes.fromhex("80350001080006040003") + (mac + bytes(4)) * 2
+queue = os.open("/dev/net/tun", os.O_RDWR)
+fcntl.ioctl(queue, 0x400454CA, struct.pack("16sH", tap.encode(), 0x1002))
+print("sending", flush=True)
+for pause in (0, 0.05, 0.15, 0.25, 0.35):
+    time.sleep(pause)
+    os.write(queue, frame.ljust(60, bytes(1)))
+"""
 
 
 class Card:
@@ -30,6 +47,7 @@ class Card:
 
     def __init__(self, host: Host) -> None:
         self.host = host
+        self.bridge = BRIDGE
         self.card = netdevsim.insert(host, VF_COUNT)
         host.sh(f"""
             ip link add {BRIDGE} type bridge stp_state 0 forward_delay 0
@@ -52,7 +70,7 @@ class Card:
     def step(self, step: str, with_vf: bool = True, check: bool = True) -> Result:
         """Do one step."""
         vf = netdevsim.vf_pci(VF) if with_vf else "none"
-        argv = [STEPS, self.card.sysfs, netdevsim.PF, BRIDGE, TAP, vf, GUEST_MAC, step]
+        argv = [STEPS, self.card.sysfs, netdevsim.PF, self.bridge, TAP, vf, GUEST_MAC, step]
         return self.host.run(argv, check=check)
 
     def entries(self) -> list[str]:
@@ -131,6 +149,9 @@ def run(test: Run) -> None:
     card.step("close")
     card.step("configure")
     test.expect("... and the VF gets its address", card.vf_mac(VF) == GUEST_MAC)
+    card.step("park")
+
+    _open_vswitch(test, card)
 
 
 def _vlans(test: Run, card: Card, port: str) -> None:
@@ -159,3 +180,71 @@ def _vlans(test: Run, card: Card, port: str) -> None:
         ip link set {BRIDGE} type bridge vlan_filtering 0
         ip link set {port} nomaster
         """)
+
+
+def _refused(test: Run, card: Card, what: str, words: str) -> None:
+    refused = card.step("find", check=False)
+    message = refused.stderr.strip()
+    test.expect(f"{what} refused: {message}", refused.status != 0 and words in message)
+
+
+def _open_vswitch(test: Run, card: Card) -> None:
+    """Open vSwitch has no entries that the kernel could set: it has to learn where the guest is."""
+    ovs = OpenVswitch(card.host)
+    card.host.sh(f"ip link del {BRIDGE}")
+    card.set_mode("switchdev")
+    card.bridge = OVS_DATAPATH
+    port = card.representor(VF)
+    at_tap, at_vf = Entry(TAP, 0), Entry(port, 0)
+
+    ovs.vsctl("add-br", OVS, "--", "add-port", OVS, TAP, "--", "add-port", OVS, port)
+    _refused(test, card, "a PF outside of it", f"ovs-vsctl add-port BRIDGE {netdevsim.PF}")
+    ovs.vsctl("del-port", port, "--", "add-port", OVS, netdevsim.PF)
+    _refused(test, card, "a port outside of it", f"ovs-vsctl add-port BRIDGE {port}")
+    ovs.vsctl("add-port", OVS, port)
+    card.host.sh(f"ip link set {port} down")
+    _refused(test, card, "a port that is down", f"ip link set {port} up")
+    card.host.sh(f"ip link set {port} up")
+    found = card.step("find").stdout.split()
+    test.expect(f"Open vSwitch: switchdev and {port}: {found}", found == ["switchdev", port])
+
+    card.step("open")
+    learned = ovs.learned(OVS, GUEST_MAC)
+    test.expect(f"open: {learned}", not learned)
+    card.step("announce")
+    test.expect("announce: at the tap", ovs.learns(OVS, GUEST_MAC, at_tap))
+    card.step("close-to-vf")
+    test.expect("close-to-vf: at the VF's port", ovs.learns(OVS, GUEST_MAC, at_vf))
+    send = ["/usr/bin/python3", "-c", _SEND, TAP, GUEST_MAC]
+    card.host.run(send)
+    learned = ovs.settled(OVS, GUEST_MAC)
+    test.expect(f"QEMU's announcements: at the tap: {learned}", learned == [at_tap])
+    sending = card.host.start(send, "send.log")
+    card.host.sh(f"until grep -q sending {LOGS}/send.log; do sleep 0.1; done")
+    card.step("close-to-vf-and-stay")
+    sending.wait(LEARN_SECONDS)
+    learned = ovs.settled(OVS, GUEST_MAC)
+    test.expect(f"close-to-vf while QEMU announces: at the VF's port: {learned}", learned == [at_vf])
+    card.step("announce")
+    test.expect("announce: at the tap again", ovs.learns(OVS, GUEST_MAC, at_tap))
+
+    capture = rarp.start(card.host, netdevsim.PF)
+    card.step("close-to-vf")
+    test.expect("close-to-vf: at the VF's port again", ovs.learns(OVS, GUEST_MAC, at_vf))
+    sent = rarp.sources(capture)
+    test.expect(f"... and the network hears it once: {sent}", sent == [GUEST_MAC])
+    card.step("close")
+    learned = ovs.learned(OVS, GUEST_MAC)
+    test.expect(f"close: as it was: {learned}", learned == [at_vf])
+
+    card.step("configure")
+    test.expect("the VF's function has the guest's address", card.function_mac(VF) == GUEST_MAC)
+    card.step("park")
+    test.expect("... and is parked", card.function_mac(VF) != GUEST_MAC)
+    found = card.step("announce", with_vf=False).stdout.split()
+    test.expect(f"without a VF: {found}", found == ["switchdev", "-"])
+    test.expect("... at the tap", ovs.learns(OVS, GUEST_MAC, at_tap))
+
+    ovs.vsctl("set", "Port", TAP, "tag=100", "--", "set", "Port", port, "tag=100")
+    card.step("close-to-vf")
+    test.expect("in VLAN 100", ovs.learns(OVS, GUEST_MAC, Entry(port, 100)))
