@@ -488,8 +488,8 @@ void failover_migrate_to_file(FailoverVM *vm, const char *file)
     failover_migrate(vm, uri);
 }
 
-void failover_migrate_asked(FailoverVM *vm, const char *file,
-                            const char *primary)
+void failover_migrate_unplug(FailoverVM *vm, const char *file,
+                             const char *primary)
 {
     QDict *event;
 
@@ -498,6 +498,12 @@ void failover_migrate_asked(FailoverVM *vm, const char *file,
     g_assert_cmpstr(qdict_get_str(qdict_get_qdict(event, "data"),
                                   "device-id"), ==, primary);
     qobject_unref(event);
+}
+
+void failover_migrate_asked(FailoverVM *vm, const char *file,
+                            const char *primary)
+{
+    failover_migrate_unplug(vm, file, primary);
     failover_wait_status(vm, "wait-unplug");
 }
 

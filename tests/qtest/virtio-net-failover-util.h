@@ -17,7 +17,8 @@
 #include "qobject/qdict.h"
 #include "qobject/qlist.h"
 
-#define FAILOVER_WAIT_MS 10000
+/* Less than half a minute, for which QEMU itself waits for a guest */
+#define FAILOVER_WAIT_MS 20000
 #define FAILOVER_PORTS_MAX 8
 
 #define VIRTIO_NET_F_STANDBY 62
@@ -131,7 +132,13 @@ void failover_set_capability(FailoverVM *vm, const char *name, bool on);
 /* Start a migration; it may still fail */
 void failover_migrate(FailoverVM *vm, const char *uri);
 void failover_migrate_to_file(FailoverVM *vm, const char *file);
-/* Start a migration to a file and wait for the request to the guest */
+/*
+ * Start a migration to a file and wait for UNPLUG_PRIMARY: for what may be
+ * over soon after that
+ */
+void failover_migrate_unplug(FailoverVM *vm, const char *file,
+                             const char *primary);
+/* The same, until it waits for the guest */
 void failover_migrate_asked(FailoverVM *vm, const char *file,
                             const char *primary);
 /* migrate_incoming */
