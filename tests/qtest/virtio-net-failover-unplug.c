@@ -494,23 +494,31 @@ static void test_cancel_no_deadline(const void *data)
     pair_stop(&p);
 }
 
+/* Cancelled at @begin, for a guest that does not ack */
+static void wait_half_a_minute(FailoverVM *vm, int64_t begin)
+{
+    g_autofree char *status = NULL;
+
+    do {
+        g_free(status);
+        status = failover_migration_status(vm);
+        g_usleep(10000);
+    } while (!strcmp(status, "cancelling") &&
+             g_get_monotonic_time() - begin < 60000000);
+    g_assert_cmpstr(status, ==, "cancelled");
+    g_assert_cmpint(g_get_monotonic_time() - begin, >=, 30000000);
+}
+
 /* The wait ends after half a minute, and the guest keeps the primary. */
 static void test_cancel_no_deadline_slow(const void *data)
 {
     Pair p = pair_start(GPOINTER_TO_INT(data), "");
-    int64_t begin = g_get_monotonic_time();
-    g_autofree char *status = NULL;
+    int64_t begin;
 
     failover_migrate_asked(p.vm, p.file, "primary0");
+    begin = g_get_monotonic_time();
     failover_migrate_cancel(p.vm);
-    do {
-        g_free(status);
-        status = failover_migration_status(p.vm);
-        g_usleep(10000);
-    } while (!strcmp(status, "cancelling") &&
-             g_get_monotonic_time() - begin < 40000000);
-    g_assert_cmpstr(status, ==, "cancelled");
-    g_assert_cmpint(g_get_monotonic_time() - begin, >, 29000000);
+    wait_half_a_minute(p.vm, begin);
     wait_state(p.vm, "plugged", "cancelled");
     wait_state(p.vm, "active", "bus-master-on");
     assert_kept(&p);
@@ -1432,6 +1440,35 @@ static void test_two_pairs_one_acks(const void *data)
     pair_stop(&p);
 }
 
+/* The ack of one takes nothing off the time that the other has. */
+static void test_two_pairs_cancel_slow(const void *data)
+{
+    Pair p = { .file = failover_temp_file() };
+    QVirtioPCIDevice *dev1;
+    int64_t begin;
+
+    p.vm = failover_vm_start(GPOINTER_TO_INT(data), 4, TWO_PAIRS, "", "");
+    p.dev = failover_guest_negotiate(p.vm, 0, true);
+    dev1 = failover_guest_negotiate(p.vm, 2, true);
+    use_primary(p.vm);
+    failover_guest_wait_visible(p.vm, 3);
+
+    failover_migrate_to_file(p.vm, p.file);
+    failover_wait(p.vm, "standby0", "unplugging", NULL);
+    failover_wait(p.vm, "standby1", "unplugging", NULL);
+    failover_wait_status(p.vm, "wait-unplug");
+    begin = g_get_monotonic_time();
+    failover_migrate_cancel(p.vm);
+    failover_guest_slot_event(p.vm, 3);
+    failover_guest_ack(p.vm, 3);
+    wait_half_a_minute(p.vm, begin);
+    failover_guest_wait_visible(p.vm, 3);
+    assert_kept(&p);
+
+    failover_guest_free(dev1);
+    pair_stop(&p);
+}
+
 /* Both deadlines run at the same time, each with its own policy. */
 static void test_two_pairs_deadlines(const void *data)
 {
@@ -1990,6 +2027,9 @@ int main(int argc, char **argv)
     add("cancel/no-deadline", test_cancel_no_deadline);
     if (g_test_slow()) {
         add("cancel/no-deadline-slow", test_cancel_no_deadline_slow);
+        qtest_add_data_func("virtio-net-failover/two-pairs/cancel-slow/acpi",
+                            GINT_TO_POINTER(FAILOVER_ACPI),
+                            test_two_pairs_cancel_slow);
     }
 
     add_orders("back/cancel", test_back, all);
