@@ -287,8 +287,11 @@ typedef struct {
     char *tap;
     guint mtu;           /* the PF's */
     VfoMac mac;          /* the guest's */
-    guint16 vlan;        /* the guest's on the physical network, 0: none */
+    guint16 vlan;        /* in which the guest's VF itself has to be, 0: none */
     gboolean vlan_outer; /* with a tag of 802.1ad (QinQ) */
+    guint16 tag;         /* of the guest's frames on the physical network, 0: none; the same, unless
+                            the VF is behind a port of the bridge, which tags for it */
+    gboolean tag_outer;
     GArray *vlans; /* of guint16: those in which the bridge carries the guest, 0: without one */
 } VfoWire;
 

@@ -92,9 +92,8 @@ void vfo_wire_free(VfoWire *wire)
 
 char *vfo_wire_describe(const VfoWire *wire)
 {
-    g_autofree char *vlan = wire->vlan ? g_strdup_printf(", VLAN %u%s", wire->vlan,
-                                                         wire->vlan_outer ? " (802.1ad)" : "")
-                                       : NULL;
+    const char *proto = wire->tag_outer ? " (802.1ad)" : "";
+    g_autofree char *vlan = wire->tag ? g_strdup_printf(", VLAN %u%s", wire->tag, proto) : NULL;
 
     return g_strdup_printf("%s reaches PF %s by datapath '%s'%s", wire->tap, wire->pf,
                            wire->datapath, vlan ? vlan : "");

@@ -35,8 +35,8 @@ gboolean vfo_datapath_match_vlan(const VfoSearch *search, const VfoTag *tag, con
     g_autofree char *wants = tag_text(&vf_tag);
     g_autofree char *for_vf = NULL;
 
-    wire->vlan = tag->id;
-    wire->vlan_outer = tag->id && tag->outer;
+    wire->vlan = wire->tag = tag->id;
+    wire->vlan_outer = wire->tag_outer = tag->id && tag->outer;
     if (settings->vlan == VFO_VLAN_ANY ||
         (tag->id == settings->vlan && (!tag->id || !tag->outer == !settings->vlan_outer)))
         return TRUE;

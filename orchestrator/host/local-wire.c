@@ -260,7 +260,7 @@ gboolean vfo_local_hand_to_vf(VfoHost *base, const VfoWire *wire, const char *pc
 
 gboolean vfo_local_announce(VfoHost *base, const VfoWire *wire, GError **error)
 {
-    const VfoTag tag = {wire->vlan, wire->vlan_outer};
+    const VfoTag tag = {wire->tag, wire->tag_outer};
     VfoLocalHost *host = (VfoLocalHost *)base;
     gboolean learned;
     gboolean ok;

@@ -6,6 +6,7 @@ from .host.host import LOGS, Background
 
 ETH_P_ALL = 3
 RARP = "8035"
+VLAN = "8100"
 LOG = "rarp.log"
 
 
@@ -20,15 +21,19 @@ def start(host: Host, interface: str) -> Background:
         "print('listening', flush=True)\n"
         "while True:\n"
         "    frame = s.recv(64)\n"
-        f"    if frame[12:14].hex() == {RARP!r}: print(frame[6:12].hex(':'), flush=True)\n"
+        "    kind, vlan = frame[12:14].hex(), ''\n"
+        f"    if kind == {VLAN!r}:\n"
+        "        kind, vlan = frame[16:18].hex(), f' VLAN {int.from_bytes(frame[14:16]) & 4095}'\n"
+        f"    if kind == {RARP!r}: print(frame[6:12].hex(':') + vlan, flush=True)\n"
     )
+    host.sh(f"rm -f {LOGS}/{LOG}")
     capture = host.start(["/usr/bin/python3", "-c", program], LOG)
     host.sh(f"until grep -q listening {LOGS}/{LOG}; do sleep 0.1; done")
     return capture
 
 
 def sources(capture: Background) -> list[str]:
-    """The senders of the frames seen since start(), which ends."""
+    """The senders of the frames seen since start(), which ends; and " VLAN 100" if tagged."""
     capture.signal(15)
     text = (capture.host.directory / LOG).read_text()
     return [line for line in text.splitlines() if ":" in line]

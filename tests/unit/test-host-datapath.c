@@ -940,6 +940,8 @@ static void test_switchdev_vlan(Fixture *f, gconstpointer data)
     link_of(f, PORT)->vlans[0] = (FakeRange){100, 100, ACCESS};
     wire = find_well(f, "tap0", 0);
     assert_vlans(wire, 100, 0);
+    g_assert_cmpuint(wire->tag, ==, 100);
+    g_assert_cmpuint(wire->vlan, ==, 0);
     assert_opens(f, wire, "tap0 100 ");
     assert_closes(f, wire, TRUE, "enp0 100 ");
     link_of(f, PORT)->vlans[0] = (FakeRange){101, 101, ACCESS};

@@ -175,6 +175,10 @@ def _vlans(test: Run, card: Card, port: str) -> None:
     card.step("close-to-vf")
     shown = card.host.sh(show.replace(TAP, port)).stdout
     test.expect(f"... and one for the VF: {shown}", '"vlan":100' in shown)
+    capture = rarp.start(card.host, netdevsim.PF)
+    card.step("announce")
+    sent = rarp.sources(capture)
+    test.expect(f"announced in VLAN 100: {sent}", sent == [f"{GUEST_MAC} VLAN 100"])
     card.step("close")
     card.host.sh(f"""
         ip link set {BRIDGE} type bridge vlan_filtering 0
