@@ -38,7 +38,7 @@
 #define BAR4_ADDR 0xe0800000u
 
 /* Below this, in us, "at once": stock QEMU looks every 250 ms. */
-#define AT_ONCE 50000
+#define AT_ONCE 20000
 
 /* How standby and primary came to be */
 typedef enum Order {
@@ -494,31 +494,27 @@ static void test_cancel_no_deadline(const void *data)
     pair_stop(&p);
 }
 
-/* Cancelled at @begin, for a guest that does not ack */
-static void wait_half_a_minute(FailoverVM *vm, int64_t begin)
+/*
+ * The wait ends after half a minute, however often it is woken, and the guest
+ * keeps the primary.
+ */
+static void test_cancel_no_deadline_slow(const void *data)
 {
+    Pair p = pair_start(GPOINTER_TO_INT(data), "");
     g_autofree char *status = NULL;
+    int64_t begin;
 
+    failover_migrate_asked(p.vm, p.file, "primary0");
+    begin = g_get_monotonic_time();
     do {
+        failover_migrate_cancel(p.vm);
         g_free(status);
-        status = failover_migration_status(vm);
+        status = failover_migration_status(p.vm);
         g_usleep(10000);
     } while (!strcmp(status, "cancelling") &&
              g_get_monotonic_time() - begin < 60000000);
     g_assert_cmpstr(status, ==, "cancelled");
     g_assert_cmpint(g_get_monotonic_time() - begin, >=, 30000000);
-}
-
-/* The wait ends after half a minute, and the guest keeps the primary. */
-static void test_cancel_no_deadline_slow(const void *data)
-{
-    Pair p = pair_start(GPOINTER_TO_INT(data), "");
-    int64_t begin;
-
-    failover_migrate_asked(p.vm, p.file, "primary0");
-    begin = g_get_monotonic_time();
-    failover_migrate_cancel(p.vm);
-    wait_half_a_minute(p.vm, begin);
     wait_state(p.vm, "plugged", "cancelled");
     wait_state(p.vm, "active", "bus-master-on");
     assert_kept(&p);
@@ -1440,35 +1436,6 @@ static void test_two_pairs_one_acks(const void *data)
     pair_stop(&p);
 }
 
-/* The ack of one takes nothing off the time that the other has. */
-static void test_two_pairs_cancel_slow(const void *data)
-{
-    Pair p = { .file = failover_temp_file() };
-    QVirtioPCIDevice *dev1;
-    int64_t begin;
-
-    p.vm = failover_vm_start(GPOINTER_TO_INT(data), 4, TWO_PAIRS, "", "");
-    p.dev = failover_guest_negotiate(p.vm, 0, true);
-    dev1 = failover_guest_negotiate(p.vm, 2, true);
-    use_primary(p.vm);
-    failover_guest_wait_visible(p.vm, 3);
-
-    failover_migrate_to_file(p.vm, p.file);
-    failover_wait(p.vm, "standby0", "unplugging", NULL);
-    failover_wait(p.vm, "standby1", "unplugging", NULL);
-    failover_wait_status(p.vm, "wait-unplug");
-    begin = g_get_monotonic_time();
-    failover_migrate_cancel(p.vm);
-    failover_guest_slot_event(p.vm, 3);
-    failover_guest_ack(p.vm, 3);
-    wait_half_a_minute(p.vm, begin);
-    failover_guest_wait_visible(p.vm, 3);
-    assert_kept(&p);
-
-    failover_guest_free(dev1);
-    pair_stop(&p);
-}
-
 /* Both deadlines run at the same time, each with its own policy. */
 static void test_two_pairs_deadlines(const void *data)
 {
@@ -1877,7 +1844,8 @@ static void test_announce_surprise(const void *data)
                             ",failover-unplug-timeout=200"
                             ",failover-unplug-policy=surprise", &fd);
 
-    begin = g_get_monotonic_time();
+    /* Not before the deadline */
+    begin = g_get_monotonic_time() + 199000;
     unplug(p.vm);
     failover_wait(p.vm, "standby0", "unplugged", "surprise-removed");
     assert_announced(fd, 2, 80, begin);
@@ -2027,9 +1995,6 @@ int main(int argc, char **argv)
     add("cancel/no-deadline", test_cancel_no_deadline);
     if (g_test_slow()) {
         add("cancel/no-deadline-slow", test_cancel_no_deadline_slow);
-        qtest_add_data_func("virtio-net-failover/two-pairs/cancel-slow/acpi",
-                            GINT_TO_POINTER(FAILOVER_ACPI),
-                            test_two_pairs_cancel_slow);
     }
 
     add_orders("back/cancel", test_back, all);
