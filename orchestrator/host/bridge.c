@@ -220,4 +220,5 @@ const VfoDatapath vfo_datapath_bridge = {
     .close_pf = close_pf,
     .closing = closing,
     .bridged = TRUE,
+    .twofold = TRUE,
 };

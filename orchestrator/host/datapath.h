@@ -46,6 +46,7 @@ typedef struct {
     gboolean (*learn)(VfoNetlink *netlink, VfoNetlink *generic, const VfoWire *wire, gboolean at_vf,
                       gboolean *learned, GError **error);
     gboolean bridged; /* the standby is a port of a bridge, in which frames for it can be kept */
+    gboolean twofold; /* what the PF lets in for the guest its VF receives as well */
 } VfoDatapath;
 
 extern const VfoDatapath vfo_datapath_bridge;

@@ -8,35 +8,42 @@ struct _VfoHold {
     VfoQueue *queue;
     VfoTaken *taken;
     char *pci;
-    int pf;
+    int pf; /* -1: no frame is from it */
     int tap;
     char *port;
     GQueue frames; /* of VfoQueued from the PF, in order: the VF may have seen them */
     GQueue others; /* likewise, from elsewhere: no VF has */
     guint timer;
-
-    gint64 until_us; /* the guest has taken of its VF what arrived before this */
-    gboolean ended;  /* and takes no more */
+    gboolean ended; /* there will be no news of what the guest has taken */
     guint dropped, delivered;
 };
 
-static void decide(VfoHold *hold, GQueue *frames, gboolean goes_on)
+static void decide(VfoHold *hold, GQueue *frames, GList *link, gboolean goes_on)
 {
-    const VfoQueued *frame = g_queue_peek_head(frames);
+    const VfoQueued *frame = link->data;
 
     hold->dropped += !goes_on;
     hold->delivered += goes_on;
     vfo_queue_decide(hold->queue, frame->id, goes_on);
-    g_free(g_queue_pop_head(frames));
+    g_free(link->data);
+    g_queue_delete_link(frames, link);
 }
 
 static void drop_taken(VfoHold *hold)
 {
-    const VfoQueued *frame;
+    VfoTakenSpan span;
 
     vfo_queue_read(hold->queue);
-    while ((frame = g_queue_peek_head(&hold->frames)) && frame->arrived_us < hold->until_us)
-        decide(hold, &hold->frames, FALSE);
+    while (vfo_taken_next(hold->taken, &span)) {
+        GList *next = hold->frames.head;
+        GList *link;
+
+        while ((link = next) && ((const VfoQueued *)link->data)->arrived_us < span.until_us) {
+            next = link->next;
+            if (((const VfoQueued *)link->data)->arrived_us >= span.from_us)
+                decide(hold, &hold->frames, link, FALSE);
+        }
+    }
     vfo_queue_flush(hold->queue);
 }
 
@@ -46,7 +53,7 @@ static gboolean on_look(gpointer data)
 
     vfo_stopwatch_begin_spare();
     vfo_stopwatch_begin_outside();
-    hold->ended = hold->ended || !vfo_taken_look(hold->taken, &hold->until_us);
+    hold->ended = hold->ended || !vfo_taken_look(hold->taken);
     drop_taken(hold);
     vfo_stopwatch_end_outside();
     vfo_stopwatch_end_spare();
@@ -63,12 +70,13 @@ VfoHold *vfo_hold_new(VfoQueue *queue, const VfoLink *pf, const VfoLink *tap, co
     hold->queue = queue;
     hold->taken = vfo_taken_new(vf);
     hold->pci = g_strdup(vf->pci);
-    hold->pf = pf->index;
+    hold->pf = pf ? pf->index : -1;
     hold->tap = tap->index;
     hold->port = g_strdup(tap->name);
     g_queue_init(&hold->frames);
     g_queue_init(&hold->others);
-    on_look(hold);
+    if (pf)
+        on_look(hold);
     if (!vfo_queue_keep(queue, tap->name, error))
         g_clear_pointer(&hold, vfo_hold_free);
     return hold;
@@ -97,7 +105,9 @@ static void deliver(VfoHold *hold)
         gboolean other =
             is_before(g_queue_peek_head(&hold->others), g_queue_peek_head(&hold->frames));
 
-        decide(hold, other ? &hold->others : &hold->frames, TRUE);
+        GQueue *frames = other ? &hold->others : &hold->frames;
+
+        decide(hold, frames, frames->head, TRUE);
     }
     vfo_queue_flush(hold->queue);
     vfo_stopwatch_end_outside();

@@ -17,9 +17,9 @@
 typedef struct _VfoHold VfoHold;
 
 /**
- * vfo_hold_new: keeps what goes from @pf to @tap, both ports of one bridge, until vfo_hold_end(),
- * but drops what the guest has taken of @vf for certain. That is looked at every 5 ms: nothing
- * tells of it.
+ * vfo_hold_new: keeps what goes to @tap, a port of a bridge, until vfo_hold_end(), but drops what
+ * has come from @pf, another one, and the guest has taken of @vf for certain. That is looked at
+ * every 5 ms: nothing tells of it. @pf is NULL where the VF receives nothing of this.
  */
 VfoHold *vfo_hold_new(VfoQueue *queue, const VfoLink *pf, const VfoLink *tap, const VfoTakenVf *vf,
                       GError **error);

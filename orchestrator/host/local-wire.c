@@ -226,8 +226,8 @@ static gboolean begin_undisturbed(void)
 {
     const struct sched_param lowest = {.sched_priority = sched_get_priority_min(SCHED_FIFO)};
 
-    return sched_getscheduler(0) == SCHED_OTHER &&
-           sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &lowest) == 0;
+    /* Without SCHED_RESET_ON_FORK, which only CAP_SYS_NICE could take back: nothing forks here. */
+    return sched_getscheduler(0) == SCHED_OTHER && sched_setscheduler(0, SCHED_FIFO, &lowest) == 0;
 }
 
 static void end_undisturbed(gboolean ordinary)
@@ -303,6 +303,28 @@ gboolean vfo_local_release(VfoHost *base, const VfoWire *wire, GError **error)
     return TRUE;
 }
 
+static gboolean can_hold(VfoLocalHost *host, const VfoWire *wire, GError **error)
+{
+    VfoLink bridge;
+
+    if (!datapath_of(wire)->bridged) {
+        g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED,
+                    "frames for %s are not held: with datapath %s they come to it from the PF "
+                    "without a queue that could keep them",
+                    wire->tap, wire->datapath);
+        return FALSE;
+    }
+    if (!vfo_link_read(host->netlink, wire->bridge, &bridge, error))
+        return FALSE;
+    if (!vfo_openvswitch_is(&bridge))
+        return TRUE;
+    g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED,
+                "frames for %s are not held: those of Open vSwitch do not pass nftables, which "
+                "would keep them",
+                wire->tap);
+    return FALSE;
+}
+
 gboolean vfo_local_hold(VfoHost *base, const VfoWire *wire, const char *pci, GError **error)
 {
     VfoLocalHost *host = (VfoLocalHost *)base;
@@ -313,14 +335,8 @@ gboolean vfo_local_hold(VfoHost *base, const VfoWire *wire, const char *pci, GEr
     VfoLink tap;
     VfoHold *hold;
 
-    if (!datapath_of(wire)->bridged) {
-        g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED,
-                    "frames for %s are not held: with datapath %s they come to it from the PF "
-                    "without a queue that could keep them",
-                    wire->tap, wire->datapath);
-        return FALSE;
-    }
-    if (!vfo_local_release(base, wire, error) || !vfo_place_find(host, pci, &place, error) ||
+    if (!can_hold(host, wire, error) || !vfo_local_release(base, wire, error) ||
+        !vfo_place_find(host, pci, &place, error) ||
         !vfo_link_read(host->netlink, wire->uplink, &uplink, error) ||
         !vfo_link_read(host->netlink, wire->tap, &tap, error))
         return FALSE;
@@ -332,7 +348,7 @@ gboolean vfo_local_hold(VfoHost *base, const VfoWire *wire, const char *pci, GEr
     vf.vector = quirks->receive_vector;
     vf.pf = quirks->shows_rings ? place.pf : NULL;
     vf.index = place.index;
-    hold = vfo_hold_new(host->queue, &uplink, &tap, &vf, error);
+    hold = vfo_hold_new(host->queue, datapath_of(wire)->twofold ? &uplink : NULL, &tap, &vf, error);
     if (!hold)
         return FALSE;
     g_hash_table_insert(host->holds, g_strdup(wire->tap), hold);

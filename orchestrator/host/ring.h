@@ -19,10 +19,11 @@ typedef struct {
 
 /**
  * vfo_ring_read: the ring of VF number @index of PF @pf, whose driver is igb, from its register
- * dump (ETHTOOL_GREGS: `ethtool -d`). FALSE: it cannot be seen. About 700 registers are read,
- * under the rtnl lock: 1 to 2 ms in an emulated host.
+ * dump (ETHTOOL_GREGS: `ethtool -d`). VFO_ERROR_NOT_SUPPORTED: it is of another card, or has no
+ * ring, or the VF receives by two queues, of which one alone tells nothing. About 700 registers are
+ * read, under the rtnl lock: 1 to 2 ms in an emulated host.
  */
-gboolean vfo_ring_read(const char *pf, guint index, VfoRing *ring);
+gboolean vfo_ring_read(const char *pf, guint index, VfoRing *ring, GError **error);
 
-/** vfo_ring_of: the same, of a dump of @n registers. */
+/** vfo_ring_of: the same, of a dump of @n registers. FALSE: not supported. */
 gboolean vfo_ring_of(const guint32 *registers, gsize n, guint index, VfoRing *ring);

@@ -11,9 +11,9 @@
  */
 #define ROOM 2
 
-/** What the VF had received at a look. */
+/** What the VF had received at the end of a span, at a look. */
 typedef struct {
-    gint64 at_us;
+    VfoTakenSpan span;
     guint64 received;
 } Mark;
 
@@ -23,19 +23,23 @@ struct _VfoTaken {
     char *pf;
     guint index;
     int vector;
-    gint64 until_us;
+    GQueue news; /* of VfoTakenSpan, in order */
 
-    VfoRing ring;     /* at the last look; size 0: never seen */
+    VfoRing ring;     /* at the last look that showed it; size 0: never */
     guint room;       /* at most ROOM */
     guint64 received; /* by the VF, since the first look */
     gboolean begun;   /* it has been seen to receive */
-    GQueue marks;     /* of Mark, in order: looks after which the guest has not taken all yet */
+    gboolean full;    /* at the last look it was full */
+    gint64 seen_us;   /* the last look at which it was not */
+    GQueue marks;     /* of Mark, in order: of what the guest has not taken yet */
+    gboolean told;    /* that it cannot be seen */
 
     char *irq; /* of the vector; NULL: not known, or not looked for yet */
     gint64 looked_us;
     gboolean known; /* the interrupts were read at the last look */
     guint64 interrupts;
     gint64 noticed_us; /* what arrived before this the guest has been told of, by an interrupt */
+    gint64 until_us;   /* and has taken what arrived before this */
 };
 
 /* ------------------------------------------------------------------- ring */
@@ -45,7 +49,37 @@ static guint distance(const VfoRing *ring, guint from, guint to)
     return (to + ring->size - from) % ring->size;
 }
 
-/* Looked at from before @now_us on. FALSE: the registers have never shown the ring. */
+static void tell(VfoTaken *taken, gint64 from_us, gint64 until_us)
+{
+    VfoTakenSpan span = {from_us, until_us};
+
+    g_queue_push_tail(&taken->news, g_memdup2(&span, sizeof(span)));
+}
+
+/* The ring may have been reset: what was in it then nobody takes. */
+static void forget(VfoTaken *taken)
+{
+    g_queue_clear_full(&taken->marks, g_free);
+    taken->ring.head = 0;
+}
+
+/* FALSE: it cannot be seen. */
+static gboolean read_ring(VfoTaken *taken, VfoRing *ring)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (!taken->pf)
+        return FALSE;
+    if (vfo_ring_read(taken->pf, taken->index, ring, &error))
+        return TRUE;
+    if (!taken->told && taken->ring.size == 0)
+        g_message("what the guest takes of VF %s is told by its interrupts alone: %s", taken->pci,
+                  error->message);
+    taken->told = TRUE;
+    return FALSE;
+}
+
+/* Looked at from before @now_us on. FALSE: the ring has never been seen. */
 static gboolean look_at_ring(VfoTaken *taken, gint64 now_us, gboolean *ended)
 {
     VfoRing ring;
@@ -53,28 +87,33 @@ static gboolean look_at_ring(VfoTaken *taken, gint64 now_us, gboolean *ended)
     guint pending;
     const Mark *mark;
 
-    if (!taken->pf || !vfo_ring_read(taken->pf, taken->index, &ring))
+    if (!read_ring(taken, &ring))
         return taken->ring.size != 0;
     room = distance(&ring, ring.tail, ring.head);
     /* A tail at the head: full, or it has been reset. */
     if (room == 0) {
+        taken->full = ring.receives;
+        if (ring.head == 0)
+            forget(taken);
         *ended = taken->begun && !ring.receives;
-        return taken->ring.size != 0;
+        return ring.receives || taken->ring.size != 0;
     }
     taken->room = MIN(taken->room, room);
     if (taken->ring.size == ring.size)
         taken->received += distance(&ring, taken->ring.head, ring.head);
     taken->ring = ring;
     if (ring.receives) {
-        Mark fresh = {now_us, taken->received};
+        Mark fresh = {{taken->full ? now_us : taken->seen_us, now_us}, taken->received};
 
         taken->begun = TRUE;
+        taken->full = FALSE;
+        taken->seen_us = now_us;
         g_queue_push_tail(&taken->marks, g_memdup2(&fresh, sizeof(fresh)));
     }
     pending = distance(&ring, (ring.tail + taken->room) % ring.size, ring.head);
     while ((mark = g_queue_peek_head(&taken->marks)) &&
            mark->received + pending <= taken->received) {
-        taken->until_us = mark->at_us;
+        tell(taken, mark->span.from_us, mark->span.until_us);
         g_free(g_queue_pop_head(&taken->marks));
     }
     *ended = taken->begun && !ring.receives && pending == 0;
@@ -100,7 +139,10 @@ static void look_at_interrupts(VfoTaken *taken, gint64 now_us)
     gboolean known = read_interrupts(taken, &count);
 
     if (known && taken->known && count > taken->interrupts) {
-        taken->until_us = count - taken->interrupts > 1 ? taken->looked_us : taken->noticed_us;
+        gint64 until_us = count - taken->interrupts > 1 ? taken->looked_us : taken->noticed_us;
+
+        tell(taken, taken->until_us, until_us);
+        taken->until_us = until_us;
         taken->noticed_us = taken->looked_us;
     }
     taken->known = known;
@@ -110,15 +152,23 @@ static void look_at_interrupts(VfoTaken *taken, gint64 now_us)
 
 /* ------------------------------------------------------------------- both */
 
-gboolean vfo_taken_look(VfoTaken *taken, gint64 *until_us)
+gboolean vfo_taken_look(VfoTaken *taken)
 {
     gint64 now_us = g_get_real_time();
     gboolean ended = FALSE;
 
     if (!look_at_ring(taken, now_us, &ended))
         look_at_interrupts(taken, now_us);
-    *until_us = taken->until_us;
     return !ended;
+}
+
+gboolean vfo_taken_next(VfoTaken *taken, VfoTakenSpan *span)
+{
+    g_autofree VfoTakenSpan *next = g_queue_pop_head(&taken->news);
+
+    if (next)
+        *span = *next;
+    return next != NULL;
 }
 
 VfoTaken *vfo_taken_new(const VfoTakenVf *vf)
@@ -130,9 +180,10 @@ VfoTaken *vfo_taken_new(const VfoTakenVf *vf)
     taken->pf = g_strdup(vf->pf);
     taken->index = vf->index;
     taken->vector = vf->vector;
-    taken->until_us = taken->noticed_us = G_MININT64;
+    taken->until_us = taken->noticed_us = taken->seen_us = G_MININT64;
     taken->room = ROOM;
     g_queue_init(&taken->marks);
+    g_queue_init(&taken->news);
     return taken;
 }
 
@@ -141,6 +192,7 @@ void vfo_taken_free(VfoTaken *taken)
     if (!taken)
         return;
     g_queue_clear_full(&taken->marks, g_free);
+    g_queue_clear_full(&taken->news, g_free);
     g_free(taken->sysfs);
     g_free(taken->pci);
     g_free(taken->pf);

@@ -34,8 +34,18 @@ VfoTaken *vfo_taken_new(const VfoTakenVf *vf);
 void vfo_taken_free(VfoTaken *taken);
 
 /**
- * vfo_taken_look: looks, and has in @until_us (CLOCK_REALTIME) what is known so far: what had
- * arrived before has been taken. FALSE: that will not change, it need not be called again. Nothing
- * tells when there is news: it is to be called often.
+ * vfo_taken_look: looks; vfo_taken_next() has the news. FALSE: there will be no more. Nothing tells
+ * when there are any: it is to be called often.
  */
-gboolean vfo_taken_look(VfoTaken *taken, gint64 *until_us);
+gboolean vfo_taken_look(VfoTaken *taken);
+
+/** VfoTakenSpan: what had arrived at @from_us or later (CLOCK_REALTIME), but before @until_us, the
+ *  guest has taken. Before @from_us there may be a time in which the ring was full, and the card
+ *  threw away what it received. */
+typedef struct {
+    gint64 from_us;
+    gint64 until_us;
+} VfoTakenSpan;
+
+/** vfo_taken_next: the next span, in order. FALSE: nothing more is known yet. */
+gboolean vfo_taken_next(VfoTaken *taken, VfoTakenSpan *span);

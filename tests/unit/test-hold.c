@@ -87,11 +87,13 @@ static void interrupts(Fixture *f, guint vector, guint count)
     put(f, text, path);
 }
 
-gboolean vfo_ring_read(const char *pf, guint index, VfoRing *ring)
+gboolean vfo_ring_read(const char *pf, guint index, VfoRing *ring, GError **error)
 {
     g_assert_cmpstr(pf, ==, "pf0");
     g_assert_cmpuint(index, ==, 5);
     *ring = fixture->ring;
+    if (ring->size == 0)
+        g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED, "no ring");
     return ring->size != 0;
 }
 
@@ -143,12 +145,19 @@ static gboolean begin(Fixture *f, int vector, GError **error)
     return begin_at(f, vector, NULL, error);
 }
 
+static gboolean on_over(gpointer data)
+{
+    *(gboolean *)data = TRUE;
+    return G_SOURCE_REMOVE;
+}
+
 /* Lets the hold look at least once more. */
 static void look(Fixture *f)
 {
-    gint64 until_us = g_get_monotonic_time() + 25000;
+    gboolean over = FALSE;
 
-    while (g_get_monotonic_time() < until_us)
+    g_timeout_add(25, on_over, &over);
+    while (!over)
         g_main_context_iteration(NULL, TRUE);
 }
 
@@ -369,6 +378,78 @@ static void test_ring_starved(Fixture *f, gconstpointer data)
     end(f, "1+ 2+ 3+ ");
 }
 
+/* Or it gets round to it at last: what came while it was full the card has thrown away. */
+static void test_ring_overrun(Fixture *f, gconstpointer data)
+{
+    begin_with_ring(f, 10, 0);
+    frame_from(f, PF_PORT);
+    ring_at(f, 11, 1, TRUE);
+    look(f);
+    frame_from(f, PF_PORT);
+    ring_at(f, 10 + 254, 254, TRUE);
+    look(f);
+    frame_from(f, PF_PORT);
+    ring_at(f, 10 + 254, 100, TRUE);
+    look(f);
+    frame_from(f, PF_PORT);
+    ring_at(f, 10 + 255, 0, TRUE);
+    look(f);
+    g_assert_cmpstr(f->decided->str, ==, "1- 4- ");
+    end(f, "1- 4- 2+ 3+ ");
+}
+
+/* It was full before it was looked at: interrupts prove nothing then, either. */
+static void test_ring_full_at_first(Fixture *f, gconstpointer data)
+{
+    ask_vector(f, 1);
+    interrupts(f, 1, 10);
+    begin_with_ring(f, 10, 254);
+    frame_from(f, PF_PORT);
+    interrupts(f, 1, 12);
+    look(f);
+    ring_at(f, 10, 0, TRUE);
+    look(f);
+    frame_from(f, PF_PORT);
+    ring_at(f, 11, 0, TRUE);
+    look(f);
+    end(f, "2- 1+ ");
+}
+
+/* The guest's driver has begun anew: what was in the ring is lost. */
+static void test_ring_restarted(Fixture *f, gconstpointer data)
+{
+    begin_with_ring(f, 100, 0);
+    frame_from(f, PF_PORT);
+    ring_at(f, 101, 1, TRUE);
+    look(f);
+    f->ring = (VfoRing){.size = 256, .receives = TRUE};
+    look(f);
+    ring_at(f, 0, 0, TRUE);
+    look(f);
+    frame_from(f, PF_PORT);
+    ring_at(f, 1, 0, TRUE);
+    look(f);
+    end(f, "2- 1+ ");
+}
+
+/* What comes to the standby alone is delivered whatever the VF does. */
+static void test_onefold(Fixture *f, gconstpointer data)
+{
+    VfoLink tap = {.index = TAP_PORT, .name = "tap0"};
+    VfoTakenVf vf = {.sysfs = f->sysfs, .pci = VF, .vector = IGBVF, .pf = "pf0", .index = 5};
+
+    ask_vector(f, 1);
+    interrupts(f, 1, 10);
+    ring_at(f, 10, 0, TRUE);
+    f->hold = vfo_hold_new(NULL, NULL, &tap, &vf, NULL);
+    frame_from(f, PF_PORT);
+    frame_from(f, 0);
+    interrupts(f, 1, 20);
+    ring_at(f, 20, 0, TRUE);
+    look(f);
+    end(f, "1+ 2+ ");
+}
+
 /* Of a card that shows none the interrupts tell. */
 static void test_ring_unseen(Fixture *f, gconstpointer data)
 {
@@ -434,7 +515,11 @@ int main(int argc, char **argv)
     TEST("/hold/ring/stopped", test_ring_stopped);
     TEST("/hold/ring/reset", test_ring_reset);
     TEST("/hold/ring/starved", test_ring_starved);
+    TEST("/hold/ring/overrun", test_ring_overrun);
+    TEST("/hold/ring/full-at-first", test_ring_full_at_first);
+    TEST("/hold/ring/restarted", test_ring_restarted);
     TEST("/hold/ring/unseen", test_ring_unseen);
+    TEST("/hold/onefold", test_onefold);
     TEST("/hold/refused", test_refused);
     TEST("/hold/not-ended", test_not_ended);
     TEST("/hold/not-ours", test_not_ours);

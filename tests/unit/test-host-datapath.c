@@ -975,6 +975,10 @@ static void test_open_vswitch(Fixture *f, gconstpointer data)
 
     set_open_vswitch(f);
     wire = find_well(f, "tap0", 0);
+    g_assert_false(f->host->ops->hold(f->host, wire, "0000:01:10.0", &error));
+    g_assert_error(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED);
+    g_assert_nonnull(strstr(error->message, "nftables"));
+    g_clear_error(&error);
     g_assert_cmpstr(wire->datapath, ==, "switchdev");
     assert_opens(f, wire, "");
     assert_heard(f, 0, NULL);
