@@ -235,7 +235,7 @@ static void open_standby(VfoPairing *pairing, const VfoVmInfo *info, const VfoPa
 
     vfo_absences_note(pairing->args.absences, &offer, FALSE);
     if (wire && host->ops->open_pf(host, wire, &error))
-        host->ops->announce(host, wire, NULL);
+        host->ops->announce(host, wire, &error);
     if (error || !wire)
         g_warning("VM %s has lost its VF %s, but frames for its standby may not reach it: %s",
                   info->name, vf->pci, error ? error->message : "it is on no tap");

@@ -126,8 +126,11 @@ void vfo_host_free(VfoHost *base)
     vfo_events_free(host->events);
     vfo_pool_free(host->pool);
     g_hash_table_iter_init(&iter, host->holds);
-    while (g_hash_table_iter_next(&iter, NULL, &hold))
+    while (g_hash_table_iter_next(&iter, NULL, &hold)) {
+        /* Before: it reads what the kernel has kept, and that is offered to those that are here. */
+        g_hash_table_iter_remove(&iter);
         vfo_hold_free(hold);
+    }
     g_hash_table_unref(host->holds);
     g_hash_table_unref(host->lessons);
     vfo_queue_free(host->queue);
