@@ -175,6 +175,14 @@ static void frame_from(Fixture *f, int in)
     g_assert_true(vfo_hold_take(f->hold, &frame));
 }
 
+/* A frame; then the VF is at @head, and the guest @pending behind. */
+static void receive_one(Fixture *f, guint head, guint pending)
+{
+    frame_from(f, PF_PORT);
+    ring_at(f, head, pending, TRUE);
+    look(f);
+}
+
 static void end(Fixture *f, const char *expected)
 {
     g_autoptr(GError) error = NULL;
@@ -289,9 +297,7 @@ static void receive(Fixture *f, guint head, guint count, guint step, guint pendi
 {
     begin_with_ring(f, head, pending);
     for (guint n = 1; n <= count; n++) {
-        frame_from(f, PF_PORT);
-        ring_at(f, head + step * n, pending, TRUE);
-        look(f);
+        receive_one(f, head + step * n, pending);
     }
 }
 
@@ -316,9 +322,7 @@ static void test_ring_others(Fixture *f, gconstpointer data)
 static void test_ring_round(Fixture *f, gconstpointer data)
 {
     begin_with_ring(f, 10, 0);
-    frame_from(f, PF_PORT);
-    ring_at(f, 12, 4, TRUE);
-    look(f);
+    receive_one(f, 12, 4);
     ring_at(f, 12 + 256, 4, TRUE);
     look(f);
     g_assert_cmpstr(f->decided->str, ==, "");
@@ -334,9 +338,7 @@ static void test_ring_stopped(Fixture *f, gconstpointer data)
 {
     begin_with_ring(f, 100, 0);
     for (guint n = 1; n <= 3; n++) {
-        frame_from(f, PF_PORT);
-        ring_at(f, 100 + n, n, TRUE);
-        look(f);
+        receive_one(f, 100 + n, n);
     }
     frame_from(f, PF_PORT);
     ring_at(f, 104, 3, FALSE);
@@ -382,18 +384,10 @@ static void test_ring_starved(Fixture *f, gconstpointer data)
 static void test_ring_overrun(Fixture *f, gconstpointer data)
 {
     begin_with_ring(f, 10, 0);
-    frame_from(f, PF_PORT);
-    ring_at(f, 11, 1, TRUE);
-    look(f);
-    frame_from(f, PF_PORT);
-    ring_at(f, 10 + 254, 254, TRUE);
-    look(f);
-    frame_from(f, PF_PORT);
-    ring_at(f, 10 + 254, 100, TRUE);
-    look(f);
-    frame_from(f, PF_PORT);
-    ring_at(f, 10 + 255, 0, TRUE);
-    look(f);
+    receive_one(f, 11, 1);
+    receive_one(f, 10 + 254, 254);
+    receive_one(f, 10 + 254, 100);
+    receive_one(f, 10 + 255, 0);
     g_assert_cmpstr(f->decided->str, ==, "1- 4- ");
     end(f, "1- 4- 2+ 3+ ");
 }
@@ -409,9 +403,7 @@ static void test_ring_full_at_first(Fixture *f, gconstpointer data)
     look(f);
     ring_at(f, 10, 0, TRUE);
     look(f);
-    frame_from(f, PF_PORT);
-    ring_at(f, 11, 0, TRUE);
-    look(f);
+    receive_one(f, 11, 0);
     end(f, "2- 1+ ");
 }
 
@@ -419,16 +411,12 @@ static void test_ring_full_at_first(Fixture *f, gconstpointer data)
 static void test_ring_restarted(Fixture *f, gconstpointer data)
 {
     begin_with_ring(f, 100, 0);
-    frame_from(f, PF_PORT);
-    ring_at(f, 101, 1, TRUE);
-    look(f);
+    receive_one(f, 101, 1);
     f->ring = (VfoRing){.size = 256, .receives = TRUE};
     look(f);
     ring_at(f, 0, 0, TRUE);
     look(f);
-    frame_from(f, PF_PORT);
-    ring_at(f, 1, 0, TRUE);
-    look(f);
+    receive_one(f, 1, 0);
     end(f, "2- 1+ ");
 }
 
