@@ -12,6 +12,7 @@ struct _VfoHold {
     int tap;
     char *port;
     GQueue frames; /* of VfoQueued from the PF, in order: the VF may have seen them */
+    GList *next;   /* in frames: the first that may yet turn out to be taken; NULL: none */
     GQueue others; /* likewise, from elsewhere: no VF has */
     guint timer;
     gboolean ended; /* there will be no news of what the guest has taken */
@@ -35,11 +36,10 @@ static void drop_taken(VfoHold *hold)
 
     vfo_queue_read(hold->queue);
     while (vfo_taken_next(hold->taken, &span)) {
-        GList *next = hold->frames.head;
         GList *link;
 
-        while ((link = next) && ((const VfoQueued *)link->data)->arrived_us < span.until_us) {
-            next = link->next;
+        while ((link = hold->next) && ((const VfoQueued *)link->data)->arrived_us < span.until_us) {
+            hold->next = link->next;
             if (((const VfoQueued *)link->data)->arrived_us >= span.from_us)
                 decide(hold, &hold->frames, link, FALSE);
         }
@@ -75,8 +75,8 @@ VfoHold *vfo_hold_new(VfoQueue *queue, const VfoLink *pf, const VfoLink *tap, co
     hold->port = g_strdup(tap->name);
     g_queue_init(&hold->frames);
     g_queue_init(&hold->others);
-    if (pf)
-        on_look(hold);
+    hold->ended = !pf;
+    on_look(hold);
     if (!vfo_queue_keep(queue, tap->name, error))
         g_clear_pointer(&hold, vfo_hold_free);
     return hold;
@@ -84,10 +84,18 @@ VfoHold *vfo_hold_new(VfoQueue *queue, const VfoLink *pf, const VfoLink *tap, co
 
 gboolean vfo_hold_take(VfoHold *hold, const VfoQueued *frame)
 {
+    VfoQueued *copy;
+
     if (frame->out != hold->tap)
         return FALSE;
-    g_queue_push_tail(frame->in == hold->pf ? &hold->frames : &hold->others,
-                      g_memdup2(frame, sizeof(*frame)));
+    copy = g_memdup2(frame, sizeof(*frame));
+    if (frame->in != hold->pf) {
+        g_queue_push_tail(&hold->others, copy);
+        return TRUE;
+    }
+    g_queue_push_tail(&hold->frames, copy);
+    if (!hold->next)
+        hold->next = hold->frames.tail;
     return TRUE;
 }
 
@@ -101,6 +109,7 @@ static void deliver(VfoHold *hold)
 {
     vfo_stopwatch_begin_outside();
     drop_taken(hold);
+    hold->next = NULL;
     while (hold->frames.length + hold->others.length > 0) {
         gboolean other =
             is_before(g_queue_peek_head(&hold->others), g_queue_peek_head(&hold->frames));

@@ -52,8 +52,10 @@ gboolean vfo_ring_of(const guint32 *registers, gsize n, guint index, VfoRing *ri
 {
     VfoRing second;
 
-    return index < VFS && read_queue(registers, n, index, ring) &&
-           !(read_queue(registers, n, index + VFS, &second) && second.receives);
+    if (index >= VFS || !read_queue(registers, n, index, ring))
+        return FALSE;
+    ring->alone = !read_queue(registers, n, index + VFS, &second) || !second.receives;
+    return TRUE;
 }
 
 static gboolean read_dump(const char *pf, struct ethtool_regs *dump, GError **error)
@@ -85,8 +87,7 @@ gboolean vfo_ring_read(const char *pf, guint index, VfoRing *ring, GError **erro
         vfo_ring_of((const guint32 *)dump->data, dump->len / sizeof(guint32), index, ring))
         return TRUE;
     g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED,
-                "the registers of PF %s show no receive ring of VF %u, or more than one: see "
-                "'ethtool -d %s'",
-                pf, index, pf);
+                "the registers of PF %s show no receive ring of VF %u: see 'ethtool -d %s'", pf,
+                index, pf);
     return FALSE;
 }

@@ -15,13 +15,13 @@ typedef struct {
     guint head;        /* the next that the card fills */
     guint tail;        /* as far as the driver lets it go */
     gboolean receives; /* the queue is enabled */
+    gboolean alone;    /* it is the only one by which the VF receives */
 } VfoRing;
 
 /**
  * vfo_ring_read: the ring of VF number @index of PF @pf, whose driver is igb, from its register
- * dump (ETHTOOL_GREGS: `ethtool -d`). VFO_ERROR_NOT_SUPPORTED: it is of another card, or has no
- * ring, or the VF receives by two queues, of which one alone tells nothing. About 700 registers are
- * read, under the rtnl lock: 1 to 2 ms in an emulated host.
+ * dump (ETHTOOL_GREGS: `ethtool -d`). VFO_ERROR_NOT_SUPPORTED: it is of another card, or shows no
+ * ring. About 700 registers are read, under the rtnl lock: 1 to 2 ms in an emulated host.
  */
 gboolean vfo_ring_read(const char *pf, guint index, VfoRing *ring, GError **error);
 

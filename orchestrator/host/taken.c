@@ -7,9 +7,14 @@
 /*
  * The descriptors that a driver leaves between the tail and the head when it has taken all: Linux's
  * igbvf two (igbvf_desc_unused() and igbvf_alloc_rx_buffers(), Linux 6.1). One that leaves more
- * seems to have taken less.
+ * seems to have taken less, and one that leaves one a frame more, until it is seen to have taken
+ * all.
  */
 #define ROOM 2
+
+/* Good looks, after something that nobody knows about, before a span begins: the PF may tell of a
+ * frame a little later than the VF has received it, or not. */
+#define DOUBT 2
 
 /** What the VF had received at the end of a span, at a look. */
 typedef struct {
@@ -25,12 +30,13 @@ struct _VfoTaken {
     int vector;
     GQueue news; /* of VfoTakenSpan, in order */
 
-    VfoRing ring;     /* at the last look that showed it; size 0: never */
+    VfoRing ring;     /* at the last look that showed it with room; size 0: never */
+    gboolean on;      /* it received at the last look */
+    gboolean begun;   /* or at an earlier one */
     guint room;       /* at most ROOM */
     guint64 received; /* by the VF, since the first look */
-    gboolean begun;   /* it has been seen to receive */
-    gboolean full;    /* at the last look it was full */
-    gint64 seen_us;   /* the last look at which it was not */
+    guint doubt;      /* good looks until a span may begin */
+    gint64 seen_us;   /* the last one */
     GQueue marks;     /* of Mark, in order: of what the guest has not taken yet */
     gboolean told;    /* that it cannot be seen */
 
@@ -56,11 +62,11 @@ static void tell(VfoTaken *taken, gint64 from_us, gint64 until_us)
     g_queue_push_tail(&taken->news, g_memdup2(&span, sizeof(span)));
 }
 
-/* The ring may have been reset: what was in it then nobody takes. */
+/* The ring begins anew, or may have: what was in it nobody takes. */
 static void forget(VfoTaken *taken)
 {
     g_queue_clear_full(&taken->marks, g_free);
-    taken->ring.head = 0;
+    taken->doubt = DOUBT;
 }
 
 /* FALSE: it cannot be seen. */
@@ -73,51 +79,89 @@ static gboolean read_ring(VfoTaken *taken, VfoRing *ring)
     if (vfo_ring_read(taken->pf, taken->index, ring, &error))
         return TRUE;
     if (!taken->told && taken->ring.size == 0)
-        g_message("what the guest takes of VF %s is told by its interrupts alone: %s", taken->pci,
+        g_message("the receive ring of VF %s cannot be seen, its interrupts count: %s", taken->pci,
                   error->message);
     taken->told = TRUE;
     return FALSE;
 }
 
-/* Looked at from before @now_us on. FALSE: the ring has never been seen. */
+/* It has been full since the last look: the card has come to where the driver let it go then. */
+static gboolean was_full(const VfoTaken *taken, const VfoRing *ring)
+{
+    const VfoRing *last = &taken->ring;
+
+    return last->size == ring->size &&
+           distance(ring, last->head, ring->head) >= distance(ring, last->head, last->tail);
+}
+
+/* What has arrived since the last good look has been received, and is in the ring. */
+static void mark(VfoTaken *taken, gint64 now_us)
+{
+    gint64 from_us = taken->doubt > 0 ? now_us : taken->seen_us;
+    Mark *last = g_queue_peek_tail(&taken->marks);
+    Mark fresh = {{from_us, now_us}, taken->received};
+
+    if (last && last->received == taken->received && last->span.until_us == from_us)
+        last->span.until_us = now_us;
+    else
+        g_queue_push_tail(&taken->marks, g_memdup2(&fresh, sizeof(fresh)));
+    taken->doubt -= taken->doubt > 0;
+    taken->seen_us = now_us;
+}
+
+/* Looked at from before @now_us on. @ring has room: the guest is not at its end. */
+static void follow(VfoTaken *taken, const VfoRing *ring, gint64 now_us, gboolean *ended)
+{
+    guint room = distance(ring, ring->tail, ring->head);
+    const Mark *oldest;
+    guint pending;
+
+    if ((taken->ring.size != 0 && taken->ring.size != ring->size) || now_us < taken->seen_us ||
+        (ring->receives && taken->begun && !taken->on))
+        forget(taken);
+    else if (was_full(taken, ring))
+        taken->doubt = DOUBT;
+    taken->room = MIN(taken->room, room);
+    if (taken->ring.size == ring->size)
+        taken->received += distance(ring, taken->ring.head, ring->head);
+    taken->ring = *ring;
+    taken->on = ring->receives;
+    taken->begun = taken->begun || ring->receives;
+    if (ring->receives)
+        mark(taken, now_us);
+    pending = distance(ring, (ring->tail + taken->room) % ring->size, ring->head);
+    while ((oldest = g_queue_peek_head(&taken->marks)) &&
+           oldest->received + pending <= taken->received) {
+        tell(taken, oldest->span.from_us, oldest->span.until_us);
+        g_free(g_queue_pop_head(&taken->marks));
+    }
+    *ended = taken->begun && !ring->receives && pending == 0;
+}
+
+/* FALSE: the ring has never been seen. */
 static gboolean look_at_ring(VfoTaken *taken, gint64 now_us, gboolean *ended)
 {
     VfoRing ring;
-    guint room;
-    guint pending;
-    const Mark *mark;
 
-    if (!read_ring(taken, &ring))
+    if (!read_ring(taken, &ring)) {
+        forget(taken);
         return taken->ring.size != 0;
-    room = distance(&ring, ring.tail, ring.head);
+    }
+    if (!ring.alone) {
+        forget(taken);
+        return TRUE;
+    }
+    if (distance(&ring, ring.tail, ring.head) != 0) {
+        follow(taken, &ring, now_us, ended);
+        return TRUE;
+    }
     /* A tail at the head: full, or it has been reset. */
-    if (room == 0) {
-        taken->full = ring.receives;
-        if (ring.head == 0)
-            forget(taken);
-        *ended = taken->begun && !ring.receives;
-        return ring.receives || taken->ring.size != 0;
-    }
-    taken->room = MIN(taken->room, room);
-    if (taken->ring.size == ring.size)
-        taken->received += distance(&ring, taken->ring.head, ring.head);
-    taken->ring = ring;
-    if (ring.receives) {
-        Mark fresh = {{taken->full ? now_us : taken->seen_us, now_us}, taken->received};
-
-        taken->begun = TRUE;
-        taken->full = FALSE;
-        taken->seen_us = now_us;
-        g_queue_push_tail(&taken->marks, g_memdup2(&fresh, sizeof(fresh)));
-    }
-    pending = distance(&ring, (ring.tail + taken->room) % ring.size, ring.head);
-    while ((mark = g_queue_peek_head(&taken->marks)) &&
-           mark->received + pending <= taken->received) {
-        tell(taken, mark->span.from_us, mark->span.until_us);
-        g_free(g_queue_pop_head(&taken->marks));
-    }
-    *ended = taken->begun && !ring.receives && pending == 0;
-    return TRUE;
+    if (ring.head == 0)
+        forget(taken);
+    taken->doubt = DOUBT;
+    taken->on = ring.receives;
+    *ended = taken->begun && !ring.receives;
+    return ring.receives || taken->ring.size != 0;
 }
 
 /* ------------------------------------------------------------- interrupts */
@@ -182,6 +226,8 @@ VfoTaken *vfo_taken_new(const VfoTakenVf *vf)
     taken->vector = vf->vector;
     taken->until_us = taken->noticed_us = taken->seen_us = G_MININT64;
     taken->room = ROOM;
+    /* Nothing waits before the first look. */
+    taken->doubt = 1;
     g_queue_init(&taken->marks);
     g_queue_init(&taken->news);
     return taken;

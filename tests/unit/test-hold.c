@@ -103,7 +103,8 @@ static void ring_at(Fixture *f, guint head, guint pending, gboolean receives)
     f->ring = (VfoRing){.size = 256,
                         .head = head % 256,
                         .tail = (head + 256 - pending - 2) % 256,
-                        .receives = receives};
+                        .receives = receives,
+                        .alone = TRUE};
 }
 
 /* -------------------------------------------------------------- the fixture */
@@ -358,7 +359,7 @@ static void test_ring_reset(Fixture *f, gconstpointer data)
 {
     begin_with_ring(f, 100, 0);
     frame_from(f, PF_PORT);
-    f->ring = (VfoRing){.size = 256};
+    f->ring = (VfoRing){.size = 256, .alone = TRUE};
     look(f);
     f->ring = (VfoRing){0};
     look(f);
@@ -392,6 +393,18 @@ static void test_ring_overrun(Fixture *f, gconstpointer data)
     end(f, "1- 4- 2+ 3+ ");
 }
 
+/* Between two looks it was full, and then was not any more. */
+static void test_ring_overrun_unseen(Fixture *f, gconstpointer data)
+{
+    begin_with_ring(f, 10, 0);
+    ring_at(f, 260, 250, TRUE);
+    look(f);
+    receive_one(f, 270, 190);
+    ring_at(f, 270, 0, TRUE);
+    look(f);
+    end(f, "1+ ");
+}
+
 /* It was full before it was looked at: interrupts prove nothing then, either. */
 static void test_ring_full_at_first(Fixture *f, gconstpointer data)
 {
@@ -399,6 +412,7 @@ static void test_ring_full_at_first(Fixture *f, gconstpointer data)
     interrupts(f, 1, 10);
     begin_with_ring(f, 10, 254);
     frame_from(f, PF_PORT);
+    look(f);
     interrupts(f, 1, 12);
     look(f);
     ring_at(f, 10, 0, TRUE);
@@ -412,12 +426,62 @@ static void test_ring_restarted(Fixture *f, gconstpointer data)
 {
     begin_with_ring(f, 100, 0);
     receive_one(f, 101, 1);
-    f->ring = (VfoRing){.size = 256, .receives = TRUE};
+    f->ring = (VfoRing){.size = 256, .receives = TRUE, .alone = TRUE};
     look(f);
     ring_at(f, 0, 0, TRUE);
     look(f);
     receive_one(f, 1, 0);
     end(f, "2- 1+ ");
+}
+
+/* The same, seen in other ways: what is in the ring before each of them is lost. */
+static void test_ring_anew(Fixture *f, gconstpointer data)
+{
+    static const VfoRing between[] = {
+        {.size = 256, .head = 101, .tail = 98, .alone = TRUE},
+        {0},
+        {.size = 512, .head = 1, .tail = 511, .receives = TRUE, .alone = TRUE},
+        {.size = 256, .head = 101, .tail = 98, .receives = TRUE},
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(between); i++) {
+        g_autofree char *expected = g_strdup_printf("%u+ ", f->next);
+
+        g_string_truncate(f->decided, 0);
+        begin_with_ring(f, 100, 0);
+        receive_one(f, 101, 1);
+        f->ring = between[i];
+        look(f);
+        ring_at(f, 3, 0, TRUE);
+        look(f);
+        end(f, expected);
+    }
+}
+
+/* When the hold began it received nothing yet. */
+static void test_ring_deaf_at_first(Fixture *f, gconstpointer data)
+{
+    f->ring = (VfoRing){.size = 256, .alone = TRUE};
+    g_assert_true(begin_at(f, IGBVF, "pf0", NULL));
+    receive_one(f, 0, 0);
+    end(f, "1+ ");
+}
+
+/* By two queues: neither the one nor the interrupts tell anything. */
+static void test_ring_not_alone(Fixture *f, gconstpointer data)
+{
+    ask_vector(f, 1);
+    interrupts(f, 1, 10);
+    ring_at(f, 100, 0, TRUE);
+    f->ring.alone = FALSE;
+    g_assert_true(begin_at(f, IGBVF, "pf0", NULL));
+    frame_from(f, PF_PORT);
+    look(f);
+    interrupts(f, 1, 12);
+    f->ring.head++;
+    f->ring.tail++;
+    look(f);
+    end(f, "1+ ");
 }
 
 /* What comes to the standby alone is delivered whatever the VF does. */
@@ -504,6 +568,10 @@ int main(int argc, char **argv)
     TEST("/hold/ring/reset", test_ring_reset);
     TEST("/hold/ring/starved", test_ring_starved);
     TEST("/hold/ring/overrun", test_ring_overrun);
+    TEST("/hold/ring/overrun-unseen", test_ring_overrun_unseen);
+    TEST("/hold/ring/anew", test_ring_anew);
+    TEST("/hold/ring/deaf-at-first", test_ring_deaf_at_first);
+    TEST("/hold/ring/not-alone", test_ring_not_alone);
     TEST("/hold/ring/full-at-first", test_ring_full_at_first);
     TEST("/hold/ring/restarted", test_ring_restarted);
     TEST("/hold/ring/unseen", test_ring_unseen);

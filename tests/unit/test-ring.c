@@ -76,8 +76,10 @@ static void test_two_queues(void)
 
     registers[139] = registers[595 + 6] = 256 * 16;
     g_assert_true(vfo_ring_of(registers, REGISTERS, 2, &ring));
+    g_assert_true(ring.alone);
     registers[631 + 6] = 1U << 25;
-    g_assert_false(vfo_ring_of(registers, REGISTERS, 2, &ring));
+    g_assert_true(vfo_ring_of(registers, REGISTERS, 2, &ring));
+    g_assert_false(ring.alone);
 }
 
 /* An interface without registers, and one that is not there. */
