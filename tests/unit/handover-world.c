@@ -484,7 +484,7 @@ static VfoWire *host_find_wire(VfoHost *host, const char *tap, const VfoVf *vf,
     wire->bridge = g_strdup("br0");
     wire->tap = g_strdup(tap);
     wire->mac = settings->mac;
-    wire->vlan = settings->vlan;
+    wire->vlan = wire->tag = settings->vlan;
     wire->mtu = world->mtu;
     world->wire_vlan = settings->vlan;
     return wire;
