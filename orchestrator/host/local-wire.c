@@ -198,7 +198,6 @@ static gboolean learn(VfoLocalHost *host, const VfoWire *wire, gboolean at_vf, g
     const VfoDatapath *datapath = datapath_of(wire);
 
     *learned = FALSE;
-    g_hash_table_remove(host->lessons, wire->tap);
     if (datapath->learn &&
         !datapath->learn(host->netlink, host->generic, wire, at_vf, learned, error))
         return FALSE;
@@ -266,6 +265,7 @@ gboolean vfo_local_announce(VfoHost *base, const VfoWire *wire, GError **error)
     gboolean ok;
     VfoLink pf;
 
+    g_hash_table_remove(host->lessons, wire->tap);
     if (!learn(host, wire, FALSE, &learned, error))
         return FALSE;
     if (learned)
