@@ -465,6 +465,14 @@ void vfo_leases_gone(VfoLeases *leases, const char *pci);
 /** vfo_leases_returned: @pci is back in the pool: its generation grows by one, its lease ends. */
 void vfo_leases_returned(VfoLeases *leases, const char *pci);
 
+/**
+ * vfo_clean_vf: what the steps "park", "close", "reset" and "return" do, for a VF that no guest has
+ * any more and no step sees to: it is parked, open nowhere, parked once more, reset, and back in
+ * the pool. @holder has its lease, and keeps it if that fails. Does not block; returns nothing.
+ */
+void vfo_clean_vf(VfoHost *host, VfoLeases *leases, const VfoVf *vf, const char *holder,
+                  GTask *task);
+
 /* ---------------------------------------------------------------- choice */
 
 /** VfoWant: what a guest needs of a VF. Nothing in it is owned. */

@@ -143,42 +143,15 @@ typedef struct {
     GError *error;
 } Gone;
 
-static void gone_fail(Gone *gone)
+static void on_cleaned(GObject *source, GAsyncResult *result, gpointer data)
 {
-    vfo_task_fail(gone->task, gone->error);
-    g_free(gone);
-}
-
-static void on_reset_for_good(GObject *source, GAsyncResult *result, gpointer data)
-{
-    Gone *gone = data;
+    g_autofree Gone *gone = data;
     VfoJob *job = g_task_get_task_data(gone->task);
-    const VfoGive *give = vfo_give_of(job);
     g_autoptr(GError) error = NULL;
 
-    if (g_task_propagate_boolean(G_TASK(result), &error))
-        vfo_leases_returned(give->leases, give->vf->pci);
-    else
+    if (!g_task_propagate_boolean(G_TASK(result), &error))
         g_warning("job %s: VM %s: %s", vfo_job_id(job), vfo_job_vm(job), error->message);
-    gone_fail(gone);
-}
-
-static void on_closed_for_good(GObject *source, GAsyncResult *result, gpointer data)
-{
-    Gone *gone = data;
-    VfoJob *job = g_task_get_task_data(gone->task);
-    const VfoGive *give = vfo_give_of(job);
-    g_autoptr(GError) error = NULL;
-
-    /* libvirt may have put an address back when QEMU had ended. */
-    if (g_task_propagate_boolean(G_TASK(result), &error) && vfo_give_silence(job, &error)) {
-        give->host->ops->reset_vf(
-            give->host, give->vf->pci,
-            g_task_new(NULL, g_task_get_cancellable(gone->task), on_reset_for_good, gone));
-        return;
-    }
-    g_warning("job %s: VM %s: %s", vfo_job_id(job), vfo_job_vm(job), error->message);
-    gone_fail(gone);
+    vfo_task_fail(gone->task, gone->error);
 }
 
 /*
@@ -191,21 +164,17 @@ static void leave_nothing(VfoJob *job, GTask *task, GError *error)
     Follow *f = vfo_job_context(job);
     const VfoGive *give = &f->base.parts.give;
     g_autoptr(GError) open = NULL;
-    g_autoptr(GError) exposed = NULL;
     Gone *gone = g_new0(Gone, 1);
 
     vfo_give_release_held(job);
     f->parked = TRUE;
     if (!give->host->ops->close_pf(give->host, give->wire, FALSE, &open))
         g_warning("job %s: VM %s: %s", vfo_job_id(job), vfo_job_vm(job), open->message);
-    if (!vfo_give_silence(job, &exposed))
-        g_warning("job %s: VM %s: %s", vfo_job_id(job), vfo_job_vm(job), exposed->message);
     gone->task = task;
     gone->error = error;
     g_task_set_task_data(task, job, NULL);
-    give->host->ops->closed_vf(
-        give->host, give->vf->pci,
-        g_task_new(NULL, g_task_get_cancellable(task), on_closed_for_good, gone));
+    vfo_clean_vf(give->host, give->leases, give->vf, vfo_job_id(job),
+                 g_task_new(NULL, g_task_get_cancellable(task), on_cleaned, gone));
 }
 
 static void on_given_up(GObject *source, GAsyncResult *result, gpointer data)

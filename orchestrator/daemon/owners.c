@@ -200,13 +200,13 @@ typedef struct {
     char *name;
     char *holder;
     GTask *task;
-    guint waits; /* for so many resets, and one for the caller */
+    guint waits; /* for so many VFs, and one for the caller */
 } Release;
 
 typedef struct {
     Release *release;
     char *pci;
-} Reset;
+} Cleaning;
 
 static void release_done(Release *release)
 {
@@ -219,21 +219,22 @@ static void release_done(Release *release)
     g_free(release);
 }
 
-static void on_reset(GObject *source, GAsyncResult *result, gpointer data)
+static void on_cleaned(GObject *source, GAsyncResult *result, gpointer data)
 {
-    Reset *reset = data;
-    Release *release = reset->release;
-    VfoLeases *leases = release->owners->args.leases;
+    Cleaning *cleaning = data;
+    Release *release = cleaning->release;
     g_autoptr(GError) error = NULL;
 
     if (g_task_propagate_boolean(G_TASK(result), &error)) {
-        vfo_leases_returned(leases, reset->pci);
+        g_message("domain %s has ended: its VF %s is parked and reset", release->name,
+                  cleaning->pci);
     } else {
-        vfo_leases_drop(leases, reset->pci, release->holder);
-        g_warning("domain %s has ended: its VF %s: %s", release->name, reset->pci, error->message);
+        vfo_leases_drop(release->owners->args.leases, cleaning->pci, release->holder);
+        g_warning("domain %s has ended: its VF %s: %s", release->name, cleaning->pci,
+                  error->message);
     }
-    g_free(reset->pci);
-    g_free(reset);
+    g_free(cleaning->pci);
+    g_free(cleaning);
     release_done(release);
 }
 
@@ -252,25 +253,20 @@ static gboolean is_left(VfoOwners *owners, const VfoDomainPair *pair, const VfoV
 
 static void give_back(Release *release, const VfoVf *vf)
 {
-    VfoHost *host = release->owners->args.host;
     VfoLeases *leases = release->owners->args.leases;
-    VfoVfSettings parked = vfo_vf_parked(vf);
     g_autoptr(GError) error = NULL;
-    Reset *reset;
+    Cleaning *cleaning;
 
-    if (!vfo_leases_take(leases, vf->pci, release->holder, START_SECONDS, &error) ||
-        !host->ops->set_vf(host, vf->pci, &parked, &error)) {
-        vfo_leases_drop(leases, vf->pci, release->holder);
+    if (!vfo_leases_take(leases, vf->pci, release->holder, START_SECONDS, &error)) {
         g_warning("domain %s has ended: its VF %s: %s", release->name, vf->pci, error->message);
         return;
     }
-    g_message("domain %s has ended: its VF %s is parked and reset", release->name, vf->pci);
-    reset = g_new0(Reset, 1);
-    reset->release = release;
-    reset->pci = g_strdup(vf->pci);
+    cleaning = g_new0(Cleaning, 1);
+    cleaning->release = release;
+    cleaning->pci = g_strdup(vf->pci);
     release->waits++;
-    host->ops->reset_vf(host, vf->pci,
-                        g_task_new(NULL, g_task_get_cancellable(release->task), on_reset, reset));
+    vfo_clean_vf(release->owners->args.host, leases, vf, release->holder,
+                 g_task_new(NULL, g_task_get_cancellable(release->task), on_cleaned, cleaning));
 }
 
 void vfo_owners_release(VfoOwners *owners, const VfoDomain *domain, GTask *task)
