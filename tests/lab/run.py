@@ -298,6 +298,17 @@ class Run:
         whole = _phases(self.migrations[0], self._clocks(), record)[-1]
         return timeline.of(record, whole.spans[0])
 
+    def record(self) -> Record:
+        """What was sent and received; after finish()."""
+        if self._traffic is None:
+            raise LabError("without traffic there is no record")
+        return load(self._traffic.directory)
+
+    def borders(self) -> list[tuple[Migration, list[Phase]]]:
+        """Each migration with its phases, the last of which is the whole of it; after finish()."""
+        record, clocks = self.record(), self._clocks()
+        return [(migration, _phases(migration, clocks, record)) for migration in self.migrations]
+
     def _clocks(self) -> dict[str, clock.Clock]:
         return {
             name: clock.Clock(before, self._after[name]) for name, before in self._before.items()

@@ -3,12 +3,28 @@
 
 import array
 import socket
+import struct
+from dataclasses import dataclass
 from types import TracebackType
 
 from ..errors import LabError
 
 PORT = 7000
 SECONDS = 20
+
+AT_PRIMARY, AT_STANDBY, AT_MASTER = 0, 1, 2
+_SIGHTING = struct.Struct("=QII")
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """A frame of a client at an interface of the guest."""
+
+    us: int
+    """By the guest's clock."""
+    sequence: int
+    place: int
+    """AT_*."""
 
 
 class Control:
@@ -58,11 +74,25 @@ class Control:
 
     def record(self, address: str) -> list[int]:
         """The sequence numbers of the frames received from that client."""
-        count = int(self._ask(f"record {address}"))
-        data = self._answers.read(4 * count)
-        if len(data) != 4 * count:
-            raise LabError(f"the probe of the guest at {self._guest}: half a record of {address}")
+        data = self._raw(f"record {address}", 4)
         return array.array("I", data).tolist()
+
+    def _raw(self, command: str, size: int) -> bytes:
+        """What follows an answer that is a count: as many items of that size."""
+        count = int(self._ask(command))
+        data = self._answers.read(size * count)
+        if len(data) != size * count:
+            raise LabError(f"the probe of the guest at {self._guest}: {command}: half of it")
+        return data
+
+    def watch(self, address: str) -> None:
+        """Begin to note where in the guest that client's frames are seen."""
+        self._ask(f"watch {address}")
+
+    def watched(self) -> list[Sighting]:
+        """End it; the sightings in their order."""
+        data = self._raw("watched", _SIGHTING.size)
+        return [Sighting(*fields) for fields in _SIGHTING.iter_unpack(data)]
 
     def capture(self) -> None:
         """Begin to look at what the guest's primary receives."""

@@ -13,6 +13,9 @@
  *                              sequence numbers, raw
  *   capture                    begin to look at what the primary receives, see capture.c
  *   captured                   "FRAMES FOREIGN MISSED RETURNED" since then, and no more
+ *   watch ADDRESS              begin to note where the client's frames are seen, see sightings.c
+ *   watched                    the number of sightings, and no more of them; then as many times a
+ *                              64-bit time and two 32-bit numbers, raw (struct sighting)
  */
 #include "probe.h"
 
@@ -31,6 +34,7 @@ enum {
     SLOT_DATA = 0,
     SLOT_LINKS,
     SLOT_CAPTURE,
+    SLOT_SIGHTINGS,
     SLOT_CONTROL_LISTENER,
     SLOT_ECHO_LISTENER,
     SLOT_FIRST_PACER, /* one for each client */
@@ -204,6 +208,8 @@ static bool run_client_command(struct guest *guest, int fd, const char *line)
         snprintf(answer, sizeof(answer), "unknown command or client\n");
     } else if (strncmp(line, "send ", 5) == 0) {
         start_sending(guest, client, spacing_us);
+    } else if (strcmp(word, "watch") == 0) {
+        guest->polls[SLOT_SIGHTINGS].fd = sightings_start(address);
     } else if (strcmp(word, "stop") == 0) {
         stop_sending(guest, client);
         snprintf(answer, sizeof(answer), "%" PRIu32 " %" PRIu32 "\n", client->sent,
@@ -219,6 +225,17 @@ static bool run_client_command(struct guest *guest, int fd, const char *line)
     return write_all(fd, answer, strlen(answer));
 }
 
+static bool send_sightings(struct guest *guest, int fd)
+{
+    char answer[64];
+    uint32_t count;
+    const struct sighting *list = sightings_stop(&count);
+
+    guest->polls[SLOT_SIGHTINGS].fd = -1;
+    snprintf(answer, sizeof(answer), "%" PRIu32 "\n", count);
+    return write_all(fd, answer, strlen(answer)) && write_all(fd, list, count * sizeof(list[0]));
+}
+
 static bool run_command(struct guest *guest, int fd, const char *line)
 {
     char answer[64] = "ok\n";
@@ -230,6 +247,8 @@ static bool run_command(struct guest *guest, int fd, const char *line)
     } else if (strcmp(line, "captured") == 0) {
         guest->polls[SLOT_CAPTURE].fd = -1;
         capture_stop(answer, sizeof(answer));
+    } else if (strcmp(line, "watched") == 0) {
+        return send_sightings(guest, fd);
     } else {
         return run_client_command(guest, fd, line);
     }
@@ -337,6 +356,9 @@ int guest_main(void)
         }
         if (guest.polls[SLOT_CAPTURE].fd >= 0 && guest.polls[SLOT_CAPTURE].revents) {
             capture_read();
+        }
+        if (guest.polls[SLOT_SIGHTINGS].fd >= 0 && guest.polls[SLOT_SIGHTINGS].revents) {
+            sightings_read();
         }
         if (guest.polls[SLOT_LINKS].revents) {
             set_links(&guest, links_read(guest.polls[SLOT_LINKS].fd));

@@ -151,6 +151,36 @@ void capture_read(void);
  */
 void capture_stop(char *answer, size_t size);
 
+enum { SEEN_AT_PRIMARY, SEEN_AT_STANDBY, SEEN_AT_MASTER };
+
+/* A frame of a client at an interface of the guest. */
+struct sighting {
+    uint64_t us; /* CLOCK_REALTIME of the guest */
+    uint32_t sequence;
+    uint32_t place; /* SEEN_AT_* */
+};
+
+/**
+ * sightings_start() - note where each frame of a client is seen from now on
+ * @client: the client's address
+ *
+ * Return: a file descriptor to poll for input, for sightings_read(); -1 if there is no pair.
+ */
+int sightings_start(struct in_addr client);
+
+/**
+ * sightings_read() - note what is waiting
+ */
+void sightings_read(void);
+
+/**
+ * sightings_stop() - end it
+ * @count: how many there are
+ *
+ * Return: them, in order; until the next sightings_start().
+ */
+const struct sighting *sightings_stop(uint32_t *count);
+
 /**
  * raise_priority() - ask to run before ordinary processes, as a late sender or receiver falsifies
  * what is measured

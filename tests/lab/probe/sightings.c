@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Where in the guest each frame of a client is seen. A packet socket sees a frame at the interface
+ * by which it comes in, and once more at the master if the pair takes it (Linux,
+ * __netif_receive_skb_core(), rx_handler): one that the pair throws away is seen at its standby or
+ * primary alone.
+ */
+#include "probe.h"
+
+#include <arpa/inet.h>
+#include <linux/filter.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <netinet/ip.h>
+#include <netinet/udp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+enum { BUFFER = 16 * 1024 * 1024, BATCH = 64, IP_AT = ETH_HLEN };
+
+struct packet {
+    uint8_t ethernet[ETH_HLEN];
+    struct iphdr ip; /* without options */
+    struct udphdr udp;
+    struct frame frame;
+} __attribute__((packed));
+
+static struct {
+    int fd;
+    struct in_addr client;
+    unsigned int others[LINKS_OTHERS];
+    struct sighting *list;
+    uint32_t count;
+} watch = {.fd = -1};
+
+/* UDP that comes in. */
+static void set_filter(int fd)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (uint32_t)(SKF_AD_OFF + SKF_AD_PKTTYPE)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PACKET_OUTGOING, 5, 0),
+        BPF_STMT(BPF_LD | BPF_H | BPF_ABS, ETH_HLEN - 2),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETH_P_IP, 0, 3),
+        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, IP_AT + offsetof(struct iphdr, protocol)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, IPPROTO_UDP, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, sizeof(struct packet)),
+        BPF_STMT(BPF_RET | BPF_K, 0),
+    };
+    struct sock_fprog program = {.len = sizeof(code) / sizeof(code[0]), .filter = code};
+
+    if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) < 0) {
+        die("filter for sightings");
+    }
+}
+
+int sightings_start(struct in_addr client)
+{
+    struct sockaddr_ll everything = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL)};
+    int one = 1, buffer = BUFFER;
+    uint8_t mac[6];
+
+    if (watch.fd >= 0) {
+        close(watch.fd);
+        watch.fd = -1;
+    }
+    free(watch.list);
+    watch.list = NULL;
+    watch.count = 0;
+    watch.client = client;
+    if (!links_others(watch.others, mac)) {
+        return -1;
+    }
+    /* Protocol 0: nothing comes in before the filter is there. */
+    watch.fd = socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (watch.fd < 0) {
+        die("socket for sightings");
+    }
+    set_filter(watch.fd);
+    if (setsockopt(watch.fd, SOL_SOCKET, SO_RCVBUFFORCE, &buffer, sizeof(buffer)) < 0 ||
+        setsockopt(watch.fd, SOL_SOCKET, SO_TIMESTAMP, &one, sizeof(one)) < 0 ||
+        bind(watch.fd, (struct sockaddr *)&everything, sizeof(everything)) < 0) {
+        die("socket for sightings");
+    }
+    return watch.fd;
+}
+
+static uint32_t place_of(int interface)
+{
+    if (interface == (int)watch.others[1]) {
+        return SEEN_AT_STANDBY;
+    }
+    return interface == (int)watch.others[2] ? SEEN_AT_MASTER : SEEN_AT_PRIMARY;
+}
+
+static uint64_t arrived_us(struct msghdr *message)
+{
+    struct timeval time = {0};
+
+    for (struct cmsghdr *control = CMSG_FIRSTHDR(message); control != NULL;
+         control = CMSG_NXTHDR(message, control)) {
+        if (control->cmsg_level == SOL_SOCKET && control->cmsg_type == SCM_TIMESTAMP) {
+            memcpy(&time, CMSG_DATA(control), sizeof(time));
+        }
+    }
+    return (uint64_t)time.tv_sec * 1000000 + (uint64_t)time.tv_usec;
+}
+
+/* Return: false if there is nothing to read. */
+static bool read_one(void)
+{
+    struct packet packet;
+    struct sockaddr_ll from;
+    char control[CMSG_SPACE(sizeof(struct timeval))];
+    struct iovec data = {.iov_base = &packet, .iov_len = sizeof(packet)};
+    struct msghdr message = {
+        .msg_name = &from,
+        .msg_namelen = sizeof(from),
+        .msg_iov = &data,
+        .msg_iovlen = 1,
+        .msg_control = control,
+        .msg_controllen = sizeof(control),
+    };
+    ssize_t size = recvmsg(watch.fd, &message, 0);
+
+    if (size == sizeof(packet) && packet.ip.saddr == watch.client.s_addr &&
+        packet.udp.dest == htons(PORT_DATA) && packet.frame.magic == FRAME_MAGIC) {
+        watch.list = grow(watch.list, watch.count, sizeof(watch.list[0]));
+        watch.list[watch.count++] = (struct sighting){
+            .us = arrived_us(&message),
+            .sequence = packet.frame.sequence,
+            .place = place_of(from.sll_ifindex),
+        };
+    }
+    return size >= 0;
+}
+
+void sightings_read(void)
+{
+    /* Not until there are none: in a slow guest they may come as fast as they are looked at. */
+    for (int i = 0; i < BATCH && read_one(); i++) {
+    }
+}
+
+const struct sighting *sightings_stop(uint32_t *count)
+{
+    if (watch.fd >= 0) {
+        while (read_one()) {
+        }
+        close(watch.fd);
+        watch.fd = -1;
+    }
+    *count = watch.count;
+    return watch.list;
+}
