@@ -344,6 +344,7 @@ static void quit(VfoJob *job, GTask *task)
 
 /*
  * Nothing is opened or held before QEMU asks for the VF: libvirt may copy disks for hours before.
+ * But then it presses, as the guest is asked at the same time: what takes long is done before.
  *
  * From "answer" on libvirt goes on, unless it is told to give up: the undo of it. If it does not,
  * no more is undone once the guest was asked. The destination does not undo its half before its
@@ -360,6 +361,8 @@ static const VfoStep steps[] = {
      vfo_give_undo_lease, VFO_DEADLINE_QUERY, 0},
     {"reserve", "the destination to be ready", vfo_source_reserve, VFO_DEADLINE_PEER,
      vfo_source_undo_reserve, VFO_DEADLINE_ARRIVE, VFO_STEP_NEEDS_VF},
+    {"prepare", "nftables to be ready to hold frames", vfo_give_prepare_hold, VFO_DEADLINE_QUERY,
+     vfo_give_undo_hold, VFO_DEADLINE_QUERY, 0},
     {"answer", "the destination to be told", answer, VFO_DEADLINE_QUERY, give_up,
      VFO_DEADLINE_SWITCH, 0},
     {"ask", "QEMU to ask the guest for the VF", ask, VFO_DEADLINE_MIGRATE, VFO_NO_UNDO,

@@ -217,6 +217,30 @@ static gboolean set_vf(VfoJob *job, const VfoVfSettings *settings, GError **erro
            give->host->ops->set_vf(give->host, give->vf->pci, settings, error);
 }
 
+/* A job that cannot hold frames goes on without. */
+static void answer_held(VfoJob *job, GTask *task, gboolean ok, GError *error)
+{
+    VfoGive *give = vfo_give_of(job);
+    gboolean cannot = g_error_matches(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED);
+
+    /* One that fails may have been half done. */
+    give->held = !cannot;
+    if (cannot) {
+        vfo_job_remark(job, VFO_RESULT_SKIPPED, error->message);
+        g_clear_error(&error);
+    }
+    vfo_task_return(task, ok || cannot, error);
+}
+
+void vfo_give_prepare_hold(VfoJob *job, GTask *task)
+{
+    const VfoGive *give = vfo_give_of(job);
+    GError *error = NULL;
+    gboolean ok = give->host->ops->prepare_hold(give->host, give->wire, give->vf->pci, &error);
+
+    answer_held(job, task, ok, error);
+}
+
 /*
  * From here on what the PF side has for the guest waits. net_failover drops what
  * comes in on the standby while a primary is registered (Linux 6.1,
@@ -227,30 +251,13 @@ static gboolean set_vf(VfoJob *job, const VfoVfSettings *settings, GError **erro
  * it is closed, and the guest's failover module finds the pair of a VF that goes by
  * that address (Linux 6.1, failover_slave_unregister()).
  */
-static gboolean hold_frames(VfoJob *job, GError **error)
-{
-    VfoGive *give = vfo_give_of(job);
-    g_autoptr(GError) not_held = NULL;
-
-    /* One that fails may have been half done. */
-    give->held = give->host->ops->hold(give->host, give->wire, give->vf->pci, &not_held) ||
-                 !g_error_matches(not_held, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED);
-    if (!not_held)
-        return TRUE;
-    if (!give->held) {
-        vfo_job_remark(job, VFO_RESULT_SKIPPED, not_held->message);
-        return TRUE;
-    }
-    g_propagate_error(error, g_steal_pointer(&not_held));
-    return FALSE;
-}
-
 void vfo_give_hold(VfoJob *job, GTask *task)
 {
+    const VfoGive *give = vfo_give_of(job);
     GError *error = NULL;
-    gboolean ok = hold_frames(job, &error);
+    gboolean ok = give->host->ops->hold(give->host, give->wire, give->vf->pci, &error);
 
-    vfo_task_return(task, ok, error);
+    answer_held(job, task, ok, error);
 }
 
 static gboolean release_held(VfoGive *give, GError **error)

@@ -26,7 +26,7 @@ typedef struct {
     gboolean in_guest; /* the VF is, as far as is known */
     gboolean asked;    /* the guest, for the VF, and nobody knows what came of it */
     gboolean refused;  /* that was answered with an error */
-    gboolean held;     /* frames wait on the PF side */
+    gboolean held;     /* frames wait on the PF side, or may at any moment */
     guint hold_timer;
 } VfoGive;
 
@@ -110,6 +110,7 @@ void vfo_give_lease(VfoJob *job, GTask *task);
 void vfo_give_undo_lease(VfoJob *job, GTask *task);
 void vfo_give_open(VfoJob *job, GTask *task);
 void vfo_give_undo_open(VfoJob *job, GTask *task);
+void vfo_give_prepare_hold(VfoJob *job, GTask *task);
 void vfo_give_hold(VfoJob *job, GTask *task);
 void vfo_give_undo_hold(VfoJob *job, GTask *task);
 void vfo_give_unplug(VfoJob *job, GTask *task);

@@ -7,6 +7,7 @@
 struct _VfoHold {
     VfoQueue *queue;
     VfoTaken *taken;
+    gboolean begun; /* until then all passes */
     char *pci;
     int pf; /* -1: no frame is from it */
     int tap;
@@ -65,21 +66,42 @@ static gboolean on_look(gpointer data)
 VfoHold *vfo_hold_new(VfoQueue *queue, const VfoLink *pf, const VfoLink *tap, const VfoTakenVf *vf,
                       GError **error)
 {
-    VfoHold *hold = g_new0(VfoHold, 1);
+    VfoHold *hold;
 
+    if (!vfo_queue_keep(queue, tap->name, error))
+        return NULL;
+    hold = g_new0(VfoHold, 1);
     hold->queue = queue;
     hold->taken = vfo_taken_new(vf);
     hold->pci = g_strdup(vf->pci);
     hold->pf = pf ? pf->index : -1;
     hold->tap = tap->index;
     hold->port = g_strdup(tap->name);
+    hold->ended = !pf;
     g_queue_init(&hold->frames);
     g_queue_init(&hold->others);
-    hold->ended = !pf;
-    on_look(hold);
-    if (!vfo_queue_keep(queue, tap->name, error))
-        g_clear_pointer(&hold, vfo_hold_free);
+    vfo_queue_attend(queue, TRUE);
     return hold;
+}
+
+void vfo_hold_begin(VfoHold *hold)
+{
+    vfo_queue_attend(hold->queue, FALSE);
+    vfo_queue_read(hold->queue);
+    vfo_queue_flush(hold->queue);
+    vfo_queue_stamp(hold->queue, TRUE);
+    hold->begun = TRUE;
+    on_look(hold);
+}
+
+gboolean vfo_hold_has_begun(const VfoHold *hold)
+{
+    return hold->begun;
+}
+
+const char *vfo_hold_vf(const VfoHold *hold)
+{
+    return hold->pci;
 }
 
 gboolean vfo_hold_take(VfoHold *hold, const VfoQueued *frame)
@@ -88,6 +110,10 @@ gboolean vfo_hold_take(VfoHold *hold, const VfoQueued *frame)
 
     if (frame->out != hold->tap)
         return FALSE;
+    if (!hold->begun) {
+        vfo_queue_decide(hold->queue, frame->id, TRUE);
+        return TRUE;
+    }
     copy = g_memdup2(frame, sizeof(*frame));
     if (frame->in != hold->pf) {
         g_queue_push_tail(&hold->others, copy);
@@ -124,11 +150,13 @@ static void deliver(VfoHold *hold)
 
 gboolean vfo_hold_end(VfoHold *hold, GError **error)
 {
-    deliver(hold);
+    if (hold->begun)
+        deliver(hold);
     if (!vfo_queue_pass(hold->queue, hold->port, error))
         return FALSE;
-    g_message("tap %s: %u frames held and delivered, %u dropped that VF %s has delivered",
-              hold->port, hold->delivered, hold->dropped, hold->pci);
+    if (hold->begun)
+        g_message("tap %s: %u frames held and delivered, %u dropped that VF %s has delivered",
+                  hold->port, hold->delivered, hold->dropped, hold->pci);
     vfo_hold_free(hold);
     return TRUE;
 }
@@ -137,8 +165,15 @@ void vfo_hold_free(VfoHold *hold)
 {
     if (!hold)
         return;
-    g_clear_handle_id(&hold->timer, g_source_remove);
-    deliver(hold);
+    if (hold->begun) {
+        g_clear_handle_id(&hold->timer, g_source_remove);
+        deliver(hold);
+        vfo_queue_stamp(hold->queue, FALSE);
+    } else {
+        vfo_queue_read(hold->queue);
+        vfo_queue_flush(hold->queue);
+        vfo_queue_attend(hold->queue, FALSE);
+    }
     vfo_taken_free(hold->taken);
     g_free(hold->pci);
     g_free(hold->port);

@@ -17,12 +17,25 @@
 typedef struct _VfoHold VfoHold;
 
 /**
- * vfo_hold_new: keeps what goes to @tap, a port of a bridge, until vfo_hold_end(), but drops what
- * has come from @pf, another one, and the guest has taken of @vf for certain. That is looked at
- * every 5 ms: nothing tells of it. @pf is NULL where the VF receives nothing of this.
+ * vfo_hold_new: gets ready to keep what goes to @tap, a port of a bridge: until vfo_hold_begin() it
+ * passes through here, at once. Takes nftables some 50 ms in an emulated host, in which a guest
+ * that has been asked for @vf may let go of it. @pf: another port, from which what the guest takes
+ * of @vf comes as well; NULL: there is none.
  */
 VfoHold *vfo_hold_new(VfoQueue *queue, const VfoLink *pf, const VfoLink *tap, const VfoTakenVf *vf,
                       GError **error);
+
+/**
+ * vfo_hold_begin: keeps it from here on until vfo_hold_end(), but drops what has come from the PF
+ * and the guest has taken of the VF for certain. That is looked at every 5 ms: nothing tells of it.
+ * Once for each hold.
+ */
+void vfo_hold_begin(VfoHold *hold);
+
+gboolean vfo_hold_has_begun(const VfoHold *hold);
+
+/** vfo_hold_vf: the PCI address of its VF. */
+const char *vfo_hold_vf(const VfoHold *hold);
 
 /** vfo_hold_take: @frame, if it is on its way to this hold's tap. */
 gboolean vfo_hold_take(VfoHold *hold, const VfoQueued *frame);

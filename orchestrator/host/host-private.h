@@ -88,5 +88,7 @@ gboolean vfo_local_close_pf(VfoHost *base, const VfoWire *wire, gboolean to_vf, 
 gboolean vfo_local_hand_to_vf(VfoHost *base, const VfoWire *wire, const char *pci,
                               const VfoVfSettings *settings, GError **error);
 gboolean vfo_local_announce(VfoHost *base, const VfoWire *wire, GError **error);
+gboolean vfo_local_prepare_hold(VfoHost *base, const VfoWire *wire, const char *pci,
+                                GError **error);
 gboolean vfo_local_hold(VfoHost *base, const VfoWire *wire, const char *pci, GError **error);
 gboolean vfo_local_release(VfoHost *base, const VfoWire *wire, GError **error);

@@ -51,6 +51,7 @@ static const VfoHostOps ops = {
     .open_pf = vfo_local_open_pf,
     .close_pf = vfo_local_close_pf,
     .announce = vfo_local_announce,
+    .prepare_hold = vfo_local_prepare_hold,
     .hold = vfo_local_hold,
     .release = vfo_local_release,
     .set_vf = vfo_local_set_vf,

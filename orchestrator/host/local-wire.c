@@ -184,12 +184,36 @@ static const VfoDatapath *datapath_of(const VfoWire *wire)
     g_error("a wire that this host did not find: datapath '%s'", wire->datapath);
 }
 
+/* On a busy host the guest's own virtual processor takes its time in between. FALSE: it still may.
+ */
+static gboolean begin_undisturbed(void)
+{
+    const struct sched_param lowest = {.sched_priority = sched_get_priority_min(SCHED_FIFO)};
+
+    /* Without SCHED_RESET_ON_FORK, which only CAP_SYS_NICE could take back: nothing forks here. */
+    return sched_getscheduler(0) == SCHED_OTHER && sched_setscheduler(0, SCHED_FIFO, &lowest) == 0;
+}
+
+static void end_undisturbed(gboolean ordinary)
+{
+    const struct sched_param none = {0};
+
+    if (ordinary && sched_setscheduler(0, SCHED_OTHER, &none) < 0)
+        g_warning("cannot go back to the usual scheduling: %s", g_strerror(errno));
+}
+
 gboolean vfo_local_open_pf(VfoHost *base, const VfoWire *wire, GError **error)
 {
     VfoLocalHost *host = (VfoLocalHost *)base;
+    gboolean ordinary;
+    gboolean opened;
 
     g_hash_table_remove(host->lessons, wire->tap);
-    return datapath_of(wire)->open_pf(host->netlink, wire, error);
+    /* The guest may be letting go of its VF. */
+    ordinary = begin_undisturbed();
+    opened = datapath_of(wire)->open_pf(host->netlink, wire, error);
+    end_undisturbed(ordinary);
+    return opened;
 }
 
 static gboolean learn(VfoLocalHost *host, const VfoWire *wire, gboolean at_vf, gboolean *learned,
@@ -217,26 +241,6 @@ gboolean vfo_local_close_pf(VfoHost *base, const VfoWire *wire, gboolean to_vf, 
            (!to_vf || learn(host, wire, TRUE, &learned, error));
 }
 
-/*
- * From when the VF receives until the PF no longer does, the guest gets each frame twice: on a busy
- * host mainly because its own virtual processor comes in between. FALSE: it still may.
- */
-static gboolean begin_undisturbed(void)
-{
-    const struct sched_param lowest = {.sched_priority = sched_get_priority_min(SCHED_FIFO)};
-
-    /* Without SCHED_RESET_ON_FORK, which only CAP_SYS_NICE could take back: nothing forks here. */
-    return sched_getscheduler(0) == SCHED_OTHER && sched_setscheduler(0, SCHED_FIFO, &lowest) == 0;
-}
-
-static void end_undisturbed(gboolean ordinary)
-{
-    const struct sched_param none = {0};
-
-    if (ordinary && sched_setscheduler(0, SCHED_OTHER, &none) < 0)
-        g_warning("cannot go back to the usual scheduling: %s", g_strerror(errno));
-}
-
 gboolean vfo_local_hand_to_vf(VfoHost *base, const VfoWire *wire, const char *pci,
                               const VfoVfSettings *settings, GError **error)
 {
@@ -249,6 +253,7 @@ gboolean vfo_local_hand_to_vf(VfoHost *base, const VfoWire *wire, const char *pc
     if (datapath->closing && !(closing = datapath->closing(netlink, wire, error)))
         return FALSE;
     vfo_netlink_follow_up(netlink, closing);
+    /* From when the VF receives until the PF no longer does, the guest gets each frame twice. */
     ordinary = begin_undisturbed();
     set = vfo_local_set_vf(base, pci, settings, error);
     end_undisturbed(ordinary);
@@ -325,32 +330,53 @@ static gboolean can_hold(VfoLocalHost *host, const VfoWire *wire, GError **error
     return FALSE;
 }
 
-gboolean vfo_local_hold(VfoHost *base, const VfoWire *wire, const char *pci, GError **error)
+static VfoHold *make_hold(VfoLocalHost *host, const VfoWire *wire, const char *pci, GError **error)
 {
-    VfoLocalHost *host = (VfoLocalHost *)base;
     g_auto(VfoPlace) place = {0};
     const VfoQuirks *quirks;
     VfoTakenVf vf = {.sysfs = host->sysfs, .pci = pci};
     VfoLink uplink;
     VfoLink tap;
-    VfoHold *hold;
 
-    if (!can_hold(host, wire, error) || !vfo_local_release(base, wire, error) ||
+    if (!can_hold(host, wire, error) || !vfo_local_release(&host->host, wire, error) ||
         !vfo_place_find(host, pci, &place, error) ||
         !vfo_link_read(host->netlink, wire->uplink, &uplink, error) ||
         !vfo_link_read(host->netlink, wire->tap, &tap, error))
-        return FALSE;
+        return NULL;
     if (!host->queue)
         host->queue = vfo_queue_new(vfo_local_on_queued, host, error);
     if (!host->queue)
-        return FALSE;
+        return NULL;
     quirks = vfo_local_quirks(host, place.pf_pci);
     vf.vector = quirks->receive_vector;
     vf.pf = quirks->shows_rings ? place.pf : NULL;
     vf.index = place.index;
-    hold = vfo_hold_new(host->queue, datapath_of(wire)->twofold ? &uplink : NULL, &tap, &vf, error);
-    if (!hold)
-        return FALSE;
-    g_hash_table_insert(host->holds, g_strdup(wire->tap), hold);
+    return vfo_hold_new(host->queue, datapath_of(wire)->twofold ? &uplink : NULL, &tap, &vf, error);
+}
+
+gboolean vfo_local_prepare_hold(VfoHost *base, const VfoWire *wire, const char *pci, GError **error)
+{
+    VfoLocalHost *host = (VfoLocalHost *)base;
+    VfoHold *hold = make_hold(host, wire, pci, error);
+
+    if (hold)
+        g_hash_table_insert(host->holds, g_strdup(wire->tap), hold);
+    return hold != NULL;
+}
+
+gboolean vfo_local_hold(VfoHost *base, const VfoWire *wire, const char *pci, GError **error)
+{
+    VfoLocalHost *host = (VfoLocalHost *)base;
+    VfoHold *hold = g_hash_table_lookup(host->holds, wire->tap);
+    gboolean ordinary;
+
+    if (!hold || vfo_hold_has_begun(hold) || !g_str_equal(vfo_hold_vf(hold), pci)) {
+        if (!vfo_local_prepare_hold(base, wire, pci, error))
+            return FALSE;
+        hold = g_hash_table_lookup(host->holds, wire->tap);
+    }
+    ordinary = begin_undisturbed();
+    vfo_hold_begin(hold);
+    end_undisturbed(ordinary);
     return TRUE;
 }

@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 
 #include <errno.h>
+#include <glib-unix.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_queue.h>
@@ -34,8 +35,10 @@ struct _VfoQueue {
     struct nft_ctx *nft;
     struct nl_sock *sock;
     guint number;
-    guint n_kept; /* ports */
-    int stamps;   /* a socket that has the kernel note when frames arrive; -1: nothing is kept */
+    guint n_stamps;
+    int stamps; /* a socket that has the kernel note when frames arrive; -1: nobody wants that */
+    guint n_attends;
+    guint source;         /* of what has come; 0: nobody wants to know at once */
     GByteArray *verdicts; /* that have not been sent */
     VfoQueueArrived arrived;
     gpointer data;
@@ -95,26 +98,22 @@ static void end_stamps(VfoQueue *queue)
     queue->stamps = -1;
 }
 
+void vfo_queue_stamp(VfoQueue *queue, gboolean wanted)
+{
+    if (wanted && queue->n_stamps++ == 0)
+        begin_stamps(queue);
+    else if (!wanted && --queue->n_stamps == 0)
+        end_stamps(queue);
+}
+
 gboolean vfo_queue_keep(VfoQueue *queue, const char *port, GError **error)
 {
-    if (queue->n_kept == 0)
-        begin_stamps(queue);
-    if (change_port(queue, "add", port, error)) {
-        queue->n_kept++;
-        return TRUE;
-    }
-    if (queue->n_kept == 0)
-        end_stamps(queue);
-    return FALSE;
+    return change_port(queue, "add", port, error);
 }
 
 gboolean vfo_queue_pass(VfoQueue *queue, const char *port, GError **error)
 {
-    if (!change_port(queue, "delete", port, error))
-        return FALSE;
-    if (--queue->n_kept == 0)
-        end_stamps(queue);
-    return TRUE;
+    return change_port(queue, "delete", port, error);
 }
 
 /* What another life of this daemon left is replaced: the chain's rules, and the set. */
@@ -230,6 +229,23 @@ void vfo_queue_decide(VfoQueue *queue, guint32 id, gboolean goes_on)
     g_byte_array_append(queue->verdicts, (const guint8 *)&verdict, sizeof(verdict));
 }
 
+static gboolean on_arrived(int fd, GIOCondition condition, gpointer data)
+{
+    VfoQueue *queue = data;
+
+    vfo_queue_read(queue);
+    vfo_queue_flush(queue);
+    return G_SOURCE_CONTINUE;
+}
+
+void vfo_queue_attend(VfoQueue *queue, gboolean wanted)
+{
+    if (wanted && queue->n_attends++ == 0)
+        queue->source = g_unix_fd_add(nl_socket_get_fd(queue->sock), G_IO_IN, on_arrived, queue);
+    else if (!wanted && --queue->n_attends == 0)
+        g_clear_handle_id(&queue->source, g_source_remove);
+}
+
 static int bind_number(VfoQueue *queue, guint number)
 {
     struct nfnl_queue *request = nfnl_queue_alloc();
@@ -301,6 +317,7 @@ void vfo_queue_free(VfoQueue *queue)
 {
     if (!queue)
         return;
+    g_clear_handle_id(&queue->source, g_source_remove);
     nl_socket_free(queue->sock);
     g_byte_array_unref(queue->verdicts);
     nft_ctx_free(queue->nft);

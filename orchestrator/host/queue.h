@@ -30,7 +30,8 @@ typedef void (*VfoQueueArrived)(const VfoQueued *frame, gpointer data);
 VfoQueue *vfo_queue_new(VfoQueueArrived arrived, gpointer data, GError **error);
 void vfo_queue_free(VfoQueue *queue);
 
-/** vfo_queue_keep: keeps what leaves by @port (an interface in a bridge) from here on. */
+/** vfo_queue_keep: keeps what leaves by @port (an interface in a bridge) from here on. Takes
+ *  nftables some 50 ms in an emulated host. */
 gboolean vfo_queue_keep(VfoQueue *queue, const char *port, GError **error);
 
 /** vfo_queue_pass: no more, from here on; what is kept stays kept. */
@@ -39,6 +40,13 @@ gboolean vfo_queue_pass(VfoQueue *queue, const char *port, GError **error);
 /** vfo_queue_read: tells of all that the kernel has kept until now. For each frame that comes to
  *  wake the daemon would take much of a busy host's time: a hold reads when it looks. */
 void vfo_queue_read(VfoQueue *queue);
+
+/** vfo_queue_attend: reads, and flushes, whenever a frame has come, as long as somebody wants that
+ *  who expects few: until it was called with @wanted FALSE as often as with TRUE. */
+void vfo_queue_attend(VfoQueue *queue, gboolean wanted);
+
+/** vfo_queue_stamp: notes when frames arrive, as long as somebody wants that: likewise. */
+void vfo_queue_stamp(VfoQueue *queue, gboolean wanted);
 
 /** vfo_queue_decide: the frame goes on its way, or is dropped, in order, when vfo_queue_flush() is
  *  called. */

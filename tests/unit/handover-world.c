@@ -321,6 +321,7 @@ static void vm_unplugging(VfoVm *vm, const VfoPair *pair, GTask *task)
     /* What follows must not wait for anything but QEMU. */
     g_assert_true(world->ready);
     g_assert_false(world->pf_open || world->held);
+    g_assert_true(world->hold_ready || world->cannot_hold);
     world->asked |= has_effect(fault);
     if (!spoiled(world, fault, task))
         vfo_task_done(task);
@@ -518,6 +519,20 @@ static gboolean host_announce(VfoHost *host, const VfoWire *wire, GError **error
     return leave(world, enter(world, "host_announce"), error);
 }
 
+static gboolean host_prepare_hold(VfoHost *host, const VfoWire *wire, const char *pci,
+                                  GError **error)
+{
+    World *world = world_of_host(host);
+    Fault fault = enter(world, "prepare_hold");
+
+    if (world->cannot_hold) {
+        g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED, "this kernel cannot hold frames");
+        return FALSE;
+    }
+    world->hold_ready |= has_effect(fault);
+    return leave(world, fault, error);
+}
+
 static gboolean host_hold(VfoHost *host, const VfoWire *wire, const char *pci, GError **error)
 {
     World *world = world_of_host(host);
@@ -528,6 +543,7 @@ static gboolean host_hold(VfoHost *host, const VfoWire *wire, const char *pci, G
         return FALSE;
     }
     world->held |= has_effect(fault);
+    world->hold_ready &= !has_effect(fault);
     world->was_held |= world->held;
     return leave(world, fault, error);
 }
@@ -538,6 +554,7 @@ static gboolean host_release(VfoHost *host, const VfoWire *wire, GError **error)
     Fault fault = enter(world, "release");
 
     world->held &= !has_effect(fault);
+    world->hold_ready &= !has_effect(fault);
     return leave(world, fault, error);
 }
 
@@ -626,6 +643,7 @@ static const VfoHostOps host_ops = {
     .open_pf = host_open_pf,
     .close_pf = host_close_pf,
     .announce = host_announce,
+    .prepare_hold = host_prepare_hold,
     .hold = host_hold,
     .release = host_release,
     .set_vf = host_set_vf,

@@ -113,6 +113,7 @@ struct World {
     guint mtu; /* the PF's */
     gboolean pf_open;
     gboolean held;
+    gboolean hold_ready; /* to hold, which has not begun */
     gboolean was_held;
     /* The other daemon */
     gboolean reserved;

@@ -42,7 +42,7 @@ static void assert_back(World *world)
     g_assert_true(world->in_guest);
     g_assert_true(vfo_mac_equal(&vf->settings.mac, &guest_mac));
     g_assert_cmpuint(vf->settings.max_tx_rate, ==, 500);
-    g_assert_false(world->pf_open || world->held || world->reserved);
+    g_assert_false(world->pf_open || world->held || world->hold_ready || world->reserved);
     g_assert_false(undo_failed(world, NULL));
     assert_no_lease(world);
 }
@@ -50,7 +50,7 @@ static void assert_back(World *world)
 static void assert_source(World *world, Fault fault)
 {
     assert_undo_order(world);
-    g_assert_false(world->held);
+    g_assert_false(world->held || world->hold_ready);
     if (!world->moved) {
         assert_back(world);
         g_assert_true(ended_badly(world, fault));
@@ -109,6 +109,7 @@ static void test_source(void)
         "read_vf " VF,
         "find_wire tap0 eth0",
         "reserve",
+        "prepare_hold",
         "ready",
         "watched",
         "unplugging vf0",
@@ -153,7 +154,7 @@ static void check_source_two(World *world)
         return;
     if (!undo_failed(world, "undo migrate") && !undo_failed(world, "undo unplug"))
         assert_no_lease(world);
-    g_assert_true(!world->held || g_str_equal(second, "release"));
+    g_assert_true(!(world->held || world->hold_ready) || g_str_equal(second, "release"));
     /* After the stop, when libvirt does not answer, nobody knows where the VM is. */
     g_assert_true(reachable(world) || world->pf_open || undo_failed(world, "undo migrate"));
 }
@@ -313,7 +314,7 @@ static void test_source_is_nowhere(void)
     assert_state(world, VFO_JOB_FAILED);
     g_assert_cmpstr(vfo_job_error(world->job)->message, ==, "the VM has gone");
     assert_record(world, "undo migrate", VFO_RESULT_UNDO_FAILED);
-    g_assert_false(world->pf_open || world->held);
+    g_assert_false(world->pf_open || world->held || world->hold_ready);
     g_assert_true(called(world, "reset_vf " VF));
     g_assert_true(is_parked(world, VF));
     assert_no_lease(world);

@@ -25,6 +25,8 @@ typedef struct {
 static Fixture *fixture;
 static gboolean keeps;
 static gboolean refuses;
+static gboolean attended;
+static gboolean stamped;
 
 gboolean vfo_queue_keep(VfoQueue *queue, const char *port, GError **error)
 {
@@ -46,6 +48,16 @@ gboolean vfo_queue_pass(VfoQueue *queue, const char *port, GError **error)
 
 void vfo_queue_read(VfoQueue *queue)
 {
+}
+
+void vfo_queue_attend(VfoQueue *queue, gboolean wanted)
+{
+    attended = wanted;
+}
+
+void vfo_queue_stamp(VfoQueue *queue, gboolean wanted)
+{
+    stamped = wanted;
 }
 
 void vfo_queue_flush(VfoQueue *queue)
@@ -112,7 +124,7 @@ static void ring_at(Fixture *f, guint head, guint pending, gboolean receives)
 static void fixture_set_up(Fixture *f, gconstpointer data)
 {
     fixture = f;
-    keeps = refuses = FALSE;
+    keeps = refuses = attended = stamped = FALSE;
     f->sysfs = g_dir_make_tmp("vfo-hold-XXXXXX", NULL);
     f->decided = g_string_new(NULL);
     f->next = 1;
@@ -138,6 +150,8 @@ static gboolean begin_at(Fixture *f, int vector, const char *ring_of, GError **e
     VfoTakenVf vf = {.sysfs = f->sysfs, .pci = VF, .vector = vector, .pf = ring_of, .index = 5};
 
     f->hold = vfo_hold_new(NULL, &pf, &tap, &vf, error);
+    if (f->hold)
+        vfo_hold_begin(f->hold);
     return f->hold != NULL;
 }
 
@@ -494,6 +508,7 @@ static void test_onefold(Fixture *f, gconstpointer data)
     interrupts(f, 1, 10);
     ring_at(f, 10, 0, TRUE);
     f->hold = vfo_hold_new(NULL, NULL, &tap, &vf, NULL);
+    vfo_hold_begin(f->hold);
     frame_from(f, PF_PORT);
     frame_from(f, 0);
     interrupts(f, 1, 20);
@@ -513,6 +528,38 @@ static void test_ring_unseen(Fixture *f, gconstpointer data)
     interrupts(f, 1, 12);
     look(f);
     end(f, "1- ");
+}
+
+/* ------------------------------------------------------------------ ready */
+
+/* A guest that has not been asked for its VF gets what comes at once. */
+static void test_ready(Fixture *f, gconstpointer data)
+{
+    VfoLink tap = {.index = TAP_PORT, .name = "tap0"};
+    VfoTakenVf vf = {.sysfs = f->sysfs, .pci = VF, .vector = IGBVF, .index = 5};
+
+    f->hold = vfo_hold_new(NULL, NULL, &tap, &vf, NULL);
+    g_assert_true(keeps && attended && !stamped && !vfo_hold_has_begun(f->hold));
+    frame_from(f, PF_PORT);
+    g_assert_cmpstr(f->decided->str, ==, "1+ ");
+    vfo_hold_begin(f->hold);
+    g_assert_true(keeps && !attended && stamped && vfo_hold_has_begun(f->hold));
+    frame_from(f, PF_PORT);
+    g_assert_cmpstr(f->decided->str, ==, "1+ ");
+    end(f, "1+ 2+ ");
+    g_assert_false(stamped);
+}
+
+static void test_ready_in_vain(Fixture *f, gconstpointer data)
+{
+    VfoLink tap = {.index = TAP_PORT, .name = "tap0"};
+    VfoTakenVf vf = {.sysfs = f->sysfs, .pci = VF, .vector = IGBVF, .index = 5};
+
+    f->hold = vfo_hold_new(NULL, NULL, &tap, &vf, NULL);
+    g_assert_cmpstr(vfo_hold_vf(f->hold), ==, VF);
+    frame_from(f, 0);
+    end(f, "1+ ");
+    g_assert_false(attended || stamped);
 }
 
 /* ----------------------------------------------------------------- errors */
@@ -555,6 +602,8 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
 #define TEST(path, function)                                                                       \
     g_test_add(path, Fixture, NULL, fixture_set_up, function, fixture_tear_down)
+    TEST("/hold/ready/begun", test_ready);
+    TEST("/hold/ready/in-vain", test_ready_in_vain);
     TEST("/hold/leaving/each", test_leaving);
     TEST("/hold/leaving/untaken", test_leaving_untaken);
     TEST("/hold/leaving/neighbours", test_leaving_neighbours);
