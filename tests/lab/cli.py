@@ -39,7 +39,13 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(function=_list)
 
     command = commands.add_parser("run", help="run scenarios")
-    command.add_argument("scenario", nargs="+", choices=scenarios.names(), metavar="SCENARIO")
+    command.add_argument(
+        "scenario",
+        nargs="+",
+        type=scenarios.chosen,
+        metavar="SCENARIO",
+        help="its name, or a pattern ('libvirt-*'): those of scripts/test that match",
+    )
     command.add_argument("--contender", choices=sorted(ALL), help="what migrates the guest")
     command.add_argument("--json", type=Path, metavar="FILE", help="write the report to FILE")
     command.add_argument(
@@ -71,7 +77,7 @@ def _list(arguments: argparse.Namespace) -> int:
         scenario = scenarios.load(name)
         if not arguments.tests:
             print(f"{name:<26} {scenario.DESCRIPTION}")
-        elif getattr(scenario, "TEST", True):
+        elif scenarios.is_test(name):
             print(name)
     return 0
 
@@ -90,14 +96,15 @@ def _table(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    for name in arguments.scenario:
+    names = [name for chosen in arguments.scenario for name in chosen]
+    for name in names:
         if arguments.contender not in (None, *scenarios.load(name).CONTENDERS):
             print(f"lab: {name} does not run with {arguments.contender}", file=sys.stderr)
             return 2
     if not setup.ready():
         return 1
     results: list[dict[str, Any]] = []
-    for name in arguments.scenario:
+    for name in names:
         contender = arguments.contender or scenarios.load(name).CONTENDERS[0]
         directory = runs.new(name)
         print(f"== {name} with {contender}: {directory}", flush=True)

@@ -2,6 +2,8 @@
 """The scenarios: one module each, with a DESCRIPTION, CONTENDERS to choose from (the first is the
 default) and a function run(). Those with TEST = False are run by hand. They are found by looking at this directory."""
 
+import argparse
+import fnmatch
 import importlib
 from pathlib import Path
 from types import ModuleType
@@ -16,3 +18,18 @@ def names() -> list[str]:
 def load(name: str) -> ModuleType:
     """A scenario's module."""
     return importlib.import_module(f".{name.replace('-', '_')}", __package__)
+
+
+def is_test(name: str) -> bool:
+    """Whether scripts/test runs it."""
+    return getattr(load(name), "TEST", True)
+
+
+def chosen(text: str) -> list[str]:
+    """The scenario of that name, or those of scripts/test that match the pattern."""
+    if text in names():
+        return [text]
+    found = [name for name in fnmatch.filter(names(), text) if is_test(name)]
+    if not found:
+        raise argparse.ArgumentTypeError(f"no scenario '{text}': see 'scripts/lab list'")
+    return found
