@@ -89,6 +89,11 @@ static void steer_one(VfoSteering *steering, const VfoVmInfo *info, const VfoPai
         g_message("VM %s is on %s %s, but this host's own frames for it may not reach it: %s",
                   info->name, info->leaving ? "its standby" : "VF",
                   info->leaving ? pair->standby : pair->vf, error->message);
+    if (info->leaving)
+        g_warning("VM %s is being migrated, and no job hands it over: unless this daemon was "
+                  "started meanwhile, vfailover is not at work where it goes (hook and daemon), "
+                  "and nobody gives its VF an address there, or takes that of %s away",
+                  info->name, pair->vf);
     steered = g_new0(Steered, 1);
     steered->vm = g_strdup(info->name);
     steered->leaving = info->leaving;

@@ -115,7 +115,8 @@ static void remove_node(xmlNode *node)
 
 /* --------------------------------------------------------------- interface */
 
-/* libvirt's own rules for <teaming type='persistent'/>, and ours: its tap is in a bridge. */
+/* libvirt's own rules for <teaming type='persistent'/>, and ours: its tap is in a bridge, or is a
+ * macvtap, as it is. */
 static gboolean may_be_standby(xmlNode *interface)
 {
     xmlNode *model = vfo_xml_child(interface, "model");
@@ -125,7 +126,7 @@ static gboolean may_be_standby(xmlNode *interface)
             vfo_xml_has(interface, "type", "direct")) &&
            (vfo_xml_has(model, "type", "virtio") ||
             vfo_xml_has(model, "type", "virtio-non-transitional")) &&
-           !vfo_xml_child(interface, "teaming");
+           !vfo_xml_child(interface, "virtualport") && !vfo_xml_child(interface, "teaming");
 }
 
 static gboolean is_called(xmlNode *interface, const char *name)
@@ -159,7 +160,7 @@ static xmlNode *find_interface(xmlNode *devices, const char *name, GError **erro
     if (names->len == 0)
         fail(error, VFO_ERROR_NOT_FOUND,
              "the domain has no interface that could get a VF: of type bridge, network or direct, "
-             "of model virtio, and in no pair yet");
+             "of model virtio, without <virtualport>, and in no pair yet");
     else if (name)
         fail(error, VFO_ERROR_NOT_FOUND,
              "the domain has %s interface '%s' that could get a VF; these could: %s",

@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         type=scenarios.chosen,
         metavar="SCENARIO",
-        help="its name, or a pattern ('libvirt-*'): those of scripts/test that match",
+        help="its name, or a pattern: 'libvirt-*'",
     )
     command.add_argument("--contender", choices=sorted(ALL), help="what migrates the guest")
     command.add_argument("--json", type=Path, metavar="FILE", help="write the report to FILE")

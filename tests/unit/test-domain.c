@@ -510,6 +510,8 @@ static void test_pair_refused(void)
     } cases[] = {
         {USER(""), NULL, "0000:01:10.2", VFO_ERROR_NOT_FOUND, "no interface that could get"},
         {USER(ORDINARY(OURS)), NULL, "0000:01:10.2", VFO_ERROR_NOT_FOUND, "no interface that"},
+        {USER(ORDINARY("<virtualport type='openvswitch'/>")), NULL, "0000:01:10.2",
+         VFO_ERROR_NOT_FOUND, "without <virtualport>"},
         {USER(ORDINARY("") DOMAIN_PLAIN), NULL, "0000:01:10.2", VFO_ERROR_INVALID,
          "choose one of 52:54:00:aa:00:10, 52:54:00:aa:00:99"},
         {USER(ORDINARY("")), "52:54:00:aa:00:11", "0000:01:10.2", VFO_ERROR_NOT_FOUND,

@@ -26,10 +26,8 @@ def is_test(name: str) -> bool:
 
 
 def chosen(text: str) -> list[str]:
-    """The scenario of that name, or those of scripts/test that match the pattern."""
-    if text in names():
-        return [text]
-    found = [name for name in fnmatch.filter(names(), text) if is_test(name)]
+    """The scenario of that name, or all that match the pattern."""
+    found = fnmatch.filter(names(), text)
     if not found:
         raise argparse.ArgumentTypeError(f"no scenario '{text}': see 'scripts/lab list'")
     return found
