@@ -267,9 +267,8 @@ static void on_given_up_for_replug(GObject *source, GAsyncResult *result, gpoint
 static void undo_unplug(VfoJob *job, GTask *task)
 {
     Follow *f = vfo_job_context(job);
-    VfoGive *give = &f->base.parts.give;
+    const VfoGive *give = &f->base.parts.give;
 
-    g_clear_handle_id(&give->hold_timer, g_source_remove);
     /* If it cannot be read now, what is read first counts. */
     if (!give->host->ops->activity_vf(give->host, give->vf->pci, &f->activity, NULL))
         f->activity = G_MAXUINT64;

@@ -224,7 +224,7 @@ static void answer_held(VfoJob *job, GTask *task, gboolean ok, GError *error)
     gboolean cannot = g_error_matches(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED);
 
     /* One that fails may have been half done. */
-    give->held = !cannot;
+    give->held = give->held || !cannot;
     if (cannot) {
         vfo_job_remark(job, VFO_RESULT_SKIPPED, error->message);
         g_clear_error(&error);
@@ -234,10 +234,11 @@ static void answer_held(VfoJob *job, GTask *task, gboolean ok, GError *error)
 
 void vfo_give_prepare_hold(VfoJob *job, GTask *task)
 {
-    const VfoGive *give = vfo_give_of(job);
+    VfoGive *give = vfo_give_of(job);
     GError *error = NULL;
     gboolean ok = give->host->ops->prepare_hold(give->host, give->wire, give->vf->pci, &error);
 
+    give->deaf = g_error_matches(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED);
     answer_held(job, task, ok, error);
 }
 
@@ -255,8 +256,14 @@ void vfo_give_hold(VfoJob *job, GTask *task)
 {
     const VfoGive *give = vfo_give_of(job);
     GError *error = NULL;
-    gboolean ok = give->host->ops->hold(give->host, give->wire, give->vf->pci, &error);
+    gboolean ok;
 
+    if (give->deaf) {
+        vfo_job_remark(job, VFO_RESULT_SKIPPED, "as 'prepare'");
+        vfo_task_done(task);
+        return;
+    }
+    ok = give->host->ops->hold(give->host, give->wire, give->vf->pci, &error);
     answer_held(job, task, ok, error);
 }
 
@@ -265,6 +272,8 @@ static gboolean release_held(VfoGive *give, GError **error)
     /* One that fails is tried again on the way back. */
     if (give->held)
         give->held = !give->host->ops->release(give->host, give->wire, error);
+    if (!give->held)
+        g_clear_handle_id(&give->hold_timer, g_source_remove);
     return !give->held;
 }
 
@@ -292,8 +301,11 @@ static gboolean on_held_too_long(gpointer data)
 
     vfo_give_of(job)->hold_timer = 0;
     vfo_give_release_held(job);
-    vfo_job_remark(job, VFO_RESULT_OK,
-                   "the guest took longer than the deadline 'hold': frames were no longer held");
+    /* In an undo it is not the result that counts. */
+    if (vfo_job_state(job) == VFO_JOB_RUNNING)
+        vfo_job_remark(
+            job, VFO_RESULT_OK,
+            "the guest took longer than the deadline 'hold': frames were no longer held");
     return G_SOURCE_REMOVE;
 }
 
@@ -304,10 +316,11 @@ static void on_unplugged(GObject *source, GAsyncResult *result, gpointer data)
     GError *error = NULL;
     gboolean ok = g_task_propagate_boolean(G_TASK(result), &error);
 
-    g_clear_handle_id(&give->hold_timer, g_source_remove);
-    if (ok)
+    /* Else the deadline is that of the way back, too, which may take as long. */
+    if (ok) {
+        g_clear_handle_id(&give->hold_timer, g_source_remove);
         give->in_guest = give->asked = FALSE;
-    else
+    } else
         give->refused = error->domain == VFO_ERROR && error->code != VFO_ERROR_CLOSED;
     vfo_task_return(task, ok, error);
 }
@@ -416,7 +429,6 @@ void vfo_give_undo_unplug(VfoJob *job, GTask *task)
 {
     VfoGive *give = vfo_give_of(job);
 
-    g_clear_handle_id(&give->hold_timer, g_source_remove);
     give->vm->ops->inspect(give->vm, vfo_job_inner_task(job, task, on_inspected_for_replug));
 }
 

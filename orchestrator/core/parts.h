@@ -27,6 +27,7 @@ typedef struct {
     gboolean asked;    /* the guest, for the VF, and nobody knows what came of it */
     gboolean refused;  /* that was answered with an error */
     gboolean held;     /* frames wait on the PF side, or may at any moment */
+    gboolean deaf;     /* they cannot be held here, as "prepare" has found out */
     guint hold_timer;
 } VfoGive;
 
@@ -101,7 +102,7 @@ gboolean vfo_give_restore(VfoJob *job, GError **error);
 /** vfo_give_silence: it loses them, for its parking address. */
 gboolean vfo_give_silence(VfoJob *job, GError **error);
 /** vfo_give_release_held: nothing is held any more; what goes wrong is logged, and tried again in
- *  the undo of "hold". */
+ *  the undo of "hold", or of "prepare". */
 void vfo_give_release_held(VfoJob *job);
 
 /* The steps, in the order of a table, and their undos. */

@@ -7,7 +7,8 @@
 struct _VfoHold {
     VfoQueue *queue;
     VfoTaken *taken;
-    gboolean begun; /* until then all passes */
+    gboolean begun;
+    gboolean keeping; /* from begin to end; else all passes */
     char *pci;
     int pf; /* -1: no frame is from it */
     int tap;
@@ -90,7 +91,7 @@ void vfo_hold_begin(VfoHold *hold)
     vfo_queue_read(hold->queue);
     vfo_queue_flush(hold->queue);
     vfo_queue_stamp(hold->queue, TRUE);
-    hold->begun = TRUE;
+    hold->begun = hold->keeping = TRUE;
     on_look(hold);
 }
 
@@ -110,7 +111,7 @@ gboolean vfo_hold_take(VfoHold *hold, const VfoQueued *frame)
 
     if (frame->out != hold->tap)
         return FALSE;
-    if (!hold->begun) {
+    if (!hold->keeping) {
         vfo_queue_decide(hold->queue, frame->id, TRUE);
         return TRUE;
     }
@@ -148,10 +149,21 @@ static void deliver(VfoHold *hold)
     vfo_stopwatch_end_outside();
 }
 
+/* From here on all passes again. */
+static void stop_keeping(VfoHold *hold)
+{
+    if (!hold->keeping)
+        return;
+    g_clear_handle_id(&hold->timer, g_source_remove);
+    deliver(hold);
+    hold->keeping = FALSE;
+    vfo_queue_attend(hold->queue, TRUE);
+    vfo_queue_stamp(hold->queue, FALSE);
+}
+
 gboolean vfo_hold_end(VfoHold *hold, GError **error)
 {
-    if (hold->begun)
-        deliver(hold);
+    stop_keeping(hold);
     if (!vfo_queue_pass(hold->queue, hold->port, error))
         return FALSE;
     if (hold->begun)
@@ -165,15 +177,10 @@ void vfo_hold_free(VfoHold *hold)
 {
     if (!hold)
         return;
-    if (hold->begun) {
-        g_clear_handle_id(&hold->timer, g_source_remove);
-        deliver(hold);
-        vfo_queue_stamp(hold->queue, FALSE);
-    } else {
-        vfo_queue_read(hold->queue);
-        vfo_queue_flush(hold->queue);
-        vfo_queue_attend(hold->queue, FALSE);
-    }
+    stop_keeping(hold);
+    vfo_queue_read(hold->queue);
+    vfo_queue_flush(hold->queue);
+    vfo_queue_attend(hold->queue, FALSE);
     vfo_taken_free(hold->taken);
     g_free(hold->pci);
     g_free(hold->port);

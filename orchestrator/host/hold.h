@@ -41,7 +41,7 @@ const char *vfo_hold_vf(const VfoHold *hold);
 gboolean vfo_hold_take(VfoHold *hold, const VfoQueued *frame);
 
 /** vfo_hold_end: delivers all that is kept, in order, keeps nothing more, and frees @hold unless
- *  it fails. */
+ *  it fails: what comes then passes through here still. */
 gboolean vfo_hold_end(VfoHold *hold, GError **error);
 
 /** vfo_hold_free: the same where nobody is left to be told of a failure. */

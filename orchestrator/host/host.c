@@ -128,9 +128,10 @@ void vfo_host_free(VfoHost *base)
     vfo_pool_free(host->pool);
     g_hash_table_iter_init(&iter, host->holds);
     while (g_hash_table_iter_next(&iter, NULL, &hold)) {
-        /* Before: it reads what the kernel has kept, and that is offered to those that are here. */
-        g_hash_table_iter_remove(&iter);
+        /* Before it is out of the table: it reads what the kernel has kept, some of it for itself.
+         */
         vfo_hold_free(hold);
+        g_hash_table_iter_remove(&iter);
     }
     g_hash_table_unref(host->holds);
     g_hash_table_unref(host->lessons);

@@ -46,37 +46,24 @@ struct _VfoQueue {
 
 /* ------------------------------------------------------------------ table */
 
-static gboolean run_nft(VfoQueue *queue, const char *commands, GError **error)
+/* @code: of the error, of which @what is the beginning. */
+static gboolean run_nft(VfoQueue *queue, const char *commands, VfoError code, const char *what,
+                        GError **error)
 {
     const char *said;
-    int code;
+    int failed;
 
     vfo_stopwatch_begin_outside();
-    code = nft_run_cmd_from_buffer(queue->nft, commands);
+    failed = nft_run_cmd_from_buffer(queue->nft, commands);
     vfo_stopwatch_end_outside();
     said = nft_ctx_get_error_buffer(queue->nft);
-    if (code == 0)
+    if (failed == 0)
         return TRUE;
-    g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED,
-                "cannot hold frames: nftables refuses its table for bridges: %.*s (needs "
-                "CONFIG_NF_TABLES_BRIDGE and CONFIG_NFT_QUEUE; see 'nft list ruleset')",
-                (int)strcspn(said, "\n"), said);
+    g_set_error(error, VFO_ERROR, code,
+                "%s: nftables refuses its table for bridges: %.*s (needs CONFIG_NF_TABLES_BRIDGE "
+                "and CONFIG_NFT_QUEUE; see 'nft list ruleset')",
+                what, (int)strcspn(said, "\n"), said);
     return FALSE;
-}
-
-static gboolean change_port(VfoQueue *queue, const char *verb, const char *port, GError **error)
-{
-    g_autofree char *command = NULL;
-
-    /* The name becomes part of a command. */
-    if (strpbrk(port, "\"\\*\n")) {
-        g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED,
-                    "cannot hold frames for %s: nftables cannot express its name", port);
-        return FALSE;
-    }
-    command = g_strdup_printf("%s element bridge vfailover held_%u { \"%s\" }", verb, queue->number,
-                              port);
-    return run_nft(queue, command, error);
 }
 
 /* The kernel notes arrivals only as long as somebody asks for that: it costs every frame of the
@@ -98,41 +85,59 @@ static void end_stamps(VfoQueue *queue)
     queue->stamps = -1;
 }
 
-void vfo_queue_stamp(VfoQueue *queue, gboolean wanted)
-{
-    if (wanted && queue->n_stamps++ == 0)
-        begin_stamps(queue);
-    else if (!wanted && --queue->n_stamps == 0)
-        end_stamps(queue);
-}
+/* The set of ports, there in any case: somebody may have flushed the ruleset. */
+#define SET                                                                                        \
+    "table bridge vfailover {\n"                                                                   \
+    "  set held_%1$u { type ifname; }\n"                                                           \
+    "}\n"
+
+/* All of it; a chain's rules are replaced. */
+#define TABLE                                                                                      \
+    "table bridge vfailover {\n"                                                                   \
+    "  set held_%1$u { type ifname; }\n"                                                           \
+    "  chain forward_%1$u { type filter hook forward priority 0; }\n"                              \
+    "  chain output_%1$u { type filter hook output priority 0; }\n"                                \
+    "}\n"                                                                                          \
+    "flush chain bridge vfailover forward_%1$u\n"                                                  \
+    "flush chain bridge vfailover output_%1$u\n"                                                   \
+    "add rule bridge vfailover forward_%1$u oifname @held_%1$u queue flags bypass to %1$u\n"       \
+    "add rule bridge vfailover output_%1$u oifname @held_%1$u queue flags bypass to %1$u\n"
+
+#define CANNOT "cannot hold frames"
 
 gboolean vfo_queue_keep(VfoQueue *queue, const char *port, GError **error)
 {
-    return change_port(queue, "add", port, error);
+    g_autofree char *commands = NULL;
+
+    /* The name becomes part of a command. */
+    if (strpbrk(port, "\"\\*\n")) {
+        g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED,
+                    CANNOT " for %s: nftables cannot express its name", port);
+        return FALSE;
+    }
+    commands = g_strdup_printf(TABLE "add element bridge vfailover held_%1$u { \"%2$s\" }",
+                               queue->number, port);
+    return run_nft(queue, commands, VFO_ERROR_NOT_SUPPORTED, CANNOT, error);
 }
 
 gboolean vfo_queue_pass(VfoQueue *queue, const char *port, GError **error)
 {
-    return change_port(queue, "delete", port, error);
+    g_autofree char *commands =
+        g_strdup_printf(SET "add element bridge vfailover held_%1$u { \"%2$s\" }\n"
+                            "delete element bridge vfailover held_%1$u { \"%2$s\" }",
+                        queue->number, port);
+
+    return run_nft(queue, commands, VFO_ERROR_FAILED, "frames still pass through this daemon",
+                   error);
 }
 
-/* What another life of this daemon left is replaced: the chain's rules, and the set. */
+/* What another life of this daemon left is replaced. */
 static gboolean make_table(VfoQueue *queue, GError **error)
 {
-    g_autofree char *commands = g_strdup_printf(
-        "table bridge vfailover {\n"
-        "  set held_%1$u { type ifname; }\n"
-        "  chain forward_%1$u { type filter hook forward priority 0; }\n"
-        "  chain output_%1$u { type filter hook output priority 0; }\n"
-        "}\n"
-        "flush set bridge vfailover held_%1$u\n"
-        "flush chain bridge vfailover forward_%1$u\n"
-        "flush chain bridge vfailover output_%1$u\n"
-        "add rule bridge vfailover forward_%1$u oifname @held_%1$u queue flags bypass to %1$u\n"
-        "add rule bridge vfailover output_%1$u oifname @held_%1$u queue flags bypass to %1$u\n",
-        queue->number);
+    g_autofree char *commands =
+        g_strdup_printf(TABLE "flush set bridge vfailover held_%1$u", queue->number);
 
-    return run_nft(queue, commands, error);
+    return run_nft(queue, commands, VFO_ERROR_NOT_SUPPORTED, CANNOT, error);
 }
 
 /* ------------------------------------------------------------------ queue */
@@ -233,17 +238,39 @@ static gboolean on_arrived(int fd, GIOCondition condition, gpointer data)
 {
     VfoQueue *queue = data;
 
+    vfo_stopwatch_begin_spare();
     vfo_queue_read(queue);
     vfo_queue_flush(queue);
+    vfo_stopwatch_end_spare();
     return G_SOURCE_CONTINUE;
+}
+
+/* Whoever wants the times reads often enough for all, and may expect many. */
+static void choose_source(VfoQueue *queue)
+{
+    gboolean wanted = queue->n_attends > 0 && queue->n_stamps == 0;
+
+    if (wanted && queue->source == 0)
+        queue->source = g_unix_fd_add(nl_socket_get_fd(queue->sock), G_IO_IN, on_arrived, queue);
+    else if (!wanted)
+        g_clear_handle_id(&queue->source, g_source_remove);
 }
 
 void vfo_queue_attend(VfoQueue *queue, gboolean wanted)
 {
-    if (wanted && queue->n_attends++ == 0)
-        queue->source = g_unix_fd_add(nl_socket_get_fd(queue->sock), G_IO_IN, on_arrived, queue);
-    else if (!wanted && --queue->n_attends == 0)
-        g_clear_handle_id(&queue->source, g_source_remove);
+    g_assert(wanted || queue->n_attends > 0);
+    queue->n_attends += wanted ? 1 : -1;
+    choose_source(queue);
+}
+
+void vfo_queue_stamp(VfoQueue *queue, gboolean wanted)
+{
+    g_assert(wanted || queue->n_stamps > 0);
+    if (wanted && queue->n_stamps++ == 0)
+        begin_stamps(queue);
+    else if (!wanted && --queue->n_stamps == 0)
+        end_stamps(queue);
+    choose_source(queue);
 }
 
 static int bind_number(VfoQueue *queue, guint number)

@@ -34,18 +34,20 @@ void vfo_queue_free(VfoQueue *queue);
  *  nftables some 50 ms in an emulated host. */
 gboolean vfo_queue_keep(VfoQueue *queue, const char *port, GError **error);
 
-/** vfo_queue_pass: no more, from here on; what is kept stays kept. */
+/** vfo_queue_pass: no more, from here on; what is kept stays kept. Nothing kept is success. */
 gboolean vfo_queue_pass(VfoQueue *queue, const char *port, GError **error);
 
 /** vfo_queue_read: tells of all that the kernel has kept until now. For each frame that comes to
  *  wake the daemon would take much of a busy host's time: a hold reads when it looks. */
 void vfo_queue_read(VfoQueue *queue);
 
-/** vfo_queue_attend: reads, and flushes, whenever a frame has come, as long as somebody wants that
- *  who expects few: until it was called with @wanted FALSE as often as with TRUE. */
+/** vfo_queue_attend: reads, and flushes, whenever a frame has come, for somebody who expects few:
+ *  until it was called with @wanted FALSE as often as with TRUE, and not while somebody wants
+ *  vfo_queue_stamp(), who reads for all. */
 void vfo_queue_attend(VfoQueue *queue, gboolean wanted);
 
-/** vfo_queue_stamp: notes when frames arrive, as long as somebody wants that: likewise. */
+/** vfo_queue_stamp: notes when frames arrive, for somebody who reads every few milliseconds:
+ *  likewise. */
 void vfo_queue_stamp(VfoQueue *queue, gboolean wanted);
 
 /** vfo_queue_decide: the frame goes on its way, or is dropped, in order, when vfo_queue_flush() is

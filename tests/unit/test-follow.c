@@ -417,6 +417,29 @@ static void test_source_never_released(void)
     assert_source(world, FAULT_SILENT);
 }
 
+/* Nor does libvirt, when it is to give up: what is held is not held for as long as that takes. */
+static void test_source_gives_up_slowly(void)
+{
+    g_autoptr(World) world = fails_at(FOLLOWING_SOURCE, "unplugged vf0", FAULT_SILENT);
+    gint64 begun_us;
+
+    world->policy.deadline_ms[VFO_DEADLINE_HOLD] = 20;
+    world->policy.deadline_ms[VFO_DEADLINE_PLUG] = 2000;
+    start_until(world, "unplug");
+    world->faults[1] = FAULT_SILENT;
+    world->fault_at[1] = number_in(world, "unplugged vf0") + 2; /* "cancel" */
+    g_assert_true(world->held);
+    g_assert_true(vfo_job_cancel(world->job, NULL));
+    begun_us = g_get_monotonic_time();
+    while (world->held)
+        g_main_context_iteration(NULL, TRUE);
+    /* "plug" has not passed. */
+    g_assert_cmpint(g_get_monotonic_time() - begun_us, <, G_USEC_PER_SEC);
+    g_assert_cmpint(vfo_job_state(world->job), ==, VFO_JOB_UNDOING);
+    finish(world);
+    g_assert_true(undo_failed(world, "undo unplug"));
+}
+
 /* The activity cannot be read, which is no reason to leave the guest without its VF. */
 static void test_source_no_activity(void)
 {
@@ -971,6 +994,7 @@ int main(int argc, char **argv)
     g_test_add_func("/follow/source/waits", test_source_waits);
     g_test_add_func("/follow/source/loses-vf", test_source_loses_vf);
     g_test_add_func("/follow/source/never-released", test_source_never_released);
+    g_test_add_func("/follow/source/gives-up-slowly", test_source_gives_up_slowly);
     g_test_add_func("/follow/source/no-activity", test_source_no_activity);
     g_test_add_func("/follow/source/not-back", test_source_not_back);
     g_test_add_func("/follow/source/other-half-slow", test_source_other_half_slow);

@@ -532,6 +532,8 @@ static void test_release_cancelled(Fixture *f, gconstpointer data)
     find_vf(&f->host, VF)->settings.vlan = 5;
     expect(G_LOG_LEVEL_WARNING, "*web1 has ended*cancelled*");
     vfo_owners_release(f->owners, domain, task);
+    while (f->host.resets == 0)
+        g_main_context_iteration(NULL, TRUE);
     g_cancellable_cancel(cancellable);
     while (!done)
         g_main_context_iteration(NULL, TRUE);

@@ -78,8 +78,11 @@ class Control:
         return array.array("I", data).tolist()
 
     def _raw(self, command: str, size: int) -> bytes:
-        """What follows an answer that is a count: as many items of that size."""
-        count = int(self._ask(command))
+        """What follows an answer that begins with a count: as many items of that size. A second
+        number is of those that are missing."""
+        count, *missed = map(int, self._ask(command).split())
+        if any(missed):
+            raise LabError(f"the probe of the guest at {self._guest}: {command}: {missed[0]} missed")
         data = self._answers.read(size * count)
         if len(data) != size * count:
             raise LabError(f"the probe of the guest at {self._guest}: {command}: half of it")

@@ -14,8 +14,8 @@
  *   capture                    begin to look at what the primary receives, see capture.c
  *   captured                   "FRAMES FOREIGN MISSED RETURNED" since then, and no more
  *   watch ADDRESS              begin to note where the client's frames are seen, see sightings.c
- *   watched                    the number of sightings, and no more of them; then as many times a
- *                              64-bit time and two 32-bit numbers, raw (struct sighting)
+ *   watched                    "SIGHTINGS MISSED", and no more of them; then as many times a 64-bit
+ *                              time and two 32-bit numbers, raw (struct sighting)
  */
 #include "probe.h"
 
@@ -210,6 +210,9 @@ static bool run_client_command(struct guest *guest, int fd, const char *line)
         start_sending(guest, client, spacing_us);
     } else if (strcmp(word, "watch") == 0) {
         guest->polls[SLOT_SIGHTINGS].fd = sightings_start(address);
+        if (guest->polls[SLOT_SIGHTINGS].fd < 0) {
+            snprintf(answer, sizeof(answer), "unknown pair\n");
+        }
     } else if (strcmp(word, "stop") == 0) {
         stop_sending(guest, client);
         snprintf(answer, sizeof(answer), "%" PRIu32 " %" PRIu32 "\n", client->sent,
@@ -228,11 +231,11 @@ static bool run_client_command(struct guest *guest, int fd, const char *line)
 static bool send_sightings(struct guest *guest, int fd)
 {
     char answer[64];
-    uint32_t count;
-    const struct sighting *list = sightings_stop(&count);
+    uint32_t count, missed;
+    const struct sighting *list = sightings_stop(&count, &missed);
 
     guest->polls[SLOT_SIGHTINGS].fd = -1;
-    snprintf(answer, sizeof(answer), "%" PRIu32 "\n", count);
+    snprintf(answer, sizeof(answer), "%" PRIu32 " %" PRIu32 "\n", count, missed);
     return write_all(fd, answer, strlen(answer)) && write_all(fd, list, count * sizeof(list[0]));
 }
 

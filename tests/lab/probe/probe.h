@@ -176,10 +176,11 @@ void sightings_read(void);
 /**
  * sightings_stop() - end it
  * @count: how many there are
+ * @missed: how many frames the socket had no room for
  *
  * Return: them, in order; until the next sightings_start().
  */
-const struct sighting *sightings_stop(uint32_t *count);
+const struct sighting *sightings_stop(uint32_t *count, uint32_t *missed);
 
 /**
  * raise_priority() - ask to run before ordinary processes, as a late sender or receiver falsifies

@@ -144,14 +144,22 @@ void sightings_read(void)
     }
 }
 
-const struct sighting *sightings_stop(uint32_t *count)
+const struct sighting *sightings_stop(uint32_t *count, uint32_t *missed)
 {
+    struct tpacket_stats statistics = {0};
+    socklen_t length = sizeof(statistics);
+
     if (watch.fd >= 0) {
-        while (read_one()) {
+        /* What comes from here on is not in the record: no more than is waiting now. */
+        if (getsockopt(watch.fd, SOL_PACKET, PACKET_STATISTICS, &statistics, &length) < 0) {
+            die("statistics of sightings");
+        }
+        for (unsigned int i = 0; i < statistics.tp_packets && read_one(); i++) {
         }
         close(watch.fd);
         watch.fd = -1;
     }
     *count = watch.count;
+    *missed = statistics.tp_drops;
     return watch.list;
 }
