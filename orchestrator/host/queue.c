@@ -105,8 +105,16 @@ static void end_stamps(VfoQueue *queue)
 
 #define CANNOT "cannot hold frames"
 
+static char *element_of(const VfoQueue *queue, const char *verb, const char *port)
+{
+    return g_strdup_printf("%s element bridge vfailover held_%u { \"%s\" }\n", verb, queue->number,
+                           port);
+}
+
 gboolean vfo_queue_keep(VfoQueue *queue, const char *port, GError **error)
 {
+    g_autofree char *table = NULL;
+    g_autofree char *element = NULL;
     g_autofree char *commands = NULL;
 
     /* The name becomes part of a command. */
@@ -115,17 +123,18 @@ gboolean vfo_queue_keep(VfoQueue *queue, const char *port, GError **error)
                     CANNOT " for %s: nftables cannot express its name", port);
         return FALSE;
     }
-    commands = g_strdup_printf(TABLE "add element bridge vfailover held_%1$u { \"%2$s\" }",
-                               queue->number, port);
+    table = g_strdup_printf(TABLE, queue->number);
+    element = element_of(queue, "add", port);
+    commands = g_strconcat(table, element, NULL);
     return run_nft(queue, commands, VFO_ERROR_NOT_SUPPORTED, CANNOT, error);
 }
 
 gboolean vfo_queue_pass(VfoQueue *queue, const char *port, GError **error)
 {
-    g_autofree char *commands =
-        g_strdup_printf(SET "add element bridge vfailover held_%1$u { \"%2$s\" }\n"
-                            "delete element bridge vfailover held_%1$u { \"%2$s\" }",
-                        queue->number, port);
+    g_autofree char *set = g_strdup_printf(SET, queue->number);
+    g_autofree char *added = element_of(queue, "add", port);
+    g_autofree char *deleted = element_of(queue, "delete", port);
+    g_autofree char *commands = g_strconcat(set, added, deleted, NULL);
 
     return run_nft(queue, commands, VFO_ERROR_FAILED, "frames still pass through this daemon",
                    error);
