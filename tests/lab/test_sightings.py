@@ -7,7 +7,7 @@ from lab.sightings import Fate, fates, stretches
 
 
 def _see(*seen: tuple[int, int]) -> dict[int, Fate]:
-    return fates(Sighting(us, sequence, place) for us, (sequence, place) in enumerate(seen))
+    return fates(Sighting(sequence, place) for sequence, place in seen)
 
 
 def test_taken_or_thrown_away() -> None:

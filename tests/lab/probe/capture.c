@@ -30,7 +30,7 @@ static struct {
 } capture = {.fd = -1};
 
 /* Only what comes in, and not by way of the others: who is the primary changes on the way. */
-static void set_filter(int fd, const unsigned int others[LINKS_OTHERS])
+static int open_socket(const unsigned int others[LINKS_OTHERS])
 {
     struct sock_filter code[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (uint32_t)(SKF_AD_OFF + SKF_AD_PKTTYPE)),
@@ -44,16 +44,12 @@ static void set_filter(int fd, const unsigned int others[LINKS_OTHERS])
     };
     struct sock_fprog program = {.len = sizeof(code) / sizeof(code[0]), .filter = code};
 
-    if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) < 0) {
-        die("capture filter");
-    }
+    return packet_socket(&program, BUFFER);
 }
 
 int capture_start(void)
 {
-    struct sockaddr_ll everything = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL)};
     unsigned int others[LINKS_OTHERS];
-    int one = 1, buffer = BUFFER;
 
     if (capture.fd >= 0) {
         close(capture.fd);
@@ -63,17 +59,7 @@ int capture_start(void)
     if (!links_others(others, capture.mac)) {
         return -1;
     }
-    /* Protocol 0: nothing comes in before the filter is there. */
-    capture.fd = socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (capture.fd < 0) {
-        die("capture socket");
-    }
-    set_filter(capture.fd, others);
-    if (setsockopt(capture.fd, SOL_SOCKET, SO_RCVBUFFORCE, &buffer, sizeof(buffer)) < 0 ||
-        setsockopt(capture.fd, SOL_PACKET, PACKET_AUXDATA, &one, sizeof(one)) < 0 ||
-        bind(capture.fd, (struct sockaddr *)&everything, sizeof(everything)) < 0) {
-        die("capture socket");
-    }
+    capture.fd = open_socket(others);
     return capture.fd;
 }
 

@@ -13,15 +13,13 @@ PORT = 7000
 SECONDS = 20
 
 AT_PRIMARY, AT_STANDBY, AT_MASTER = 0, 1, 2
-_SIGHTING = struct.Struct("=QII")
+_SIGHTING = struct.Struct("=II")
 
 
 @dataclass(frozen=True)
 class Sighting:
     """A frame of a client at an interface of the guest."""
 
-    us: int
-    """By the guest's clock."""
     sequence: int
     place: int
     """AT_*."""

@@ -129,6 +129,17 @@ uint32_t links_read(int events);
  */
 bool links_others(unsigned int indexes[LINKS_OTHERS], uint8_t mac[6]);
 
+struct sock_fprog;
+
+/**
+ * packet_socket() - see every frame at every interface that passes a filter, with its VLAN tag
+ * @filter: which
+ * @buffer: bytes of room for frames that wait
+ *
+ * Return: the socket, which does not block.
+ */
+int packet_socket(const struct sock_fprog *filter, int buffer);
+
 /**
  * capture_start() - look at every frame that the primary receives from now on
  *
@@ -155,7 +166,6 @@ enum { SEEN_AT_PRIMARY, SEEN_AT_STANDBY, SEEN_AT_MASTER };
 
 /* A frame of a client at an interface of the guest. */
 struct sighting {
-    uint64_t us; /* CLOCK_REALTIME of the guest */
     uint32_t sequence;
     uint32_t place; /* SEEN_AT_* */
 };

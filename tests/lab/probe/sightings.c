@@ -16,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <unistd.h>
 
 enum { BUFFER = 16 * 1024 * 1024, BATCH = 64, IP_AT = ETH_HLEN };
@@ -37,7 +36,7 @@ static struct {
 } watch = {.fd = -1};
 
 /* UDP that comes in. */
-static void set_filter(int fd)
+static int open_socket(void)
 {
     struct sock_filter code[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (uint32_t)(SKF_AD_OFF + SKF_AD_PKTTYPE)),
@@ -51,15 +50,11 @@ static void set_filter(int fd)
     };
     struct sock_fprog program = {.len = sizeof(code) / sizeof(code[0]), .filter = code};
 
-    if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) < 0) {
-        die("filter for sightings");
-    }
+    return packet_socket(&program, BUFFER);
 }
 
 int sightings_start(struct in_addr client)
 {
-    struct sockaddr_ll everything = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL)};
-    int one = 1, buffer = BUFFER;
     uint8_t mac[6];
 
     if (watch.fd >= 0) {
@@ -73,17 +68,7 @@ int sightings_start(struct in_addr client)
     if (!links_others(watch.others, mac)) {
         return -1;
     }
-    /* Protocol 0: nothing comes in before the filter is there. */
-    watch.fd = socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (watch.fd < 0) {
-        die("socket for sightings");
-    }
-    set_filter(watch.fd);
-    if (setsockopt(watch.fd, SOL_SOCKET, SO_RCVBUFFORCE, &buffer, sizeof(buffer)) < 0 ||
-        setsockopt(watch.fd, SOL_SOCKET, SO_TIMESTAMP, &one, sizeof(one)) < 0 ||
-        bind(watch.fd, (struct sockaddr *)&everything, sizeof(everything)) < 0) {
-        die("socket for sightings");
-    }
+    watch.fd = open_socket();
     return watch.fd;
 }
 
@@ -95,41 +80,19 @@ static uint32_t place_of(int interface)
     return interface == (int)watch.others[2] ? SEEN_AT_MASTER : SEEN_AT_PRIMARY;
 }
 
-static uint64_t arrived_us(struct msghdr *message)
-{
-    struct timeval time = {0};
-
-    for (struct cmsghdr *control = CMSG_FIRSTHDR(message); control != NULL;
-         control = CMSG_NXTHDR(message, control)) {
-        if (control->cmsg_level == SOL_SOCKET && control->cmsg_type == SCM_TIMESTAMP) {
-            memcpy(&time, CMSG_DATA(control), sizeof(time));
-        }
-    }
-    return (uint64_t)time.tv_sec * 1000000 + (uint64_t)time.tv_usec;
-}
-
 /* Return: false if there is nothing to read. */
 static bool read_one(void)
 {
     struct packet packet;
     struct sockaddr_ll from;
-    char control[CMSG_SPACE(sizeof(struct timeval))];
-    struct iovec data = {.iov_base = &packet, .iov_len = sizeof(packet)};
-    struct msghdr message = {
-        .msg_name = &from,
-        .msg_namelen = sizeof(from),
-        .msg_iov = &data,
-        .msg_iovlen = 1,
-        .msg_control = control,
-        .msg_controllen = sizeof(control),
-    };
-    ssize_t size = recvmsg(watch.fd, &message, 0);
+    socklen_t from_size = sizeof(from);
+    ssize_t size =
+        recvfrom(watch.fd, &packet, sizeof(packet), 0, (struct sockaddr *)&from, &from_size);
 
     if (size == sizeof(packet) && packet.ip.saddr == watch.client.s_addr &&
         packet.udp.dest == htons(PORT_DATA) && packet.frame.magic == FRAME_MAGIC) {
         watch.list = grow(watch.list, watch.count, sizeof(watch.list[0]));
         watch.list[watch.count++] = (struct sighting){
-            .us = arrived_us(&message),
             .sequence = packet.frame.sequence,
             .place = place_of(from.sll_ifindex),
         };
