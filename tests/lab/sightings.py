@@ -2,7 +2,7 @@
 """What became of each frame within the guest: a packet capture of all its interfaces, read."""
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from .analysis import Phase
 from .probe.control import AT_MASTER, AT_PRIMARY, Sighting
@@ -12,6 +12,8 @@ from .probe.control import AT_MASTER, AT_PRIMARY, Sighting
 class Fate:
     """How often the guest saw a frame; taken is what the pair passed on to its master."""
 
+    us: int
+    """When it saw it first, by its own clock."""
     by_vf: int = 0
     by_standby: int = 0
     dropped_at_vf: int = 0
@@ -29,7 +31,7 @@ class Fate:
             )
             if times
         ]
-        return ", ".join(words) or "seen nowhere"
+        return ", ".join(words)
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,9 @@ class Stretch:
     sent_ms: float
     """When the first was sent, from the start of the migration."""
     fate: str
+    late_ms: float
+    """How long the one that took longest took to the guest; the fastest of the phase counts as 0,
+    as the guest's clock is another one. What was not seen is not late."""
 
 
 def fates(sightings: Iterable[Sighting]) -> dict[int, Fate]:
@@ -50,7 +55,7 @@ def fates(sightings: Iterable[Sighting]) -> dict[int, Fate]:
     entered: dict[int, int] = {}
     """Where a frame was seen whose sighting at the master may yet come."""
     for sighting in sightings:
-        fate = found.setdefault(sighting.sequence, Fate())
+        fate = found.setdefault(sighting.sequence, Fate(sighting.us))
         place = entered.pop(sighting.sequence, None)
         if sighting.place != AT_MASTER:
             _drop(fate, place)
@@ -75,16 +80,19 @@ def stretches(
     sent: list[int], found: dict[int, Fate], phase: Phase, start_us: int
 ) -> list[Stretch]:
     """Of the frames that were sent in a phase."""
+    inside = [sequence for sequence, us in enumerate(sent) if phase.contains(us)]
+    took = {sequence: found[sequence].us - sent[sequence] for sequence in inside if sequence in found}
+    fastest = min(took.values(), default=0)
     result: list[Stretch] = []
-    for sequence, us in enumerate(sent):
-        if not phase.contains(us):
-            continue
-        fate = found.get(sequence, Fate()).describe()
+    for sequence in inside:
+        fate = found[sequence].describe() if sequence in found else "seen nowhere"
+        late_ms = (took.get(sequence, fastest) - fastest) / 1000
         if result and result[-1].fate == fate and result[-1].last == sequence - 1:
-            last = result.pop()
-            result.append(Stretch(last.first, sequence, last.sent_ms, fate))
+            before = result.pop()
+            stretch = replace(before, last=sequence, late_ms=max(before.late_ms, late_ms))
         else:
-            result.append(Stretch(sequence, sequence, (us - start_us) / 1000, fate))
+            stretch = Stretch(sequence, sequence, (sent[sequence] - start_us) / 1000, fate, late_ms)
+        result.append(stretch)
     return result
 
 
@@ -92,9 +100,13 @@ def show(part: list[Stretch]) -> list[str]:
     """A line each."""
     return [
         f"{stretch.sent_ms:10.1f} ms  {stretch.last - stretch.first + 1:5} from {stretch.first}: "
-        f"{stretch.fate}"
+        f"{stretch.fate}{_late(stretch)}"
         for stretch in part
     ]
+
+
+def _late(stretch: Stretch) -> str:
+    return f" (up to {stretch.late_ms:.0f} ms late)" if stretch.late_ms >= 1 else ""
 
 
 def as_json(part: list[Stretch]) -> list[dict[str, object]]:

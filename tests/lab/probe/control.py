@@ -13,13 +13,15 @@ PORT = 7000
 SECONDS = 20
 
 AT_PRIMARY, AT_STANDBY, AT_MASTER = 0, 1, 2
-_SIGHTING = struct.Struct("=II")
+_SIGHTING = struct.Struct("=QII")
 
 
 @dataclass(frozen=True)
 class Sighting:
     """A frame of a client at an interface of the guest."""
 
+    us: int
+    """The guest's clock, when its kernel was given the frame."""
     sequence: int
     place: int
     """AT_*."""

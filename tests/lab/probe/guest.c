@@ -14,8 +14,8 @@
  *   capture                    begin to look at what the primary receives, see capture.c
  *   captured                   "FRAMES FOREIGN MISSED RETURNED" since then, and no more
  *   watch ADDRESS              begin to note where the client's frames are seen, see sightings.c
- *   watched                    "SIGHTINGS MISSED", and no more of them; then as many times two
- *                              32-bit numbers, raw (struct sighting)
+ *   watched                    "SIGHTINGS MISSED", and no more of them; then as many times a
+ *                              struct sighting, raw
  */
 #include "probe.h"
 

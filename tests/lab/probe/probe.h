@@ -166,6 +166,7 @@ enum { SEEN_AT_PRIMARY, SEEN_AT_STANDBY, SEEN_AT_MASTER };
 
 /* A frame of a client at an interface of the guest. */
 struct sighting {
+    uint64_t us; /* the guest's clock, when its kernel was given the frame */
     uint32_t sequence;
     uint32_t place; /* SEEN_AT_* */
 };

@@ -8,14 +8,18 @@
 #include "probe.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <linux/filter.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
+#include <linux/sockios.h>
 #include <netinet/ip.h>
 #include <netinet/udp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 enum { BUFFER = 16 * 1024 * 1024, BATCH = 64, IP_AT = ETH_HLEN };
@@ -80,6 +84,17 @@ static uint32_t place_of(int interface)
     return interface == (int)watch.others[2] ? SEEN_AT_MASTER : SEEN_AT_PRIMARY;
 }
 
+/* When the frame that was read last came in: the first is not timed, its call turns this on. */
+static uint64_t arrived_us(void)
+{
+    struct timeval time = {0};
+
+    if (ioctl(watch.fd, SIOCGSTAMP, &time) < 0 && errno != ENOENT) {
+        die("time of a sighting");
+    }
+    return (uint64_t)time.tv_sec * 1000000 + (uint64_t)time.tv_usec;
+}
+
 /* Return: false if there is nothing to read. */
 static bool read_one(void)
 {
@@ -93,6 +108,7 @@ static bool read_one(void)
         packet.udp.dest == htons(PORT_DATA) && packet.frame.magic == FRAME_MAGIC) {
         watch.list = grow(watch.list, watch.count, sizeof(watch.list[0]));
         watch.list[watch.count++] = (struct sighting){
+            .us = arrived_us(),
             .sequence = packet.frame.sequence,
             .place = place_of(from.sll_ifindex),
         };
