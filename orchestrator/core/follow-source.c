@@ -360,7 +360,7 @@ static const VfoStep steps[] = {
      vfo_give_undo_lease, VFO_DEADLINE_QUERY, 0},
     {"reserve", "the destination to be ready", vfo_source_reserve, VFO_DEADLINE_PEER,
      vfo_source_undo_reserve, VFO_DEADLINE_ARRIVE, VFO_STEP_NEEDS_VF},
-    {"prepare", "nftables to be ready to hold frames", vfo_give_prepare_hold, VFO_DEADLINE_QUERY,
+    {"prepare", "the kernel to be ready to hold frames", vfo_give_prepare_hold, VFO_DEADLINE_QUERY,
      vfo_give_undo_hold, VFO_DEADLINE_QUERY, 0},
     {"answer", "the destination to be told", answer, VFO_DEADLINE_QUERY, give_up,
      VFO_DEADLINE_SWITCH, 0},

@@ -187,7 +187,11 @@ static gboolean start(Daemon *daemon, GError **error)
     args.partners = daemon->partners;
     args.hooks = daemon->hooks;
     daemon->control = vfo_control_new(&args, error);
-    return daemon->control != NULL;
+    if (!daemon->control)
+        return FALSE;
+    /* The socket is ours: no other daemon is at work. */
+    vfo_host_clean_up(daemon->host);
+    return TRUE;
 }
 
 static void stop(Daemon *daemon)

@@ -3,6 +3,7 @@
 #include "host/hold.h"
 #include "host/host-private.h"
 #include "host/openvswitch.h"
+#include "host/plug.h"
 
 void vfo_network_free(VfoNetwork *network)
 {
@@ -106,6 +107,11 @@ VfoHost *vfo_host_new(GPtrArray *networks, VfoLeases *leases, const char *sysfs,
                              g_steal_pointer(&generic));
     prepare_queue((VfoLocalHost *)host);
     return host;
+}
+
+void vfo_host_clean_up(VfoHost *base)
+{
+    vfo_plug_remove_all(((VfoLocalHost *)base)->netlink);
 }
 
 void vfo_host_set_quirks(VfoHost *base, GPtrArray *quirks)

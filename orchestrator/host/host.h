@@ -65,8 +65,9 @@ const VfoQuirks *vfo_quirks_of(const GPtrArray *configured, const char *driver);
  * open_pf, close_pf: work on the bridge's entry in each VLAN of the tap, or on the one
  * without a VLAN when the bridge does not filter them.
  *
- * hold, release: only for a tap in a bridge; see host/hold.h. Needs nf_tables for bridges and
- * nfnetlink_queue. At most 100000 frames are kept; what is more the kernel drops. release gives
+ * hold, release: see host/hold.h. For a tap in a bridge needs nf_tables for bridges and
+ * nfnetlink_queue, for a macvtap ifb, sch_plug, sch_ingress, cls_matchall and act_mirred. At most
+ * 100000 frames are kept, or 8 MiB for a macvtap; what is more the kernel drops. release gives
  * what is delivered to the tap at once, whose ring takes as many frames as its txqueuelen (1000
  * unless it was changed) less those that QEMU has not read yet; what is more is dropped by the tap
  * and counted in its tx_dropped. At 1 Gbit/s of full frames that is 12 ms of holding: for longer,
@@ -81,6 +82,11 @@ const VfoQuirks *vfo_quirks_of(const GPtrArray *configured, const char *driver);
  */
 VfoHost *vfo_host_new(GPtrArray *networks, VfoLeases *leases, const char *sysfs, GError **error);
 void vfo_host_free(VfoHost *host);
+
+/** vfo_host_clean_up: takes away what a daemon that ended in the middle of a job has left, and
+ * keeps frames from guests: for the one daemon of this host, before its first job. What goes wrong
+ * is logged. */
+void vfo_host_clean_up(VfoHost *host);
 
 /** vfo_host_set_quirks: what the configuration has to say of drivers (of VfoQuirks; reference
  *  taken). */

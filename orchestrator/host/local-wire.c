@@ -308,17 +308,11 @@ gboolean vfo_local_release(VfoHost *base, const VfoWire *wire, GError **error)
     return TRUE;
 }
 
-static gboolean can_hold(VfoLocalHost *host, const VfoWire *wire, GError **error)
+/* Frames for a tap in it pass nftables. */
+static gboolean is_bridge(VfoLocalHost *host, const VfoWire *wire, GError **error)
 {
     VfoLink bridge;
 
-    if (!datapath_of(wire)->bridged) {
-        g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED,
-                    "frames for %s are not held: with datapath %s they come to it from the PF "
-                    "without a queue that could keep them",
-                    wire->tap, wire->datapath);
-        return FALSE;
-    }
     if (!vfo_link_read(host->netlink, wire->bridge, &bridge, error))
         return FALSE;
     if (!vfo_openvswitch_is(&bridge))
@@ -330,28 +324,40 @@ static gboolean can_hold(VfoLocalHost *host, const VfoWire *wire, GError **error
     return FALSE;
 }
 
-static VfoHold *make_hold(VfoLocalHost *host, const VfoWire *wire, const char *pci, GError **error)
+static VfoHold *make_hold_in_bridge(VfoLocalHost *host, const VfoWire *wire, const VfoLink *tap,
+                                    const VfoTakenVf *vf, GError **error)
 {
-    g_auto(VfoPlace) place = {0};
-    const VfoQuirks *quirks;
-    VfoTakenVf vf = {.sysfs = host->sysfs, .pci = pci};
     VfoLink uplink;
-    VfoLink tap;
 
-    if (!can_hold(host, wire, error) || !vfo_local_release(&host->host, wire, error) ||
-        !vfo_place_find(host, pci, &place, error) ||
-        !vfo_link_read(host->netlink, wire->uplink, &uplink, error) ||
-        !vfo_link_read(host->netlink, wire->tap, &tap, error))
+    if (!vfo_link_read(host->netlink, wire->uplink, &uplink, error))
         return NULL;
     if (!host->queue)
         host->queue = vfo_queue_new(vfo_local_on_queued, host, error);
     if (!host->queue)
         return NULL;
+    return vfo_hold_new_in_bridge(host->queue, datapath_of(wire)->twofold ? &uplink : NULL, tap, vf,
+                                  error);
+}
+
+static VfoHold *make_hold(VfoLocalHost *host, const VfoWire *wire, const char *pci, GError **error)
+{
+    g_auto(VfoPlace) place = {0};
+    gboolean bridged = datapath_of(wire)->bridged;
+    const VfoQuirks *quirks;
+    VfoTakenVf vf = {.sysfs = host->sysfs, .pci = pci};
+    VfoLink tap;
+
+    if ((bridged && !is_bridge(host, wire, error)) ||
+        !vfo_local_release(&host->host, wire, error) || !vfo_place_find(host, pci, &place, error) ||
+        !vfo_link_read(host->netlink, wire->tap, &tap, error))
+        return NULL;
     quirks = vfo_local_quirks(host, place.pf_pci);
     vf.vector = quirks->receive_vector;
     vf.pf = quirks->shows_rings ? place.pf : NULL;
     vf.index = place.index;
-    return vfo_hold_new(host->queue, datapath_of(wire)->twofold ? &uplink : NULL, &tap, &vf, error);
+    if (bridged)
+        return make_hold_in_bridge(host, wire, &tap, &vf, error);
+    return vfo_hold_new_on_macvtap(host->netlink, &tap, &vf, error);
 }
 
 gboolean vfo_local_prepare_hold(VfoHost *base, const VfoWire *wire, const char *pci, GError **error)

@@ -150,7 +150,7 @@ static gboolean begin_at(Fixture *f, int vector, const char *ring_of, GError **e
     VfoLink tap = {.index = TAP_PORT, .name = "tap0"};
     VfoTakenVf vf = {.sysfs = f->sysfs, .pci = VF, .vector = vector, .pf = ring_of, .index = 5};
 
-    f->hold = vfo_hold_new(NULL, &pf, &tap, &vf, error);
+    f->hold = vfo_hold_new_in_bridge(NULL, &pf, &tap, &vf, error);
     if (f->hold)
         vfo_hold_begin(f->hold);
     return f->hold != NULL;
@@ -510,7 +510,7 @@ static void test_onefold(Fixture *f, gconstpointer data)
     ask_vector(f, 1);
     interrupts(f, 1, 10);
     ring_at(f, 10, 0, TRUE);
-    f->hold = vfo_hold_new(NULL, NULL, &tap, &vf, NULL);
+    f->hold = vfo_hold_new_in_bridge(NULL, NULL, &tap, &vf, NULL);
     vfo_hold_begin(f->hold);
     frame_from(f, PF_PORT);
     frame_from(f, 0);
@@ -541,7 +541,7 @@ static void test_ready(Fixture *f, gconstpointer data)
     VfoLink tap = {.index = TAP_PORT, .name = "tap0"};
     VfoTakenVf vf = {.sysfs = f->sysfs, .pci = VF, .vector = IGBVF, .index = 5};
 
-    f->hold = vfo_hold_new(NULL, NULL, &tap, &vf, NULL);
+    f->hold = vfo_hold_new_in_bridge(NULL, NULL, &tap, &vf, NULL);
     g_assert_true(keeps && attended == 1 && stamped == 0 && !vfo_hold_has_begun(f->hold));
     frame_from(f, PF_PORT);
     g_assert_cmpstr(f->decided->str, ==, "1+ ");
@@ -557,7 +557,7 @@ static void test_ready_in_vain(Fixture *f, gconstpointer data)
     VfoLink tap = {.index = TAP_PORT, .name = "tap0"};
     VfoTakenVf vf = {.sysfs = f->sysfs, .pci = VF, .vector = IGBVF, .index = 5};
 
-    f->hold = vfo_hold_new(NULL, NULL, &tap, &vf, NULL);
+    f->hold = vfo_hold_new_in_bridge(NULL, NULL, &tap, &vf, NULL);
     g_assert_cmpstr(vfo_hold_vf(f->hold), ==, VF);
     frame_from(f, 0);
     end(f, "1+ ");

@@ -1,8 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Standbys on macvtaps: there and back under traffic."""
 
+import signal
+
+from .. import clock, paths, phases, wait
+from ..analysis import Phase
+from ..contenders import Vfailover
+from ..fabric import CLIENT_ADDRESS
 from ..guest import Guest
 from ..host import Host
+from ..probe import Control
 from ..run import Run
 
 DESCRIPTION = "a guest whose standby is a macvtap (bridge in hosta, vepa in hostb), and back"
@@ -10,6 +17,11 @@ CONTENDERS = ("vfailover",)
 VFS = 2
 
 STANDBY = "macvtap0"
+SECONDS = 20
+_PLUGS = """
+ip -o link show type ifb | grep vfo-hold || true
+for macvtap in $(ls /sys/class/net | grep macvtap); do tc filter show dev $macvtap ingress; done
+"""
 
 
 def run(test: Run) -> None:
@@ -30,9 +42,41 @@ def run(test: Run) -> None:
     guest = test.migrate(guest, "hostb")
     # What the source's QEMU leaves behind when it ends is a macvtap that is down.
     guest = test.migrate(guest, "hosta")
-    job = test.migrations[-1].outcome.job or {"steps": []}
-    details = [step["detail"] for step in job["steps"] if step["name"] == "hold"]
-    test.expect("a job that says why nothing was held", any(STANDBY in str(d) for d in details))
+    for migration in test.migrations:
+        job = migration.outcome.job or {"steps": []}
+        held = [step["result"] for step in job["steps"] if step["name"] == "hold"]
+        test.expect(f"a job that held frames: {held}", held == ["ok"])
+    for host in test.lab.hosts:
+        expect_unplugged(test, host)
+    _killed(test, hosta, guest)
+
+
+def _killed(test: Run, host: Host, guest: Guest) -> None:
+    """The daemon ends while frames wait: the next one lets in what comes then."""
+    contender = test.contender
+    assert isinstance(contender, Vfailover)
+    start_us = clock.now_us()
+    command = host.start([str(paths.COMMAND), "detach", guest.name], "detach.log")
+    wait.until("frames are held", lambda: "vfo-hold" in host.sh(_PLUGS).stdout, SECONDS)
+    contender.stop_daemon(host, signal.SIGKILL)
+    command.wait(SECONDS)
+    held = host.sh(_PLUGS).stdout
+    test.expect(f"frames that are held: {held}", "vfo-hold" in held and "mirred" in held)
+    contender.start_daemon(host)
+    expect_unplugged(test, host)
+    wait.until("guest alone on its standby", lambda: "primary=none" in guest.links(), SECONDS)
+    test.apart.append(Phase(phases.CANCELLED, ((start_us, clock.now_us()),)))
+    with Control(guest.address) as control:
+        sent = len(control.record(CLIENT_ADDRESS))
+        test.observe()
+        heard = len(control.record(CLIENT_ADDRESS)) - sent
+    test.expect(f"a guest that hears its client: {heard} frames", heard > 100)
+
+
+def expect_unplugged(test: Run, host: Host) -> None:
+    """Nothing is left of what held the frames."""
+    left = host.sh(_PLUGS).stdout
+    test.expect(f"no plug left in {host.name}: {left}", not left)
 
 
 def _create(host: Host, mode: str) -> None:
