@@ -322,6 +322,9 @@ typedef struct {
     /** Tells the physical network that the guest is behind this PF now: one broadcast in the
      *  guest's name, so that switches send its frames here. */
     gboolean (*announce)(VfoHost *host, const VfoWire *wire, GError **error);
+    /** Both, with as little as possible in between: what is sent to the guest until then is lost.
+     */
+    gboolean (*draw)(VfoHost *host, const VfoWire *wire, GError **error);
     /** Gets ready for hold(), which then begins at once, for a guest that may be asked for its VF
      *  at any moment; release() takes it back. VFO_ERROR_NOT_SUPPORTED as there. */
     gboolean (*prepare_hold)(VfoHost *host, const VfoWire *wire, const char *pci, GError **error);

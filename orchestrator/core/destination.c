@@ -220,8 +220,7 @@ gboolean vfo_destination_stopped(VfoJob *job, GError **error)
     }
     /* Half opened is to be closed as well. */
     d->opened = TRUE;
-    if (!take->host->ops->open_pf(take->host, take->wire, error) ||
-        !take->host->ops->announce(take->host, take->wire, error))
+    if (!take->host->ops->draw(take->host, take->wire, error))
         return FALSE;
     /* Nobody uses it yet; the guest will look at its address as soon as it runs. */
     return !d->shows || !take->vf || vfo_take_expose(job, error);

@@ -97,8 +97,7 @@ static void reopen(VfoJob *job)
     const VfoGive *give = vfo_give_of(job);
     g_autoptr(GError) error = NULL;
 
-    if (give->host->ops->open_pf(give->host, give->wire, &error) &&
-        give->host->ops->announce(give->host, give->wire, &error))
+    if (give->host->ops->draw(give->host, give->wire, &error))
         return;
     g_warning("job %s: VM %s: %s", vfo_job_id(job), vfo_job_vm(job), error->message);
     vfo_job_remark(job, VFO_RESULT_UNDO_FAILED, error->message);

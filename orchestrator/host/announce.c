@@ -8,7 +8,6 @@
 #include <netinet/if_ether.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #define ARPOP_REVERSE_REQUEST 3 /* RFC 903 */
 
@@ -50,28 +49,30 @@ void vfo_announce_build(VfoFrame *frame, const VfoMac *mac, const VfoTag *tag)
     frame->length = tag->id ? ETH_ZLEN + 4 : ETH_ZLEN;
 }
 
-gboolean vfo_announce(const VfoLink *port, const VfoMac *mac, const VfoTag *tag, GError **error)
+int vfo_announce_socket(GError **error)
+{
+    int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+    if (fd < 0)
+        g_set_error(error, VFO_ERROR, VFO_ERROR_FAILED, "cannot announce guests: packet socket: %s",
+                    g_strerror(errno));
+    return fd;
+}
+
+gboolean vfo_announce(int socket, const VfoLink *port, const VfoMac *mac, const VfoTag *tag,
+                      GError **error)
 {
     struct sockaddr_ll to = {
         .sll_family = AF_PACKET, .sll_ifindex = port->index, .sll_halen = ETH_ALEN};
     char text[VFO_MAC_STRLEN];
-    ssize_t sent = -1;
     VfoFrame frame;
-    int saved;
-    int fd;
 
     vfo_announce_build(&frame, mac, tag);
-    /* Protocol 0: a socket that only sends. */
-    fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd >= 0)
-        sent = sendto(fd, frame.bytes, frame.length, 0, (struct sockaddr *)&to, sizeof(to));
-    saved = errno;
-    if (fd >= 0)
-        close(fd);
-    if (sent == (ssize_t)frame.length)
+    if (sendto(socket, frame.bytes, frame.length, 0, (struct sockaddr *)&to, sizeof(to)) ==
+        (ssize_t)frame.length)
         return TRUE;
     g_set_error(error, VFO_ERROR, VFO_ERROR_FAILED,
                 "cannot announce %s on interface %s: %s; is it up?", vfo_mac_format(mac, text),
-                port->name, g_strerror(saved));
+                port->name, g_strerror(errno));
     return FALSE;
 }

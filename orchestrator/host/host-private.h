@@ -29,6 +29,7 @@ typedef struct {
     VfoQueue *queue;     /* NULL: nothing has been held yet */
     GHashTable *holds;   /* a tap's name -> VfoHold */
     GHashTable *lessons; /* a tap's name -> VfoLesson, where its bridge learns */
+    int announcer;       /* vfo_announce_socket(); -1: none has been needed */
 } VfoLocalHost;
 
 /** vfo_host_new_with: as vfo_host_new(), with a given @netlink for NETLINK_ROUTE and @generic for
@@ -88,6 +89,7 @@ gboolean vfo_local_close_pf(VfoHost *base, const VfoWire *wire, gboolean to_vf, 
 gboolean vfo_local_hand_to_vf(VfoHost *base, const VfoWire *wire, const char *pci,
                               const VfoVfSettings *settings, GError **error);
 gboolean vfo_local_announce(VfoHost *base, const VfoWire *wire, GError **error);
+gboolean vfo_local_draw(VfoHost *base, const VfoWire *wire, GError **error);
 gboolean vfo_local_prepare_hold(VfoHost *base, const VfoWire *wire, const char *pci,
                                 GError **error);
 gboolean vfo_local_hold(VfoHost *base, const VfoWire *wire, const char *pci, GError **error);

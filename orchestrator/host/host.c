@@ -5,6 +5,8 @@
 #include "host/openvswitch.h"
 #include "host/plug.h"
 
+#include <unistd.h>
+
 void vfo_network_free(VfoNetwork *network)
 {
     if (!network)
@@ -52,6 +54,7 @@ static const VfoHostOps ops = {
     .open_pf = vfo_local_open_pf,
     .close_pf = vfo_local_close_pf,
     .announce = vfo_local_announce,
+    .draw = vfo_local_draw,
     .prepare_hold = vfo_local_prepare_hold,
     .hold = vfo_local_hold,
     .release = vfo_local_release,
@@ -79,6 +82,7 @@ VfoHost *vfo_host_new_with(GPtrArray *networks, VfoLeases *leases, const char *s
     host->known =
         g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)g_array_unref);
     host->holds = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    host->announcer = -1;
     host->lessons =
         g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)vfo_lesson_free);
     return &host->host;
@@ -144,6 +148,8 @@ void vfo_host_free(VfoHost *base)
     vfo_queue_free(host->queue);
     vfo_netlink_free(host->netlink);
     vfo_netlink_free(host->generic);
+    if (host->announcer >= 0)
+        close(host->announcer);
     g_hash_table_unref(host->numbers);
     g_hash_table_unref(host->known);
     g_ptr_array_unref(host->networks);

@@ -278,9 +278,20 @@ gboolean vfo_local_announce(VfoHost *base, const VfoWire *wire, GError **error)
     if (!vfo_link_read(host->netlink, wire->pf, &pf, error))
         return FALSE;
     vfo_stopwatch_begin_outside();
-    ok = vfo_announce(&pf, &wire->mac, &tag, error);
+    if (host->announcer < 0)
+        host->announcer = vfo_announce_socket(error);
+    ok = host->announcer >= 0 && vfo_announce(host->announcer, &pf, &wire->mac, &tag, error);
     vfo_stopwatch_end_outside();
     return ok;
+}
+
+gboolean vfo_local_draw(VfoHost *base, const VfoWire *wire, GError **error)
+{
+    gboolean ordinary = begin_undisturbed();
+    gboolean drawn = vfo_local_open_pf(base, wire, error) && vfo_local_announce(base, wire, error);
+
+    end_undisturbed(ordinary);
+    return drawn;
 }
 
 void vfo_local_on_queued(const VfoQueued *frame, gpointer data)

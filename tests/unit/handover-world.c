@@ -519,6 +519,11 @@ static gboolean host_announce(VfoHost *host, const VfoWire *wire, GError **error
     return leave(world, enter(world, "host_announce"), error);
 }
 
+static gboolean host_draw(VfoHost *host, const VfoWire *wire, GError **error)
+{
+    return host_open_pf(host, wire, error) && host_announce(host, wire, error);
+}
+
 static gboolean host_prepare_hold(VfoHost *host, const VfoWire *wire, const char *pci,
                                   GError **error)
 {
@@ -643,6 +648,7 @@ static const VfoHostOps host_ops = {
     .open_pf = host_open_pf,
     .close_pf = host_close_pf,
     .announce = host_announce,
+    .draw = host_draw,
     .prepare_hold = host_prepare_hold,
     .hold = host_hold,
     .release = host_release,
