@@ -126,6 +126,30 @@ def device(
     )
 
 
+def put_vf_into_vlan(text: str, vlan: int) -> str:
+    """A domain's XML, the VF of its <interface> in that VLAN."""
+    tree = _parse(text)
+    for vf in tree.findall("./devices/interface[@type='hostdev']"):
+        ElementTree.SubElement(ElementTree.SubElement(vf, "vlan"), "tag", id=str(vlan))
+    return ElementTree.tostring(tree, encoding="unicode")
+
+
+def put_standby_on_macvtap(text: str) -> str:
+    """A domain's XML, its standby a macvtap of pf0 in place of a tap in a bridge."""
+    tree = _parse(text)
+    for standby_half in tree.findall("./devices/interface[@type='bridge']"):
+        standby_half.set("type", "direct")
+        source = standby_half.find("source")
+        assert source is not None
+        source.attrib = {"dev": "pf0", "mode": "bridge"}
+    return ElementTree.tostring(tree, encoding="unicode")
+
+
+def _parse(text: str) -> ElementTree.Element:
+    ElementTree.register_namespace("qemu", "http://libvirt.org/schemas/domain/qemu/1.0")
+    return ElementTree.fromstring(text)
+
+
 def pool(managed: bool) -> str:
     """The network that Form.NETWORK takes its VFs from."""
     yes = "yes" if managed else "no"

@@ -10,8 +10,11 @@ from ..contenders import Libvirt, LibvirtVfailover
 from ..errors import DeadlineError, LabError
 from ..libvirt import Domain, Form, domain, xml
 from ..run import Run
+from .libvirt_ways import DISK, DISK_MB, with_disk
 
-DESCRIPTION = "virsh start, reboot, reset, suspend, save, detach, destroy, a crash, libvirtd again"
+DESCRIPTION = (
+    "virsh start, reboot, reset, suspend, snapshot, save, detach, destroy, a crash, libvirtd and host again"
+)
 CONTENDERS = (
     "libvirt-hostdev-vfailover",
     "libvirt-interface-vfailover",
@@ -24,12 +27,29 @@ SECONDS = 90
 SETTLE_SECONDS = 15
 IMAGE = "/run/lab/saved"
 DEVICE = "/run/lab/vf.xml"
+# All that a host that has started anew no longer has; its VFs are made and bound to vfio-pci again.
+_REBOOTED = f"""
+kill -KILL "$(cat /run/libvirt/qemu/guest.pid)"
+timeout 10 sh -c 'while ls /sys/class/net | grep -q vnet; do sleep 0.1; done'
+rm -rf /run/libvirt/* /run/vfailover/*
+device=/sys/class/net/pf0/device
+echo 0 >$device/sriov_numvfs
+ip link set pf0 nomaster
+ip link set pf0 master br0
+echo {VFS} >$device/sriov_numvfs
+for vf in $device/virtfn*; do
+    echo vfio-pci >$vf/driver_override
+    basename "$(readlink $vf)" >/sys/bus/pci/drivers_probe
+done
+"""
 
 
 def run(test: Run) -> None:
     contender = test.contender
     assert isinstance(contender, Libvirt)
     hosta = test.lab.host("hosta")
+    hosta.sh(f"mkdir -p /run/lab; truncate -s {DISK_MB}M {DISK}")
+    contender.alter = with_disk
     guest = contender.domain(test.lab, hosta, hosta.vfs[0])
 
     guest.define()
@@ -48,6 +68,10 @@ def run(test: Run) -> None:
     guest.virsh("suspend", guest.name)
     guest.virsh("resume", guest.name)
     _on_vf(test, guest, "suspend and resume")
+
+    overlay = f"vda,snapshot=external,file={IMAGE}.qcow2"
+    guest.virsh("snapshot-create-as", guest.name, "--no-metadata", "--disk-only", "--diskspec", overlay)
+    _on_vf(test, guest, "a snapshot of its disk")
 
     libvirtd = contender.libvirtds[hosta.name]
     libvirtd.stop()
@@ -98,6 +122,32 @@ def run(test: Run) -> None:
     hosta.sh("kill -SEGV $(cat /run/libvirt/qemu/guest.pid)")
     guest.quit()
     _gone(test, guest, "a crash of QEMU")
+
+    if isinstance(contender, LibvirtVfailover):
+        _boot(test, guest)
+
+
+def _boot(test: Run, guest: Domain) -> None:
+    """Its host ends at once, with the guest, and starts again: vfailoverd, then libvirtd, which starts
+    the domain."""
+    contender = test.contender
+    assert isinstance(contender, LibvirtVfailover)
+    libvirtd = contender.libvirtds[guest.host.name]
+    guest.virsh("autostart", guest.name)
+    guest = contender.domain(test.lab, guest.host, guest.host.vfs[0])
+    guest.virsh("start", guest.name)
+    guest.expect()
+    guest.wait_ready(primary=True)
+    contender.stop_daemon(guest.host, signal.SIGKILL)
+    libvirtd.stop(signal.SIGKILL)
+    guest.host.sh(_REBOOTED)
+    guest.quit()
+    guest = contender.domain(test.lab, guest.host, guest.host.vfs[0])
+    contender.start_daemon(guest.host)
+    libvirtd.start()
+    guest.expect()
+    guest.wait_ready(primary=True)
+    _on_vf(test, guest, "a boot of the host")
 
 
 def _reboot(guest: Domain) -> None:

@@ -32,7 +32,7 @@ def run(test: Run) -> None:
     assert isinstance(contender, Libvirt)
     for host in test.lab.hosts:
         host.sh(f"mkdir -p /run/lab; truncate -s {DISK_MB}M {DISK}")
-    contender.alter = _with_disk
+    contender.alter = with_disk
     guest = test.start_guest("hosta")
     assert isinstance(guest, Domain)
     test.start_traffic(guest, SPACING_US)
@@ -51,7 +51,8 @@ def run(test: Run) -> None:
         guest = arrived
 
 
-def _with_disk(text: str) -> str:
+def with_disk(text: str) -> str:
+    """A domain's XML with a disk."""
     disk = (
         "<disk type='file' device='disk'><driver name='qemu' type='raw'/>"
         f"<source file='{DISK}'/><target dev='vda' bus='virtio'/></disk>"

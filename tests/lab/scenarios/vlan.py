@@ -2,6 +2,7 @@
 """A guest in a VLAN: there and back between a bridge that filters VLANs and a VLAN interface."""
 
 from .. import marks, tagging
+from ..guest import Guest
 from ..host import Host
 from ..run import Run
 
@@ -27,26 +28,41 @@ ip link set pf0.{VLAN} master br0 up
 def run(test: Run) -> None:
     hosta, hostb = test.lab.host("hosta"), test.lab.host("hostb")
     hosta.sh(_ACCESS + f"ip link set pf0 vf 0 vlan {VLAN}")
-    hostb.sh(_INTERFACE)
-    hostb.uplink = f"pf0.{VLAN}"
+    put_bridge_on_vlan(hostb)
     tagging.client_in_vlan(VLAN)
 
     guest = test.start_guest("hosta")
     test.start_traffic(guest)
-    stranger = marks.Marks({OWN: VLAN, UNTAGGED: 0, FOREIGN: VLAN + 1})
-    stranger.start(guest)
+    stranger = start_stranger(guest)
     _refused(test, hosta)
     guest = test.migrate(guest, "hostb")
     _has_vlan(test, hostb, hosta)
     guest = test.migrate(guest, "hosta")
     _has_vlan(test, hosta, hostb)
-    counts = stranger.stop(guest)
+    expect_own(test, stranger.stop(guest))
+
+
+def start_stranger(guest: Guest) -> marks.Marks:
+    """Whose frames are in the guest's VLAN, in none, and in another."""
+    stranger = marks.Marks({OWN: VLAN, UNTAGGED: 0, FOREIGN: VLAN + 1})
+    stranger.start(guest)
+    return stranger
+
+
+def expect_own(test: Run, counts: dict[int, int]) -> None:
+    """The guest got the stranger's frames of its own VLAN alone."""
     test.note(
         "marked frames delivered to the guest",
         f"{counts[OWN]} of its VLAN, {counts[UNTAGGED]} untagged, {counts[FOREIGN]} of another",
     )
     test.expect("frames of the guest's own VLAN", counts[OWN] > 100)
     test.expect("no frame of another VLAN", counts[UNTAGGED] == counts[FOREIGN] == 0)
+
+
+def put_bridge_on_vlan(host: Host) -> None:
+    """The bridge has an interface of the VLAN as its port, and not the PF itself."""
+    host.sh(_INTERFACE)
+    host.uplink = f"pf0.{VLAN}"
 
 
 def _refused(test: Run, host: Host) -> None:
