@@ -986,6 +986,21 @@ static void test_open_vswitch(Fixture *f, gconstpointer data)
     assert_heard(f, 2, "enp0");
     assert_closes(f, wire, FALSE, "");
     assert_heard(f, 2, "enp0");
+    g_assert_true(f->host->ops->draw(f->host, wire, &error));
+    g_assert_no_error(error);
+    assert_heard(f, 3, "tap0");
+}
+
+/* Where the PF cannot be opened nobody is told that the guest is here. */
+static void test_draw(Fixture *f, gconstpointer data)
+{
+    g_autoptr(VfoWire) wire = find_well(f, "tap0", 0);
+    g_autoptr(GError) error = NULL;
+
+    link_of(f, PF)->name = NULL;
+    g_assert_false(f->host->ops->draw(f->host, wire, &error));
+    g_assert_error(error, VFO_ERROR, VFO_ERROR_NOT_FOUND);
+    assert_entries(f, "");
 }
 
 static gboolean on_late(gpointer data)
@@ -1188,6 +1203,7 @@ int main(int argc, char **argv)
     add("/host/datapath/bridge/crooked", test_crooked);
     add("/host/datapath/bridge/sub-interface", test_sub_interface);
     add("/host/datapath/bridge/outer", test_outer);
+    add("/host/datapath/bridge/draw", test_draw);
     add("/host/datapath/macvtap/open-and-close", test_macvtap);
     add("/host/datapath/macvtap/disobeys", test_macvtap_disobeys);
     add("/host/datapath/macvtap/refused", test_macvtap_refused);
