@@ -177,19 +177,29 @@ static gboolean is_gone(int code)
     return code == 0 || code == -ENODEV || code == -ENOENT;
 }
 
-/* First the filter: what it sends to an interface that has gone is lost. */
-static gboolean take_apart(VfoNetlink *netlink, int macvtap, GError **error)
+static gboolean end_diversion(VfoNetlink *netlink, int macvtap, GError **error)
 {
     int code = remove_filter(netlink, macvtap);
 
     /* -EINVAL: it has no ingress. */
-    if (!is_gone(code) && code != -EINVAL)
-        return vfo_netlink_fail(netlink, code, error,
-                                "cannot take away the filter of interface %d, which keeps frames",
-                                macvtap);
-    code = remove_ifb(netlink, macvtap);
+    return is_gone(code) || code == -EINVAL ||
+           vfo_netlink_fail(netlink, code, error,
+                            "cannot take away the filter of interface %d, which keeps frames",
+                            macvtap);
+}
+
+static gboolean end_detour(VfoNetlink *netlink, int macvtap, GError **error)
+{
+    int code = remove_ifb(netlink, macvtap);
+
     return is_gone(code) ||
            vfo_netlink_fail(netlink, code, error, "cannot take away interface " NAME "%d", macvtap);
+}
+
+/* First the filter: what it sends to an interface that has gone is lost. */
+static gboolean take_apart(VfoNetlink *netlink, int macvtap, GError **error)
+{
+    return end_diversion(netlink, macvtap, error) && end_detour(netlink, macvtap, error);
 }
 
 static gboolean make_detour(VfoPlug *plug, GError **error)
@@ -357,18 +367,17 @@ gboolean vfo_plug_remove(VfoPlug *plug, GError **error)
 {
     g_autoptr(GError) first = NULL;
     g_autoptr(GError) second = NULL;
-    int code;
 
     if (!plug->there)
         return TRUE;
     /* So that nothing overtakes what waits; it may never be seen empty as long as more comes. */
     if (vfo_plug_pull(plug, &first))
         await_empty(plug, &first);
-    code = remove_filter(plug->netlink, plug->macvtap.index);
-    if (is_gone(code) && !await_empty(plug, &second) &&
-        !g_error_matches(second, VFO_ERROR, VFO_ERROR_NOT_FOUND))
+    if (!end_diversion(plug->netlink, plug->macvtap.index, error))
+        return FALSE;
+    if (!await_empty(plug, &second) && !g_error_matches(second, VFO_ERROR, VFO_ERROR_NOT_FOUND))
         g_warning("macvtap %s: held frames may be lost: %s", plug->macvtap.name, second->message);
-    if (!take_apart(plug->netlink, plug->macvtap.index, error))
+    if (!end_detour(plug->netlink, plug->macvtap.index, error))
         return FALSE;
     plug->there = FALSE;
     return TRUE;
