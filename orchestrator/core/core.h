@@ -338,6 +338,9 @@ typedef struct {
      *  for (a state that differs from the present one). */
     gboolean (*set_vf)(VfoHost *host, const char *pci, const VfoVfSettings *settings,
                        GError **error);
+    /** Gets ready for hand_to_vf() (or close_pf() to a VF), which then takes effect at once. What
+     *  it cannot do is logged: the guest gets some frames twice then. */
+    void (*prepare_hand_to_vf)(VfoHost *host, const VfoWire *wire);
     /** set_vf() and close_pf() to the VF, as closely after one another as the kernel can: what is
      *  sent in between reaches the guest by both. After a failure the PF side may be closed. */
     gboolean (*hand_to_vf)(VfoHost *host, const VfoWire *wire, const char *pci,

@@ -329,11 +329,14 @@ void vfo_take_shut(VfoJob *job, GTask *task)
 
 void vfo_take_configure(VfoJob *job, GTask *task)
 {
+    const VfoTake *take = vfo_take_of(job);
     GError *error = NULL;
 
     if (!vfo_take_skips(job, task)) {
         gboolean ok = vfo_take_expose(job, &error);
 
+        if (ok)
+            take->host->ops->prepare_hand_to_vf(take->host, take->wire);
         vfo_task_return(task, ok, error);
     }
 }

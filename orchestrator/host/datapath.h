@@ -45,8 +45,9 @@ typedef struct {
      *  for NETLINK_ROUTE, @generic for NETLINK_GENERIC. NULL: no bridge here is like that. */
     gboolean (*learn)(VfoNetlink *netlink, VfoNetlink *generic, const VfoWire *wire, gboolean at_vf,
                       gboolean *learned, GError **error);
-    gboolean bridged; /* the standby is a port of a bridge, in which frames for it can be kept */
-    gboolean twofold; /* what the PF lets in for the guest its VF receives as well */
+    gboolean bridged;    /* the standby is a port of a bridge, in which frames for it can be kept */
+    gboolean stays_open; /* close_pf() to the VF leaves the standby's interface as it is */
+    gboolean twofold;    /* what the PF lets in for the guest its VF receives as well */
 } VfoDatapath;
 
 extern const VfoDatapath vfo_datapath_bridge;

@@ -29,6 +29,7 @@ typedef struct {
     VfoQueue *queue;     /* NULL: nothing has been held yet */
     GHashTable *holds;   /* a tap's name -> VfoHold */
     GHashTable *lessons; /* a tap's name -> VfoLesson, where its bridge learns */
+    GHashTable *mutes;   /* a macvtap's name -> VfoMute, where a guest gets its VF */
     int announcer;       /* vfo_announce_socket(); -1: none has been needed */
 } VfoLocalHost;
 
@@ -90,6 +91,7 @@ gboolean vfo_local_hand_to_vf(VfoHost *base, const VfoWire *wire, const char *pc
                               const VfoVfSettings *settings, GError **error);
 gboolean vfo_local_announce(VfoHost *base, const VfoWire *wire, GError **error);
 gboolean vfo_local_draw(VfoHost *base, const VfoWire *wire, GError **error);
+void vfo_local_prepare_hand_to_vf(VfoHost *base, const VfoWire *wire);
 gboolean vfo_local_prepare_hold(VfoHost *base, const VfoWire *wire, const char *pci,
                                 GError **error);
 gboolean vfo_local_hold(VfoHost *base, const VfoWire *wire, const char *pci, GError **error);

@@ -2,6 +2,7 @@
 #include "host/events.h"
 #include "host/hold.h"
 #include "host/host-private.h"
+#include "host/mute.h"
 #include "host/openvswitch.h"
 #include "host/plug.h"
 
@@ -59,6 +60,7 @@ static const VfoHostOps ops = {
     .hold = vfo_local_hold,
     .release = vfo_local_release,
     .set_vf = vfo_local_set_vf,
+    .prepare_hand_to_vf = vfo_local_prepare_hand_to_vf,
     .hand_to_vf = vfo_local_hand_to_vf,
     .reset_vf = vfo_local_reset_vf,
     .closed_vf = vfo_local_closed_vf,
@@ -85,6 +87,8 @@ VfoHost *vfo_host_new_with(GPtrArray *networks, VfoLeases *leases, const char *s
     host->announcer = -1;
     host->lessons =
         g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)vfo_lesson_free);
+    host->mutes =
+        g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)vfo_mute_free);
     return &host->host;
 }
 
@@ -115,7 +119,10 @@ VfoHost *vfo_host_new(GPtrArray *networks, VfoLeases *leases, const char *sysfs,
 
 void vfo_host_clean_up(VfoHost *base)
 {
-    vfo_plug_remove_all(((VfoLocalHost *)base)->netlink);
+    VfoNetlink *netlink = ((VfoLocalHost *)base)->netlink;
+
+    vfo_plug_remove_all(netlink);
+    vfo_mute_free_all(netlink);
 }
 
 void vfo_host_set_quirks(VfoHost *base, GPtrArray *quirks)
@@ -145,6 +152,7 @@ void vfo_host_free(VfoHost *base)
     }
     g_hash_table_unref(host->holds);
     g_hash_table_unref(host->lessons);
+    g_hash_table_unref(host->mutes);
     vfo_queue_free(host->queue);
     vfo_netlink_free(host->netlink);
     vfo_netlink_free(host->generic);

@@ -73,6 +73,9 @@ const VfoQuirks *vfo_quirks_of(const GPtrArray *configured, const char *driver);
  * and counted in its tx_dropped. At 1 Gbit/s of full frames that is 12 ms of holding: for longer,
  * 'ip link set TAP txqueuelen 10000'.
  *
+ * hand_to_vf, close_pf to a VF: a macvtap takes nothing in for two seconds (host/mute.h), which
+ * needs sch_ingress, cls_matchall and act_gact.
+ *
  * set_vf: one attribute per request, only those that differ, the MAC address last, or
  * first when it becomes the parking address. A driver that does not report the link state is
  * believed when it acknowledges one.

@@ -9,8 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* One for each VLAN there is. */
-#define MAX_VLANS 4094
+/* As many as a PF has VLANs, and more than it has VFs. */
+#define MAX_OF_KIND 4096
 
 gboolean vfo_link_is_name(const char *name)
 {
@@ -240,48 +240,63 @@ gboolean vfo_link_set_up(VfoNetlink *netlink, const VfoLink *link, gboolean up, 
 }
 
 typedef struct {
-    int lower;
-    int master;
+    const char *kind;
+    int master; /* 0: any, or none */
     GArray *found;
-} Vlans;
+} OfKind;
 
-static int on_vlan(struct nlmsghdr *message, gpointer data)
+/* A kernel that does not know the kind, or no such master, shows all interfaces. */
+static int on_any_kind(struct nlmsghdr *message, gpointer data)
 {
-    const Vlans *vlans = data;
+    const OfKind *wanted = data;
     VfoLink link = {0};
     int code;
 
     if (message->nlmsg_type != RTM_NEWLINK)
         return 0;
     code = vfo_link_parse(message, &link);
-    if (code == 0 && strcmp(link.kind, "vlan") == 0 && link.lower == vlans->lower &&
-        link.master == vlans->master && vlans->found->len < MAX_VLANS)
-        g_array_append_val(vlans->found, link);
+    if (code == 0 && strcmp(link.kind, wanted->kind) == 0 &&
+        (wanted->master == 0 || link.master == wanted->master) && wanted->found->len < MAX_OF_KIND)
+        g_array_append_val(wanted->found, link);
     return code;
 }
 
-GArray *vfo_link_find_vlans(VfoNetlink *netlink, const VfoLink *lower, const VfoLink *master,
-                            GError **error)
+GArray *vfo_link_find_kind(VfoNetlink *netlink, const char *kind, const VfoLink *master,
+                           GError **error)
 {
     struct ifinfomsg header = {.ifi_family = AF_UNSPEC};
     g_autoptr(VfoMessage) request =
         vfo_netlink_message(RTM_GETLINK, NLM_F_DUMP, &header, sizeof(header));
     g_autoptr(GArray) found = g_array_new(FALSE, FALSE, sizeof(VfoLink));
-    Vlans vlans = {lower->index, master->index, found};
+    OfKind wanted = {kind, master ? master->index : 0, found};
     struct nlattr *info;
     int code;
 
     /* The kernel looks for them: a host may have a thousand taps. */
-    vfo_netlink_put_u32(request, IFLA_MASTER, (guint32)master->index);
+    if (master)
+        vfo_netlink_put_u32(request, IFLA_MASTER, (guint32)master->index);
     info = nla_nest_start(request, IFLA_LINKINFO);
-    vfo_netlink_put_string(request, IFLA_INFO_KIND, "vlan");
+    vfo_netlink_put_string(request, IFLA_INFO_KIND, kind);
     nla_nest_end(request, info);
     vfo_netlink_put_u32(request, IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
-    code = vfo_netlink_query(netlink, request, on_vlan, &vlans);
+    code = vfo_netlink_query(netlink, request, on_any_kind, &wanted);
     if (code == 0)
         return g_steal_pointer(&found);
-    vfo_netlink_fail(netlink, code, error, "cannot read the VLAN interfaces on %s", lower->name);
+    vfo_netlink_fail(netlink, code, error, "cannot read the interfaces of kind %s%s%s", kind,
+                     master ? " in " : "", master ? master->name : "");
     return NULL;
+}
+
+GArray *vfo_link_find_vlans(VfoNetlink *netlink, const VfoLink *lower, const VfoLink *master,
+                            GError **error)
+{
+    GArray *vlans = vfo_link_find_kind(netlink, "vlan", master, error);
+
+    for (guint i = vlans ? vlans->len : 0; i > 0; i--) {
+        if (g_array_index(vlans, VfoLink, i - 1).lower != lower->index)
+            g_array_remove_index(vlans, i - 1);
+    }
+    return vlans;
 }
 
 typedef struct {

@@ -44,8 +44,12 @@ gboolean vfo_link_read_if_there(VfoNetlink *netlink, const char *name, VfoLink *
 /** vfo_link_set_up: brings @link up or takes it down, and reads it back. Already so is success. */
 gboolean vfo_link_set_up(VfoNetlink *netlink, const VfoLink *link, gboolean up, GError **error);
 
-/** vfo_link_find_vlans: the VLAN interfaces on @lower that are ports of @master, of VfoLink. Free
- *  with g_array_unref(). */
+/** vfo_link_find_kind: the interfaces of @kind, of VfoLink, 4096 at most; those that are ports of
+ *  @master, if it is not NULL. Free with g_array_unref(). */
+GArray *vfo_link_find_kind(VfoNetlink *netlink, const char *kind, const VfoLink *master,
+                           GError **error);
+
+/** vfo_link_find_vlans: the VLAN interfaces on @lower that are ports of @master, likewise. */
 GArray *vfo_link_find_vlans(VfoNetlink *netlink, const VfoLink *lower, const VfoLink *master,
                             GError **error);
 

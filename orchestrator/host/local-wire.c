@@ -3,6 +3,7 @@
 #include "host/hold.h"
 #include "host/host-private.h"
 #include "host/link.h"
+#include "host/mute.h"
 #include "host/openvswitch.h"
 #include "host/pci.h"
 
@@ -209,6 +210,7 @@ gboolean vfo_local_open_pf(VfoHost *base, const VfoWire *wire, GError **error)
     gboolean opened;
 
     g_hash_table_remove(host->lessons, wire->tap);
+    g_hash_table_remove(host->mutes, wire->tap);
     /* The guest may be letting go of its VF. */
     ordinary = begin_undisturbed();
     opened = datapath_of(wire)->open_pf(host->netlink, wire, error);
@@ -231,12 +233,40 @@ static gboolean learn(VfoLocalHost *host, const VfoWire *wire, gboolean at_vf, g
     return TRUE;
 }
 
+/* What keeps its standby from taking in what its VF does; NULL: there is nothing. */
+static VfoMute *mute_of(VfoLocalHost *host, const VfoWire *wire)
+{
+    VfoMute *mute = g_hash_table_lookup(host->mutes, wire->tap);
+    g_autoptr(GError) error = NULL;
+    VfoLink tap;
+
+    if (mute || !datapath_of(wire)->stays_open)
+        return mute;
+    if (vfo_link_read(host->netlink, wire->tap, &tap, &error))
+        mute = vfo_mute_new(host->netlink, &tap, &error);
+    if (mute)
+        g_hash_table_insert(host->mutes, g_strdup(wire->tap), mute);
+    else
+        g_message("a guest may get frames twice as it gets its VF: %s", error->message);
+    return mute;
+}
+
+void vfo_local_prepare_hand_to_vf(VfoHost *base, const VfoWire *wire)
+{
+    mute_of((VfoLocalHost *)base, wire);
+}
+
 gboolean vfo_local_close_pf(VfoHost *base, const VfoWire *wire, gboolean to_vf, GError **error)
 {
     VfoLocalHost *host = (VfoLocalHost *)base;
+    VfoMute *mute = to_vf ? mute_of(host, wire) : NULL;
     gboolean learned;
 
     g_hash_table_remove(host->lessons, wire->tap);
+    if (!to_vf)
+        g_hash_table_remove(host->mutes, wire->tap);
+    else if (mute)
+        vfo_mute_begin(mute);
     return datapath_of(wire)->close_pf(host->netlink, wire, to_vf, error) &&
            (!to_vf || learn(host, wire, TRUE, &learned, error));
 }
@@ -358,6 +388,7 @@ static VfoHold *make_hold(VfoLocalHost *host, const VfoWire *wire, const char *p
     VfoTakenVf vf = {.sysfs = host->sysfs, .pci = pci};
     VfoLink tap;
 
+    g_hash_table_remove(host->mutes, wire->tap);
     if ((bridged && !is_bridge(host, wire, error)) ||
         !vfo_local_release(&host->host, wire, error) || !vfo_place_find(host, pci, &place, error) ||
         !vfo_link_read(host->netlink, wire->tap, &tap, error))

@@ -4,8 +4,9 @@
  * PF has its address in its own filter: to open the PF side is to bring it up.
  *
  * It stays up while the guest is on its VF: a guest sends through its standby until its VF has a
- * link, and net_failover drops what the standby receives as well. It is taken down where the guest
- * leaves the host: the PF would swallow what this card's VFs send to the guest.
+ * link, and net_failover drops what the standby receives as well (not from the start: mute.h). It
+ * is taken down where the guest leaves the host: the PF would swallow what this card's VFs send to
+ * the guest.
  */
 #include <linux/if_ether.h>
 #include <linux/if_link.h>
@@ -129,4 +130,5 @@ const VfoDatapath vfo_datapath_macvtap = {
     .find = find,
     .open_pf = open_pf,
     .close_pf = close_pf,
+    .stays_open = TRUE,
 };

@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "host/plug.h"
+#include "host/ingress.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <linux/gen_stats.h>
-#include <linux/if_ether.h>
 #include <linux/if_link.h>
-#include <linux/pkt_cls.h>
 #include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
-#include <linux/tc_act/tc_mirred.h>
 #include <string.h>
 
 /* Of an ifb, before the number of its macvtap. */
@@ -21,10 +18,7 @@
 #define EMPTY_MS      100
 #define LOOK_EVERY_US 1000
 
-#define PLUG    TC_H_MAKE(1U << 16, 0U)
-#define INGRESS TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS)
-/* Of our filter, by which it is known. */
-#define PRIORITY 0x5646U
+#define PLUG TC_H_MAKE(1U << 16, 0U)
 
 struct _VfoPlug {
     VfoNetlink *netlink;
@@ -62,20 +56,6 @@ static int command_plug(VfoPlug *plug, int flags, int action)
     return vfo_netlink_change(plug->netlink, message);
 }
 
-/* It stays: to take it away, too, would cost what the guest sends meanwhile (Linux 6.1,
- * qdisc_graft()). */
-static int add_ingress(VfoPlug *plug)
-{
-    const struct tcmsg header = {.tcm_ifindex = plug->macvtap.index,
-                                 .tcm_parent = TC_H_CLSACT,
-                                 .tcm_handle = TC_H_MAKE(TC_H_CLSACT, 0U)};
-    g_autoptr(VfoMessage) message =
-        vfo_netlink_message(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, &header, sizeof(header));
-
-    vfo_netlink_put_string(message, TCA_KIND, "clsact");
-    return vfo_netlink_change(plug->netlink, message);
-}
-
 static int add_ifb(VfoNetlink *netlink, const char *name)
 {
     const struct ifinfomsg header = {.ifi_flags = IFF_UP, .ifi_change = IFF_UP};
@@ -105,61 +85,6 @@ static int remove_ifb(VfoNetlink *netlink, int macvtap)
     return vfo_netlink_change(netlink, message);
 }
 
-static VfoMessage *filter_message(int type, int flags, int macvtap, guint32 priority)
-{
-    const struct tcmsg header = {
-        .tcm_ifindex = macvtap,
-        .tcm_parent = INGRESS,
-        .tcm_info = priority ? TC_H_MAKE(priority << 16, (guint32)htons(ETH_P_ALL)) : 0,
-    };
-
-    return vfo_netlink_message(type, flags, &header, sizeof(header));
-}
-
-static int remove_filter(VfoNetlink *netlink, int macvtap)
-{
-    g_autoptr(VfoMessage) message = filter_message(RTM_DELTFILTER, 0, macvtap, PRIORITY);
-
-    vfo_netlink_put_string(message, TCA_KIND, "matchall");
-    return vfo_netlink_change(netlink, message);
-}
-
-static int on_filter(struct nlmsghdr *message, gpointer data)
-{
-    (*(guint *)data)++;
-    return 0;
-}
-
-static int count_filters(VfoPlug *plug, guint *count)
-{
-    g_autoptr(VfoMessage) message =
-        filter_message(RTM_GETTFILTER, NLM_F_DUMP, plug->macvtap.index, 0);
-
-    *count = 0;
-    return vfo_netlink_query(plug->netlink, message, on_filter, count);
-}
-
-/* All that is about to enter the macvtap leaves by the ifb. */
-static int add_filter(VfoPlug *plug)
-{
-    const struct tc_mirred redirect = {
-        .action = TC_ACT_STOLEN, .eaction = TCA_EGRESS_REDIR, .ifindex = (guint32)plug->ifb.index};
-    g_autoptr(VfoMessage) message =
-        filter_message(RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_EXCL, plug->macvtap.index, PRIORITY);
-    struct nlattr *nests[4];
-
-    vfo_netlink_put_string(message, TCA_KIND, "matchall");
-    nests[0] = nest(message, TCA_OPTIONS);
-    nests[1] = nest(message, TCA_MATCHALL_ACT);
-    nests[2] = nest(message, 1);
-    vfo_netlink_put_string(message, TCA_ACT_KIND, "mirred");
-    nests[3] = nest(message, TCA_ACT_OPTIONS);
-    vfo_netlink_put(message, TCA_MIRRED_PARMS, &redirect, sizeof(redirect));
-    for (gsize i = G_N_ELEMENTS(nests); i > 0; i--)
-        nla_nest_end(message, nests[i - 1]);
-    return vfo_netlink_change(plug->netlink, message);
-}
-
 /* -------------------------------------------------------------------- new */
 
 static gboolean cannot(const VfoPlug *plug, int code, GError **error)
@@ -177,17 +102,6 @@ static gboolean is_gone(int code)
     return code == 0 || code == -ENODEV || code == -ENOENT;
 }
 
-static gboolean end_diversion(VfoNetlink *netlink, int macvtap, GError **error)
-{
-    int code = remove_filter(netlink, macvtap);
-
-    /* -EINVAL: it has no ingress. */
-    return is_gone(code) || code == -EINVAL ||
-           vfo_netlink_fail(netlink, code, error,
-                            "cannot take away the filter of interface %d, which keeps frames",
-                            macvtap);
-}
-
 static gboolean end_detour(VfoNetlink *netlink, int macvtap, GError **error)
 {
     int code = remove_ifb(netlink, macvtap);
@@ -199,7 +113,8 @@ static gboolean end_detour(VfoNetlink *netlink, int macvtap, GError **error)
 /* First the filter: what it sends to an interface that has gone is lost. */
 static gboolean take_apart(VfoNetlink *netlink, int macvtap, GError **error)
 {
-    return end_diversion(netlink, macvtap, error) && end_detour(netlink, macvtap, error);
+    return vfo_ingress_remove(netlink, macvtap, VFO_INGRESS_DIVERT, error) &&
+           end_detour(netlink, macvtap, error);
 }
 
 static gboolean make_detour(VfoPlug *plug, GError **error)
@@ -221,13 +136,14 @@ static gboolean make_detour(VfoPlug *plug, GError **error)
  * others, which may be there to keep something out, are not to be skipped. */
 static gboolean divert(VfoPlug *plug, GError **error)
 {
-    int code = add_ingress(plug);
+    gboolean existed = FALSE;
     guint others = 0;
+    int code = vfo_ingress_prepare(plug->netlink, plug->macvtap.index, &existed);
 
-    if (code == -EEXIST)
-        code = count_filters(plug, &others);
+    if (code == 0 && existed)
+        code = vfo_ingress_count(plug->netlink, plug->macvtap.index, &others);
     if (code == 0 && others == 0)
-        code = add_filter(plug);
+        code = vfo_ingress_divert(plug->netlink, plug->macvtap.index, plug->ifb.index);
     if (code < 0 && code != -EEXIST)
         return cannot(plug, code, error);
     if (others == 0)
@@ -373,7 +289,7 @@ gboolean vfo_plug_remove(VfoPlug *plug, GError **error)
     /* So that nothing overtakes what waits; it may never be seen empty as long as more comes. */
     if (vfo_plug_pull(plug, &first))
         await_empty(plug, &first);
-    if (!end_diversion(plug->netlink, plug->macvtap.index, error))
+    if (!vfo_ingress_remove(plug->netlink, plug->macvtap.index, VFO_INGRESS_DIVERT, error))
         return FALSE;
     if (!await_empty(plug, &second) && !g_error_matches(second, VFO_ERROR, VFO_ERROR_NOT_FOUND))
         g_warning("macvtap %s: held frames may be lost: %s", plug->macvtap.name, second->message);
@@ -399,47 +315,34 @@ static int macvtap_of(const VfoLink *link)
 {
     guint64 number;
 
-    if (strcmp(link->kind, "ifb") != 0 || !g_str_has_prefix(link->name, NAME) ||
+    if (!g_str_has_prefix(link->name, NAME) ||
         !g_ascii_string_to_unsigned(link->name + strlen(NAME), 10, 1, G_MAXINT, &number, NULL))
         return 0;
     return (int)number;
 }
 
-static int on_link(struct nlmsghdr *message, gpointer data)
+static void remove_left_over(VfoNetlink *netlink, const VfoLink *ifb)
 {
-    VfoLink link = {0};
-    int macvtap;
+    int macvtap = macvtap_of(ifb);
+    g_autoptr(GError) error = NULL;
 
-    /* A kernel without ifb shows all links; what is odd with another one is not of interest. */
-    if (vfo_link_parse(message, &link) == 0 && (macvtap = macvtap_of(&link)))
-        g_array_append_val((GArray *)data, macvtap);
-    return 0;
+    if (macvtap == 0)
+        return;
+    if (take_apart(netlink, macvtap, &error))
+        g_message("%s, in which frames were held, was left over from before: taken away",
+                  ifb->name);
+    else
+        g_warning("the guest of interface %d hears nothing on its standby: %s", macvtap,
+                  error->message);
 }
 
 void vfo_plug_remove_all(VfoNetlink *netlink)
 {
-    const struct ifinfomsg header = {0};
-    g_autoptr(VfoMessage) message =
-        vfo_netlink_message(RTM_GETLINK, NLM_F_DUMP, &header, sizeof(header));
-    g_autoptr(GArray) found = g_array_new(FALSE, FALSE, sizeof(int));
-    struct nlattr *info = nest(message, IFLA_LINKINFO);
-    int code;
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GArray) ifbs = vfo_link_find_kind(netlink, "ifb", NULL, &error);
 
-    vfo_netlink_put_string(message, IFLA_INFO_KIND, "ifb");
-    nla_nest_end(message, info);
-    code = vfo_netlink_query(netlink, message, on_link, found);
-    if (code < 0)
-        g_warning("cannot look for frames that are still held for macvtaps: %s",
-                  vfo_netlink_reason(netlink, code));
-    for (guint i = 0; i < found->len; i++) {
-        int macvtap = g_array_index(found, int, i);
-        g_autoptr(GError) error = NULL;
-
-        if (take_apart(netlink, macvtap, &error))
-            g_message(NAME "%d, in which frames were held, was left over from before: taken away",
-                      macvtap);
-        else
-            g_warning("the guest of interface %d hears nothing on its standby: %s", macvtap,
-                      error->message);
-    }
+    if (!ifbs)
+        g_warning("cannot look for frames that are still held for macvtaps: %s", error->message);
+    for (guint i = 0; ifbs && i < ifbs->len; i++)
+        remove_left_over(netlink, &g_array_index(ifbs, VfoLink, i));
 }

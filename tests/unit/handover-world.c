@@ -587,6 +587,11 @@ static gboolean host_set_vf(VfoHost *host, const char *pci, const VfoVfSettings 
     return leave(world, fault, error);
 }
 
+static void host_prepare_hand_to_vf(VfoHost *host, const VfoWire *wire)
+{
+    g_assert_nonnull(wire);
+}
+
 static gboolean host_hand_to_vf(VfoHost *host, const VfoWire *wire, const char *pci,
                                 const VfoVfSettings *settings, GError **error)
 {
@@ -653,6 +658,7 @@ static const VfoHostOps host_ops = {
     .hold = host_hold,
     .release = host_release,
     .set_vf = host_set_vf,
+    .prepare_hand_to_vf = host_prepare_hand_to_vf,
     .hand_to_vf = host_hand_to_vf,
     .reset_vf = host_reset_vf,
     .closed_vf = host_closed_vf,

@@ -11,6 +11,7 @@
 #include <linux/if_link.h>
 #include <linux/neighbour.h>
 #include <linux/openvswitch.h>
+#include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <netlink/msg.h>
@@ -65,6 +66,8 @@ typedef struct {
     gboolean stubborn; /* no link goes up or down */
     gboolean deaf;     /* a macvtap's address does not reach the PF's filter */
     gboolean crowded;  /* or stays in it */
+    gboolean mute;     /* a macvtap drops what comes */
+    gboolean unmuted;  /* which the kernel cannot */
     guint link_changes;
     gboolean no_ports; /* Open vSwitch's module has gone */
     gboolean bad_port; /* it answers with less than was asked for */
@@ -267,6 +270,20 @@ static int change_link(World *world, struct nlmsghdr *request)
     return 0;
 }
 
+/* The one that drops what comes; test-mute looks at it closely. */
+static int change_filter(World *world, struct nlmsghdr *request)
+{
+    const struct tcmsg *header = nlmsg_data(request);
+    gboolean muted = world->mute;
+
+    if (TC_H_MIN(header->tcm_info) != htons(ETH_P_ALL))
+        return 0;
+    world->mute = request->nlmsg_type == RTM_NEWTFILTER;
+    if (muted == world->mute)
+        return muted ? -EEXIST : -ENOENT;
+    return 0;
+}
+
 static int kernel(struct nlmsghdr *request, VfoNetlinkAnswer answer, gpointer answer_data,
                   gpointer data)
 {
@@ -275,6 +292,11 @@ static int kernel(struct nlmsghdr *request, VfoNetlinkAnswer answer, gpointer an
         return get_link(data, request, answer, answer_data);
     case RTM_SETLINK:
         return change_link(data, request);
+    case RTM_NEWQDISC:
+        return ((World *)data)->unmuted ? -EOPNOTSUPP : 0;
+    case RTM_NEWTFILTER:
+    case RTM_DELTFILTER:
+        return change_filter(data, request);
     case RTM_GETVLAN:
         return get_vlans(data, request, answer, answer_data);
     case RTM_NEWNEIGH:
@@ -724,6 +746,13 @@ static void set_macvtap(Fixture *f, int lower)
     g_clear_pointer(&network->bridge, g_free);
 }
 
+/* The test's own deadline is the harness's. */
+static void await_mute(Fixture *f)
+{
+    while (!f->world.mute)
+        g_main_context_iteration(NULL, TRUE);
+}
+
 static void test_macvtap(Fixture *f, gconstpointer data)
 {
     g_autoptr(VfoWire) wire = NULL;
@@ -743,11 +772,27 @@ static void test_macvtap(Fixture *f, gconstpointer data)
     g_assert_false(link_of(f, MACVTAP)->down);
     assert_opens(f, wire, "pf0 self0 ");
     g_assert_cmpuint(f->world.link_changes, ==, 1);
+    f->host->ops->prepare_hand_to_vf(f->host, wire);
+    g_assert_false(f->world.mute);
     /* The guest may send through it until its VF has a link. */
     assert_closes(f, wire, TRUE, "pf0 self0 ");
     g_assert_false(link_of(f, MACVTAP)->down);
+    await_mute(f);
+    assert_closes(f, wire, TRUE, "pf0 self0 ");
+    g_assert_true(f->world.mute);
+    assert_opens(f, wire, "pf0 self0 ");
+    g_assert_false(f->world.mute);
+    assert_closes(f, wire, TRUE, "pf0 self0 ");
+    await_mute(f);
     assert_closes(f, wire, FALSE, "");
     g_assert_true(link_of(f, MACVTAP)->down);
+    g_assert_false(f->world.mute);
+    /* Frames come twice then, which is no failure. */
+    assert_opens(f, wire, "pf0 self0 ");
+    f->world.unmuted = TRUE;
+    assert_closes(f, wire, TRUE, "pf0 self0 ");
+    g_assert_false(f->world.mute);
+    assert_closes(f, wire, FALSE, "");
 
     g_assert_true(f->host->ops->release(f->host, wire, &error));
 

@@ -407,6 +407,11 @@ static gboolean host_activity_vf(VfoHost *host, const char *pci, guint64 *activi
     return outcome(world, enter(world, "activity_vf %s", pci), error);
 }
 
+static void host_prepare_hand_to_vf(VfoHost *host, const VfoWire *wire)
+{
+    g_assert_nonnull(wire);
+}
+
 static const VfoHostOps host_ops = {
     .list_vfs = host_list_vfs,
     .read_vf = host_read_vf,
@@ -416,6 +421,7 @@ static const VfoHostOps host_ops = {
     .hold = host_hold,
     .release = host_release,
     .set_vf = host_set_vf,
+    .prepare_hand_to_vf = host_prepare_hand_to_vf,
     .reset_vf = host_reset_vf,
     .closed_vf = host_closed_vf,
     .used_vf = host_used_vf,

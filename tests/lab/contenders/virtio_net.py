@@ -15,6 +15,11 @@ class VirtioNet(Contender):
     name = "virtio-net"
     has_vf = False
 
+    def prepare(self, lab: Lab) -> None:
+        # A card whose VFs are in use gives its PF nothing else of what no VF has asked for.
+        for host in lab.hosts:
+            self.let_in(host)
+
     def start_source(self, lab: Lab, host: Host) -> Guest:
         guest = lab.start_guest(host, None, alter=without_pair)
         guest.wait_ready(primary=False)

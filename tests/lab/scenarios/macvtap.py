@@ -48,7 +48,30 @@ def run(test: Run) -> None:
         test.expect(f"a job that held frames: {held}", held == ["ok"])
     for host in test.lab.hosts:
         expect_unplugged(test, host)
+    _killed_while_mute(test, hosta, guest)
     _killed(test, hosta, guest)
+
+
+def _killed_while_mute(test: Run, host: Host, guest: Guest) -> None:
+    """The guest has its VF again, and the daemon ends before its standby may hear again."""
+    contender = test.contender
+    assert isinstance(contender, Vfailover)
+    start_us = clock.now_us()
+    contender.command(host, "detach", guest.name)
+    test.observe()
+    test.apart.append(Phase(phases.TO_STANDBY, ((start_us, clock.now_us()),)))
+    start_us = clock.now_us()
+    command = host.start([str(paths.COMMAND), "attach", guest.name], "attach.log")
+    wait.until("the macvtap drops", lambda: "gact" in host.sh(_PLUGS).stdout, SECONDS)
+    contender.stop_daemon(host, signal.SIGKILL)
+    command.wait(SECONDS)
+    held = host.sh(_PLUGS).stdout
+    test.expect(f"a macvtap that drops: {held}", "gact" in held)
+    contender.start_daemon(host)
+    expect_unplugged(test, host)
+    test.wait_vf("guest on its VF again", start_us)
+    test.observe()
+    test.apart.append(Phase(phases.TO_VF, ((start_us, clock.now_us()),)))
 
 
 def _killed(test: Run, host: Host, guest: Guest) -> None:
@@ -74,7 +97,8 @@ def _killed(test: Run, host: Host, guest: Guest) -> None:
 
 
 def expect_unplugged(test: Run, host: Host) -> None:
-    """Nothing is left of what held the frames."""
+    """Nothing is left of what held the frames, or dropped them."""
+    wait.until("a macvtap that hears", lambda: "gact" not in host.sh(_PLUGS).stdout, SECONDS)
     left = host.sh(_PLUGS).stdout
     test.expect(f"no plug left in {host.name}: {left}", not left)
 
