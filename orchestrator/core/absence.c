@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "core/core.h"
 
-/* Many times the VMs of a host; who starts more loses the oldest. */
-#define MAX_ABSENCES 4096
-
 typedef struct {
     VfoOffer *offer;
     VfoWire *wire; /* NULL: not known */
@@ -11,7 +8,9 @@ typedef struct {
 } Absence;
 
 struct _VfoAbsences {
-    GPtrArray *list; /* of Absence, oldest first */
+    GPtrArray *list;            /* of Absence, oldest first */
+    VfoAbsencesChanged changed; /* NULL: nobody listens */
+    gpointer data;
 };
 
 static void absence_free(gpointer data)
@@ -39,6 +38,18 @@ void vfo_absences_free(VfoAbsences *absences)
     g_free(absences);
 }
 
+void vfo_absences_on_change(VfoAbsences *absences, VfoAbsencesChanged changed, gpointer data)
+{
+    absences->changed = changed;
+    absences->data = data;
+}
+
+static void tell(VfoAbsences *absences)
+{
+    if (absences->changed)
+        absences->changed(absences, absences->data);
+}
+
 static gboolean is_of(const Absence *absence, const char *vm, const char *standby)
 {
     return g_str_equal(absence->offer->vm, vm) &&
@@ -56,6 +67,17 @@ static Absence *find(VfoAbsences *absences, const char *vm, const char *standby)
     return NULL;
 }
 
+static gboolean drop(VfoAbsences *absences, const char *vm, const char *standby)
+{
+    guint before = absences->list->len;
+
+    for (guint i = before; i > 0; i--) {
+        if (is_of(g_ptr_array_index(absences->list, i - 1), vm, standby))
+            g_ptr_array_remove_index(absences->list, i - 1);
+    }
+    return absences->list->len < before;
+}
+
 void vfo_absences_note(VfoAbsences *absences, const VfoOffer *offer, gboolean wanted)
 {
     Absence *absence = g_new0(Absence, 1);
@@ -64,10 +86,11 @@ void vfo_absences_note(VfoAbsences *absences, const VfoOffer *offer, gboolean wa
     absence->wire = old ? g_steal_pointer(&old->wire) : NULL;
     absence->offer = vfo_offer_copy(offer);
     absence->wanted = wanted;
-    vfo_absences_forget(absences, offer->vm, offer->pair->standby);
-    if (absences->list->len >= MAX_ABSENCES)
+    drop(absences, absence->offer->vm, absence->offer->pair->standby);
+    if (absences->list->len >= VFO_MAX_ABSENCES)
         g_ptr_array_remove_index(absences->list, 0);
     g_ptr_array_add(absences->list, absence);
+    tell(absences);
 }
 
 void vfo_absences_keep(VfoAbsences *absences, const char *vm, const char *standby, VfoWire *wire)
@@ -95,12 +118,29 @@ GPtrArray *vfo_absences_wires(VfoAbsences *absences, const char *vm)
     return wires;
 }
 
+gboolean vfo_absences_has_wire(VfoAbsences *absences, const char *vm, const char *standby)
+{
+    const Absence *absence = find(absences, vm, standby);
+
+    return absence && absence->wire;
+}
+
 void vfo_absences_forget(VfoAbsences *absences, const char *vm, const char *standby)
 {
-    for (guint i = absences->list->len; i > 0; i--) {
-        if (is_of(g_ptr_array_index(absences->list, i - 1), vm, standby))
-            g_ptr_array_remove_index(absences->list, i - 1);
-    }
+    if (drop(absences, vm, standby))
+        tell(absences);
+}
+
+const VfoOffer *vfo_absences_nth(VfoAbsences *absences, guint index, gboolean *wanted)
+{
+    const Absence *absence;
+
+    if (index >= absences->list->len)
+        return NULL;
+    absence = g_ptr_array_index(absences->list, index);
+    if (wanted)
+        *wanted = absence->wanted;
+    return absence->offer;
 }
 
 const VfoOffer *vfo_absences_find(VfoAbsences *absences, const char *vm, const char *standby)
@@ -108,6 +148,13 @@ const VfoOffer *vfo_absences_find(VfoAbsences *absences, const char *vm, const c
     const Absence *absence = find(absences, vm, standby);
 
     return absence ? absence->offer : NULL;
+}
+
+gboolean vfo_absences_is_wanted(VfoAbsences *absences, const char *vm, const char *standby)
+{
+    const Absence *absence = find(absences, vm, standby);
+
+    return absence && absence->wanted;
 }
 
 GPtrArray *vfo_absences_wanted(VfoAbsences *absences, const char *network)

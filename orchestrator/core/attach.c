@@ -263,8 +263,7 @@ static void settle(VfoJob *job, GTask *task)
 {
     const VfoGive *give = vfo_give_of(job);
 
-    if (give->absences)
-        vfo_give_note(job);
+    vfo_give_keep(job);
     vfo_leases_returned(give->leases, give->vf->pci);
     vfo_take_settle(job, task);
 }

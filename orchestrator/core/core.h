@@ -707,16 +707,31 @@ void vfo_notes_free(VfoNotes *notes);
 typedef struct _VfoAbsences VfoAbsences;
 
 /**
- * vfo_absences_new: remembers which VMs of this host are without a VF that they had, and what it
- * was like, so that the next one is. In memory alone.
+ * vfo_absences_new: remembers which VMs of this host are without a VF that they had, or are about
+ * to be, and what it was like, so that the next one is. What outlives this is up to who listens
+ * (vfo_absences_on_change()).
  */
 VfoAbsences *vfo_absences_new(void);
 void vfo_absences_free(VfoAbsences *absences);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VfoAbsences, vfo_absences_free)
 
-/** vfo_absences_note: @offer describes the VF that offer->vm is without, at the standby of
- *  offer->pair. @wanted: it came standby-only and gets one when there is one. Replaces what was
- *  known of that standby. */
+/** VFO_MAX_ABSENCES: many times the VMs of a host; of more the oldest is forgotten. */
+#define VFO_MAX_ABSENCES 4096
+
+/** VfoAbsencesChanged: another absence is known, or one is not, or not as before. */
+typedef void (*VfoAbsencesChanged)(VfoAbsences *absences, gpointer data);
+
+/** vfo_absences_on_change: @changed is called from here on, before what changes something returns;
+ *  in place of who was called before. NULL: nobody is. A wire is no part of what is told of. */
+void vfo_absences_on_change(VfoAbsences *absences, VfoAbsencesChanged changed, gpointer data);
+
+/** vfo_absences_nth: the oldest is 0; NULL: there are not so many. @wanted (NULL: not asked for) as
+ *  in vfo_absences_note(). Valid until the next change. */
+const VfoOffer *vfo_absences_nth(VfoAbsences *absences, guint index, gboolean *wanted);
+
+/** vfo_absences_note: @offer describes the VF that offer->vm is without, or is asked for in a
+ *  moment, at the standby of offer->pair. @wanted: it came standby-only and gets one when there is
+ *  one. Replaces what was known of that standby, but for its wire. */
 void vfo_absences_note(VfoAbsences *absences, const VfoOffer *offer, gboolean wanted);
 /** vfo_absences_keep: the PF side at @wire (transfer full) is open for what is known of that VM's
  *  standby, and to be closed when the VM goes. */
@@ -724,10 +739,14 @@ void vfo_absences_keep(VfoAbsences *absences, const char *vm, const char *standb
 /** vfo_absences_wires: of VfoWire (transfer container): those kept for @vm. Valid until the next
  *  call. */
 GPtrArray *vfo_absences_wires(VfoAbsences *absences, const char *vm);
+/** vfo_absences_has_wire: one is kept for that very standby. */
+gboolean vfo_absences_has_wire(VfoAbsences *absences, const char *vm, const char *standby);
 /** vfo_absences_forget: the VM has a VF at @standby (NULL: at all of them), or has gone. */
 void vfo_absences_forget(VfoAbsences *absences, const char *vm, const char *standby);
 /** vfo_absences_find: NULL: nothing is known. Valid until the next call. */
 const VfoOffer *vfo_absences_find(VfoAbsences *absences, const char *vm, const char *standby);
+/** vfo_absences_is_wanted: it was noted as wanted at that very standby. */
+gboolean vfo_absences_is_wanted(VfoAbsences *absences, const char *vm, const char *standby);
 /** vfo_absences_wanted: of VfoOffer (transfer container): those of @network that were noted as
  *  wanted, the oldest first. Valid until the next call. */
 GPtrArray *vfo_absences_wanted(VfoAbsences *absences, const char *network);
@@ -747,9 +766,10 @@ typedef struct {
     VfoPeer *peer;     /* not owned */
     VfoLeases *leases; /* not owned */
 
-    /* For vfo_source_job() alone: the URI of the libvirt there, by which libvirt migrates args->vm
-     * when it is without its VF; NULL: it is not libvirt's. Copied. */
-    const char *libvirt_uri;
+    /* For vfo_source_job() alone. */
+    VfoAbsences *absences;   /* not owned; NULL: nobody remembers */
+    const char *libvirt_uri; /* of the libvirt there, by which libvirt migrates args->vm when it is
+                                without its VF; NULL: it is not libvirt's; copied */
 
     /* For vfo_follow_source_job() alone. */
     const char *job;     /* the UUID that the destination has chosen; copied */

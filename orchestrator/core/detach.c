@@ -13,6 +13,12 @@ static void detach_free(gpointer data)
     g_free(parts);
 }
 
+static void return_vf(VfoJob *job, GTask *task)
+{
+    vfo_give_keep(job);
+    vfo_give_return(job, task);
+}
+
 /* As at the source of a migration. The PF side stays open: it is the guest's only way from now on.
  */
 static const VfoStep steps[] = {
@@ -21,7 +27,7 @@ static const VfoStep steps[] = {
     {"lease", "the host to describe the VF and its wire", vfo_give_lease, VFO_DEADLINE_QUERY,
      vfo_give_undo_lease, VFO_DEADLINE_QUERY, 0},
     VFO_GIVE_STEPS,
-    {"return", "the VF to be back in its pool", vfo_give_return, VFO_DEADLINE_QUERY, VFO_NO_UNDO,
+    {"return", "the VF to be back in its pool", return_vf, VFO_DEADLINE_QUERY, VFO_NO_UNDO,
      VFO_STEP_NO_CANCEL | VFO_STEP_COMMITS},
 };
 

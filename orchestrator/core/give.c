@@ -50,13 +50,31 @@ void vfo_give_describe(VfoJob *job, VfoOffer *offer)
     };
 }
 
-void vfo_give_note(VfoJob *job)
+/* Before the VF is asked for: who is killed at any moment from then on has it written down. */
+static void note(VfoJob *job)
 {
-    VfoGive *give = vfo_give_of(job);
+    const VfoGive *give = vfo_give_of(job);
     VfoOffer offer;
 
+    if (!give->absences)
+        return;
     vfo_give_describe(job, &offer);
     vfo_absences_note(give->absences, &offer, FALSE);
+}
+
+/* It has its VF. What leads to a guest that bonds may be kept for it all the same. */
+static void forget(VfoGive *give)
+{
+    if (give->absences && !give->pair->bonded)
+        vfo_absences_forget(give->absences, give->info->name, give->pair->standby);
+}
+
+void vfo_give_keep(VfoJob *job)
+{
+    VfoGive *give = vfo_give_of(job);
+
+    if (!give->absences)
+        return;
     vfo_absences_keep(give->absences, give->info->name, give->pair->standby,
                       g_steal_pointer(&give->wire));
 }
@@ -340,6 +358,7 @@ void vfo_give_unplug(VfoJob *job, GTask *task)
 {
     VfoGive *give = vfo_give_of(job);
 
+    note(job);
     give->vm->ops->unplug(give->vm, give->pair, vfo_give_await_release(job, task));
 }
 
@@ -363,8 +382,10 @@ static void on_used_again(GObject *source, GAsyncResult *result, gpointer data)
     gboolean ok = g_task_propagate_boolean(G_TASK(result), &error);
 
     give->in_guest = ok;
-    if (ok)
+    if (ok) {
         give->asked = FALSE;
+        forget(give);
+    }
     vfo_task_return(task, ok, error);
 }
 
@@ -407,8 +428,10 @@ static void on_inspected_for_replug(GObject *source, GAsyncResult *result, gpoin
     if (vfo_bonds_has_vf(info, give->pair->standby, give->vf->pci)) {
         give->in_guest = TRUE;
         /* One that refused does not do it later; one that has not answered may. */
-        if (give->refused)
+        if (give->refused) {
             give->asked = FALSE;
+            forget(give);
+        }
         vfo_job_remark(job, VFO_RESULT_UNDONE, "the guest had not released the VF");
         vfo_task_done(task);
         return;
@@ -480,8 +503,6 @@ void vfo_give_return(VfoJob *job, GTask *task)
     VfoGive *give = vfo_give_of(job);
     g_autoptr(GError) not_ours = NULL;
 
-    if (give->absences)
-        vfo_give_note(job);
     if (vfo_leases_check(give->leases, give->vf->pci, vfo_job_id(job), &not_ours))
         vfo_leases_returned(give->leases, give->vf->pci);
     else

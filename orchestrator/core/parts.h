@@ -85,9 +85,9 @@ void vfo_announce_guest(VfoVm *vm, VfoHost *host, const VfoPair *pair, const Vfo
 void vfo_give_init(VfoGive *give, VfoVm *vm, VfoHost *host, VfoLeases *leases);
 /** vfo_give_describe: @job's VF for somebody else; nothing in @offer is copied. */
 void vfo_give_describe(VfoJob *job, VfoOffer *offer);
-/** vfo_give_note: remembers what the VF was like, which the VM is without now, and takes the wire:
- *  for the last step. */
-void vfo_give_note(VfoJob *job);
+/** vfo_give_keep: the VM is here, without its VF, and its PF side stays open: to be closed when it
+ *  goes. Takes the wire: for the last step. */
+void vfo_give_keep(VfoJob *job);
 void vfo_give_clear(VfoGive *give);
 /** vfo_give_of: @job's, which has VfoParts. */
 VfoGive *vfo_give_of(VfoJob *job);

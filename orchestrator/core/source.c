@@ -236,6 +236,7 @@ VfoJob *vfo_source_job(const char *host_name, const VfoSourceArgs *args, const V
     VfoSource *s = g_new0(VfoSource, 1);
 
     vfo_source_init(s, args);
+    s->parts.give.absences = args->absences;
     s->parts.give.none = "there is nothing to hand over, and QEMU's own migrate command moves it";
     vfo_job_set_context(job, s, source_free);
     return job;

@@ -131,7 +131,9 @@ static void cancel_job(VfoQmpCall *call, json_object *arguments, gpointer data)
 static VfoJob *make_migration(VfoControl *control, json_object *arguments, GError **error)
 {
     static const char *const members[] = {"vm", "host", NULL};
-    VfoSourceArgs args = {.host = control->args.host, .leases = control->args.leases};
+    VfoSourceArgs args = {.host = control->args.host,
+                          .leases = control->args.leases,
+                          .absences = control->args.absences};
     const VfoPeerAddress *peer;
     const char *vm_name, *host_name;
 

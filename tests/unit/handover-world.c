@@ -172,6 +172,14 @@ static void vm_unplug(VfoVm *vm, const VfoPair *pair, GTask *task)
     World *world = world_of_vm(vm);
     Fault fault = enter(world, "unplug %s", pair->primary);
 
+    /* A daemon that is killed now has written down what the VF is like. */
+    if (is_source(world)) {
+        const VfoOffer *known = vfo_absences_find(world->absences, VM, pair->standby);
+
+        g_assert_nonnull(known);
+        g_assert_cmpstr(known->pair->primary, ==, "vf0");
+        g_assert_cmpuint(known->settings.max_tx_rate, ==, 500);
+    }
     if (world->gone) {
         vfo_task_fail(task, g_error_new(VFO_ERROR, VFO_ERROR_CLOSED, "QEMU has exited"));
         return;
@@ -874,6 +882,7 @@ void start(World *world)
                               .host = &world->host.host,
                               .peer = &world->peer.peer,
                               .leases = world->leases,
+                              .absences = world->absences,
                               .libvirt_uri = is_bare(world) ? LIBVIRT : NULL,
                               .job = JOB,
                               .standby = "net0",

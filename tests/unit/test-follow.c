@@ -50,6 +50,8 @@ static void assert_back(World *world)
 static void assert_source(World *world, Fault fault)
 {
     assert_undo_order(world);
+    /* QEMU plugs the VF in again by itself, as it knows it. */
+    g_assert_null(vfo_absences_find(world->absences, VM, NULL));
     g_assert_false(world->held || world->hold_ready);
     if (!world->moved) {
         assert_back(world);

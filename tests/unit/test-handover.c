@@ -23,12 +23,26 @@ static gboolean guest_may_release(World *world)
     return FALSE;
 }
 
+/* The VF's settings are known for as long as the VM may be here without it. What leads to it was
+ * closed when it was stopped: there is nothing to close when it goes. */
+static void assert_known(World *world)
+{
+    g_autoptr(GPtrArray) wires = vfo_absences_wires(world->absences, VM);
+    gboolean known = vfo_absences_find(world->absences, VM, "net0") != NULL;
+
+    g_assert_cmpuint(wires->len, ==, 0);
+    /* A guest that bonds: what leads to it may be kept for it all the same. */
+    if (world->side == SOURCE)
+        g_assert_cmpint(known, ==, world->moved || guest_may_release(world));
+}
+
 static void assert_source(World *world, Fault fault)
 {
     VfoVf *vf = vf_of(world, VF);
     VfoJobState state = vfo_job_state(world->job);
 
     assert_undo_order(world);
+    assert_known(world);
     g_assert_false(world->held);
     if (world->moved) {
         g_assert_false(world->pf_open);
@@ -96,6 +110,8 @@ static void check_source_two(World *world)
 {
     const char *second = call_at(world, world->fault_at[1]);
 
+    if (!world->in_guest && called(world, "unplug vf0"))
+        g_assert_nonnull(vfo_absences_find(world->absences, VM, "net0"));
     if (world->moved)
         return;
     if (!undo_failed(world, "undo migrate"))

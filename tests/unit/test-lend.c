@@ -178,12 +178,26 @@ static void vm_inspect(VfoVm *vm, GTask *task)
     g_object_unref(task);
 }
 
+/* The one that has the VF before; NULL: neither. */
+static Guest *giver_of(World *world)
+{
+    return world->kind == ATTACH ? NULL : &world->guests[world->kind == DETACH ? 0 : 1];
+}
+
 static void vm_unplug(VfoVm *vm, const VfoPair *pair, GTask *task)
 {
     Guest *guest = (Guest *)vm;
     Fault fault = enter(guest->world, "unplug %s %s", vm->name, pair->primary);
 
     g_assert_nonnull(guest->vf);
+    /* A daemon that is killed now has written down what the VF is like. */
+    if (guest == giver_of(guest->world)) {
+        const VfoOffer *known = vfo_absences_find(guest->world->absences, vm->name, pair->standby);
+
+        g_assert_nonnull(known);
+        g_assert_cmpstr(known->pair->primary, ==, "vf0");
+        g_assert_cmpuint(known->settings.max_tx_rate, ==, 500);
+    }
     /* The guest lets go whether or not the user still wants it: that is waited for. */
     if (fault == FAULT_CANCEL)
         fault = FAULT_NONE;
@@ -646,7 +660,7 @@ static void assert_good(World *world)
 /* After one fault, from which there was a way back: all is as it was. */
 static void assert_undone(World *world, Fault fault)
 {
-    Guest *giver = world->kind == DETACH ? &world->guests[0] : &world->guests[1];
+    Guest *giver = giver_of(world);
 
     assert_state(world, fault == FAULT_CANCEL ? VFO_JOB_CANCELLED : VFO_JOB_FAILED);
     if (fault == FAULT_CANCEL)
@@ -661,7 +675,7 @@ static void assert_undone(World *world, Fault fault)
     }
     g_assert_true(is_clean(world, VF));
     g_assert_true(is_clean(world, OTHER));
-    if (world->kind != ATTACH) {
+    if (giver) {
         g_assert_cmpstr(giver->vf, ==, VF);
         g_assert_cmpuint(vf_of(world, VF)->settings.max_tx_rate, ==, 500);
         /* One that was asked, and whose answer nobody heard, may still let go. */
@@ -669,8 +683,13 @@ static void assert_undone(World *world, Fault fault)
     }
     if (world->kind != DETACH)
         g_assert_null(world->guests[0].vf);
-    g_assert_null(vfo_absences_find(world->absences, TAKER, NULL));
-    g_assert_null(vfo_absences_find(world->absences, GIVER, NULL));
+    for (int i = 0; i < 2; i++) {
+        const Guest *guest = &world->guests[i];
+        gboolean may_let_go = guest == giver && guest->pf_open;
+
+        g_assert_cmpint(vfo_absences_find(world->absences, guest->vm.name, NULL) != NULL, ==,
+                        may_let_go);
+    }
 }
 
 /* --------------------------------------------------------------- injection */
@@ -781,6 +800,9 @@ static void test_two(gconstpointer data)
                     g_assert_true(
                         reachable(world, &world->guests[i]) ||
                         g_str_has_prefix(call_at(world, MIN(second, n_second - 1)), "release"));
+                if (giver_of(world) && !giver_of(world)->vf)
+                    g_assert_nonnull(
+                        vfo_absences_find(world->absences, giver_of(world)->vm.name, "net0"));
                 if (!is_clean(world, VF) && kind != DETACH)
                     g_assert_true(vfo_leases_holder(world->leases, VF) ||
                                   has_record(world, "undo unplug", VFO_RESULT_UNDO_FAILED));
@@ -1193,13 +1215,56 @@ static void test_absences(void)
     g_assert_nonnull(vfo_absences_find(absences, "web2", NULL));
 }
 
+static void on_changed(VfoAbsences *absences, gpointer data)
+{
+    ++*(guint *)data;
+}
+
+/* Once for each change, when it has been made; and for nothing else. */
+static void test_absences_tell(void)
+{
+    static const VfoMac mac = {{0x52, 0x54, 0, 0, 0, 1}};
+    g_autoptr(VfoAbsences) absences = vfo_absences_new();
+    g_autoptr(VfoPair) pair = pair_new("net0", &mac, "tap0");
+    VfoOffer web1 = offer_of("web1", "blue", pair);
+    VfoOffer web2 = offer_of("web2", "blue", pair);
+    gboolean wanted = FALSE;
+    guint changes = 0;
+
+    vfo_absences_on_change(absences, on_changed, &changes);
+    vfo_absences_note(absences, &web1, FALSE);
+    g_assert_cmpuint(changes, ==, 1);
+    vfo_absences_note(absences, &web2, FALSE);
+    vfo_absences_note(absences, &web1, TRUE);
+    g_assert_cmpuint(changes, ==, 3);
+    vfo_absences_forget(absences, "web1", "net1");
+    vfo_absences_keep(absences, "web1", "net0", g_new0(VfoWire, 1));
+    g_assert_cmpuint(changes, ==, 3);
+
+    g_assert_cmpstr(vfo_absences_nth(absences, 0, &wanted)->vm, ==, "web2");
+    g_assert_false(wanted);
+    g_assert_cmpstr(vfo_absences_nth(absences, 1, &wanted)->vm, ==, "web1");
+    g_assert_true(wanted);
+    g_assert_null(vfo_absences_nth(absences, 2, NULL));
+    g_assert_true(vfo_absences_is_wanted(absences, "web1", "net0"));
+    g_assert_false(vfo_absences_is_wanted(absences, "web2", "net0"));
+    g_assert_true(vfo_absences_has_wire(absences, "web1", "net0"));
+    g_assert_false(vfo_absences_has_wire(absences, "web2", "net0"));
+
+    vfo_absences_forget(absences, "web1", NULL);
+    g_assert_cmpuint(changes, ==, 4);
+    vfo_absences_on_change(absences, NULL, NULL);
+    vfo_absences_forget(absences, "web2", NULL);
+    g_assert_cmpuint(changes, ==, 4);
+}
+
 static void test_absences_are_bounded(void)
 {
     static const VfoMac mac = {{0x52, 0x54, 0, 0, 0, 1}};
     g_autoptr(VfoAbsences) absences = vfo_absences_new();
     g_autoptr(VfoPair) pair = pair_new("net0", &mac, "tap0");
 
-    for (int i = 0; i <= 4096; i++) {
+    for (int i = 0; i <= VFO_MAX_ABSENCES; i++) {
         g_autofree char *name = g_strdup_printf("vm%d", i);
         VfoOffer offer = offer_of(name, "blue", pair);
 
@@ -1208,6 +1273,7 @@ static void test_absences_are_bounded(void)
     g_assert_null(vfo_absences_find(absences, "vm0", NULL));
     g_assert_nonnull(vfo_absences_find(absences, "vm1", NULL));
     g_assert_nonnull(vfo_absences_find(absences, "vm4096", NULL));
+    g_assert_null(vfo_absences_nth(absences, VFO_MAX_ABSENCES, NULL));
 }
 
 int main(int argc, char **argv)
@@ -1242,6 +1308,7 @@ int main(int argc, char **argv)
     g_test_add_data_func("/lend/from/two", GINT_TO_POINTER(LEND), test_two);
     g_test_add_data_func("/lend/from/too-late", GINT_TO_POINTER(LEND), test_too_late);
     g_test_add_func("/lend/absences/known", test_absences);
+    g_test_add_func("/lend/absences/tell", test_absences_tell);
     g_test_add_func("/lend/absences/bounded", test_absences_are_bounded);
     return g_test_run();
 }
