@@ -3,6 +3,7 @@
 
 struct _VfoLending {
     VfoLendingArgs args;
+    gulong inspected_handler;
     gulong removed_handler;
     gulong changed_handler;
     gboolean stopped;
@@ -200,6 +201,71 @@ static void on_job_changed(VfoJobs *jobs, VfoJob *job, const VfoRecord *record, 
     vfo_lending_freed(lending);
 }
 
+/* ------------------------------------------------------------------- reunion */
+
+/*
+ * @pair of a VM of which an absence is known. Without its wire that is one of another daemon, which
+ * was ended; or of a job that was. What such a one has asked the guest for may leave it any moment:
+ * that the VF is there proves nothing, unless the VM had none before.
+ */
+static void look(VfoLending *lending, const VfoVmInfo *info, const VfoPair *pair)
+{
+    VfoAbsences *absences = lending->args.absences;
+    VfoHost *host = lending->args.host;
+    const VfoOffer *offer = vfo_absences_find(absences, info->name, pair->standby);
+    gboolean wired = vfo_absences_has_wire(absences, info->name, pair->standby);
+    g_autoptr(GError) error = NULL;
+    VfoWire *wire;
+
+    if (!offer || !pair->tap)
+        return;
+    if (pair->primary) {
+        if (wired || vfo_absences_is_wanted(absences, info->name, pair->standby))
+            vfo_absences_forget(absences, info->name, pair->standby);
+        return;
+    }
+    if (wired || !vfo_mac_equal(&offer->settings.mac, &pair->mac))
+        return;
+    wire = host->ops->find_wire(host, pair->tap, NULL, &offer->settings, &error);
+    if (!wire) {
+        g_warning("VM %s is on its standby %s, but how that reaches the network is not known; what "
+                  "leads to it there stays when the VM goes: %s",
+                  info->name, pair->standby, error->message);
+        return;
+    }
+    vfo_absences_keep(absences, info->name, pair->standby, wire);
+    vfo_lending_freed(lending);
+}
+
+static void look_at_each(VfoLending *lending, const VfoVmInfo *info)
+{
+    for (guint i = 0; i < info->pairs->len; i++)
+        look(lending, info, g_ptr_array_index(info->pairs, i));
+    for (guint i = 0; info->halves && i < info->halves->len; i++) {
+        const VfoPair *half = g_ptr_array_index(info->halves, i);
+
+        if (half->standby)
+            look(lending, info, half);
+    }
+}
+
+/* One that waits for its memory, or has moved, is another host's. */
+static void on_vm_inspected(VfoVms *vms, VfoVm *vm, gpointer data)
+{
+    VfoLending *lending = data;
+    const VfoVmInfo *info = vfo_vm_cached(vm);
+
+    if (vfo_jobs_of_vm(lending->args.jobs, vm->name) ||
+        !vfo_absences_find(lending->args.absences, vm->name, NULL))
+        return;
+    if (!g_str_equal(info->status, "running") && !g_str_equal(info->status, "paused"))
+        return;
+    /* It delays no other VM's job. */
+    vfo_stopwatch_begin_spare();
+    look_at_each(lending, info);
+    vfo_stopwatch_end_spare();
+}
+
 /* ---------------------------------------------------------------- lifetime */
 
 static void on_vm_removed(VfoVms *vms, VfoVm *vm, gpointer data)
@@ -223,6 +289,8 @@ VfoLending *vfo_lending_new(const VfoLendingArgs *args)
     VfoLending *lending = g_new0(VfoLending, 1);
 
     lending->args = *args;
+    lending->inspected_handler =
+        g_signal_connect(args->vms, "inspected", G_CALLBACK(on_vm_inspected), lending);
     lending->removed_handler =
         g_signal_connect(args->vms, "removed", G_CALLBACK(on_vm_removed), lending);
     lending->changed_handler =
@@ -235,6 +303,7 @@ void vfo_lending_free(VfoLending *lending)
     if (!lending)
         return;
     vfo_lending_stop(lending);
+    g_signal_handler_disconnect(lending->args.vms, lending->inspected_handler);
     g_signal_handler_disconnect(lending->args.vms, lending->removed_handler);
     g_signal_handler_disconnect(lending->args.jobs, lending->changed_handler);
     vfo_job_unref(lending->supply);
