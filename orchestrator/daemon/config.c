@@ -10,9 +10,10 @@
 /* Every group and key there is; those with a NAME are matched by their first word. */
 static const struct {
     const char *group;
-    const char *keys[8];
+    const char *keys[9];
 } known[] = {
-    {"daemon", {"name", "socket", "admin-group", "listen", "port", "qmp-dir", "guest-mac"}},
+    {"daemon",
+     {"name", "socket", "admin-group", "listen", "port", "qmp-dir", "state", "guest-mac"}},
     {"migration", {"address", "ports", "max-bandwidth", "downtime-limit", "no-vf", "vf-match"}},
     {"libvirt", {"uri", "no-daemon", "hook-deadline"}},
     {"tls", {"ca", "server-cert", "server-key", "client-cert", "client-key"}},
@@ -37,6 +38,7 @@ void vfo_config_free(VfoConfig *config)
     g_free(config->admin_group);
     g_free(config->listen);
     g_free(config->qmp_dir);
+    g_free(config->state);
     g_free(config->migration_address);
     g_free(config->migration_ports);
     g_free(config->libvirt_uri);
@@ -192,12 +194,14 @@ static gboolean read_daemon(const Reader *r, VfoConfig *config, GError **error)
     config->admin_group = read_string(r, "daemon", "admin-group", NULL);
     config->listen = read_string(r, "daemon", "listen", "0.0.0.0");
     config->qmp_dir = read_string(r, "daemon", "qmp-dir", "/run/vfailover/qmp");
+    config->state = read_string(r, "daemon", "state", "/run/vfailover/absences.json");
     if (!is_name(config->name))
         return fail(r, "daemon", "name", error, "'%s' is not a host name", config->name);
     if (!g_hostname_is_ip_address(config->listen))
         return fail(r, "daemon", "listen", error, "'%s' is not an IP address", config->listen);
     if (!check_path(r, "daemon", "socket", config->socket, error) ||
         !check_path(r, "daemon", "qmp-dir", config->qmp_dir, error) ||
+        !check_path(r, "daemon", "state", config->state, error) ||
         !read_number(r, "daemon", "port", 1, 65535, &port, error) ||
         !read_guest_mac(r, config, error))
         return FALSE;

@@ -30,6 +30,7 @@ typedef struct {
     char *listen;
     guint16 port;
     char *qmp_dir;
+    char *state; /* the file of the absences */
     VfoGuestMac guest_mac;
     char *migration_address;
     char *migration_ports;
@@ -116,8 +117,8 @@ typedef struct {
 
 /** vfo_lending_new: VFs that leave VMs and come to them without a migration. What is remembered of
  *  a VM's VF is forgotten when the VM has gone, and the PF side of its standby closed. A VM that
- * came standby-only gets a VF when a job has ended and one is free; once, unless another was
- * faster. */
+ * came standby-only gets a VF when a job has ended, or the VM has been found, and one is free;
+ * once, unless another was faster. */
 VfoLending *vfo_lending_new(const VfoLendingArgs *args);
 void vfo_lending_free(VfoLending *lending);
 /** vfo_lending_freed: a VF may have become free: a VM that came standby-only may get it, soon. */
@@ -130,6 +131,23 @@ void vfo_lending_stop(VfoLending *lending);
 VfoJob *vfo_lending_detach(VfoLending *lending, json_object *arguments, GError **error);
 /** vfo_lending_attach: likewise, "attach". */
 VfoJob *vfo_lending_attach(VfoLending *lending, json_object *arguments, GError **error);
+
+/* ----------------------------------------------------------------- memory */
+
+typedef struct _VfoMemory VfoMemory;
+
+/**
+ * vfo_memory_new: what was written to @path by the daemon before this one goes into @absences, and
+ * from here on each change of @absences into @path, before the change returns: atomically, for the
+ * daemon's user alone. Neither may be lost with the machine, nor outlive it: a file in memory.
+ * Blocks for as long as the file takes. No error stops anything: a file that cannot be used is
+ * logged and counts as empty, one that cannot be written is logged. A VM that is never seen again
+ * is remembered until one of its name is, or VFO_MAX_ABSENCES are. @absences is not owned and
+ * outlives the memory.
+ */
+VfoMemory *vfo_memory_new(VfoAbsences *absences, const char *path);
+/** vfo_memory_free: writes nothing more. */
+void vfo_memory_free(VfoMemory *memory);
 
 /* ------------------------------------------------------------------ watch */
 

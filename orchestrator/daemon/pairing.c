@@ -220,8 +220,9 @@ static void open_standby(VfoPairing *pairing, const VfoVmInfo *info, const VfoPa
                          const VfoVf *vf)
 {
     VfoHost *host = pairing->args.host;
+    g_autofree char *no_job = g_uuid_string_random();
     g_autoptr(GError) error = NULL;
-    VfoOffer offer = {.job = (char *)"",
+    VfoOffer offer = {.job = no_job,
                       .vm = info->name,
                       .machine = info->machine,
                       .pair = (VfoPair *)pair,

@@ -18,6 +18,7 @@ typedef struct {
     VfoConfig *config;
     VfoLeases *leases;
     VfoAbsences *absences;
+    VfoMemory *memory;
     VfoHost *host;
     VfoVms *vms;
     VfoJobs *jobs;
@@ -147,6 +148,7 @@ static gboolean start(Daemon *daemon, GError **error)
 
     daemon->leases = vfo_leases_new();
     daemon->absences = vfo_absences_new();
+    daemon->memory = vfo_memory_new(daemon->absences, config->state);
     daemon->jobs = vfo_jobs_new();
     daemon->host = vfo_host_new(config->networks, daemon->leases, "/sys", error);
     if (!daemon->host)
@@ -214,6 +216,7 @@ static void stop(Daemon *daemon)
     g_clear_object(&daemon->jobs);
     g_clear_object(&daemon->vms);
     g_clear_pointer(&daemon->host, vfo_host_free);
+    g_clear_pointer(&daemon->memory, vfo_memory_free);
     g_clear_pointer(&daemon->absences, vfo_absences_free);
     g_clear_pointer(&daemon->leases, vfo_leases_free);
 }

@@ -7,6 +7,8 @@
 
 #include "core/core.h"
 
+#include <json-c/json.h>
+
 /** VfoTlsFiles: PEM files of the [tls] group. */
 typedef struct {
     char *ca;
@@ -23,6 +25,14 @@ typedef struct {
 } VfoPeerAddress;
 
 void vfo_peer_address_free(VfoPeerAddress *address);
+
+/** vfo_wire_from_offer: @offer as it is sent to a peer: without its tap. Free with
+ *  json_object_put(). */
+json_object *vfo_wire_from_offer(const VfoOffer *offer);
+
+/** vfo_wire_to_offer: NULL with VFO_ERROR_INVALID unless every member is there, known and within
+ *  its bounds. Free with vfo_offer_free(). */
+VfoOffer *vfo_wire_to_offer(json_object *object, GError **error);
 
 /* ------------------------------------------------------- as the source */
 

@@ -23,12 +23,6 @@ gboolean vfo_wire_name_is_valid(const char *text, const char *more, gsize max);
 /** vfo_wire_text: at most 1024 bytes of @text on one line of valid UTF-8. Free with g_free(). */
 char *vfo_wire_text(const char *text);
 
-json_object *vfo_wire_from_offer(const VfoOffer *offer);
-
-/** vfo_wire_to_offer: NULL with VFO_ERROR_INVALID unless every member is there, known and within
- *  its bounds. */
-VfoOffer *vfo_wire_to_offer(json_object *object, GError **error);
-
 json_object *vfo_wire_from_call(const VfoPeerCall *call);
 
 /** vfo_wire_to_call: FALSE with VFO_ERROR_INVALID unless every member is there, known and within

@@ -57,6 +57,7 @@ static void test_defaults(void)
     g_assert_cmpstr(config->listen, ==, "0.0.0.0");
     g_assert_cmpuint(config->port, ==, 16516);
     g_assert_cmpstr(config->qmp_dir, ==, "/run/vfailover/qmp");
+    g_assert_cmpstr(config->state, ==, "/run/vfailover/absences.json");
     g_assert_cmpstr(config->migration_address, ==, "10.8.0.1");
     g_assert_cmpstr(config->migration_ports, ==, "49152-49215");
     g_assert_null(config->libvirt_uri);
@@ -85,7 +86,7 @@ static void test_everything(void)
     g_autoptr(VfoConfig) config = load(
         "# a comment\n"
         "[daemon]\nname = hosta\nsocket = /run/x.sock\nadmin-group = kvm\nlisten = 10.8.0.1\n"
-        "port = 1\nqmp-dir = /run/qmp\n"
+        "port = 1\nqmp-dir = /run/qmp\nstate = /run/state\n"
         "[migration]\nports = 1-65535\nmax-bandwidth = 1250000000\ndowntime-limit = 300\n"
         "no-vf = standby-only\n"
         "vf-match = any\n"
@@ -112,6 +113,7 @@ static void test_everything(void)
     g_assert_cmpstr(config->listen, ==, "10.8.0.1");
     g_assert_cmpuint(config->port, ==, 1);
     g_assert_cmpstr(config->qmp_dir, ==, "/run/qmp");
+    g_assert_cmpstr(config->state, ==, "/run/state");
     g_assert_cmpstr(config->libvirt_uri, ==, "qemu+unix:///system");
     g_assert_true(config->libvirt_alone);
     g_assert_cmpuint(config->hook_ms, ==, 2500);
@@ -226,6 +228,7 @@ static void test_mistakes(void)
         {ADDRESS LAN "[daemon]\nsocket=\n", "[daemon] socket"},
         {ADDRESS LAN "[daemon]\nsocket=x.sock\n", "[daemon] socket: 'x.sock'"},
         {ADDRESS LAN "[daemon]\nqmp-dir=qmp\n", "[daemon] qmp-dir: 'qmp'"},
+        {ADDRESS LAN "[daemon]\nstate=\n", "[daemon] state: ''"},
         {ADDRESS LAN "[daemon]\nsocket=/x\\q\n", "[daemon] socket"},
         {ADDRESS LAN "[daemon]\nsocket=/x\xff\n", "[daemon] socket"},
         /* [migration] */

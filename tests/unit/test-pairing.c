@@ -276,6 +276,8 @@ static void test_leaves(Fixture *f, gconstpointer data)
     g_assert_nonnull(offer);
     g_assert_true(vfo_mac_equal(&offer->settings.mac, &guest_mac));
     g_assert_cmpstr(offer->network, ==, "lan");
+    /* It is kept in the form in which peers get offers. */
+    g_assert_true(g_uuid_string_is_valid(offer->job));
     wires = vfo_absences_wires(f->absences, "web1");
     g_assert_cmpuint(wires->len, ==, 1);
 
