@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A VF leaves its guest and comes back, and goes to another guest and comes back: no migration."""
+"""A VF leaves its guest and comes back, and goes to another guest and comes back: no migration.
 
+What the VF was like is known to a daemon that was not there when it left.
+"""
+
+import signal
 import subprocess
 from typing import Any
 
@@ -11,13 +15,14 @@ from ..guest import Guest
 from ..run import Run
 from .bad_input import expect_refusal
 
-DESCRIPTION = "detach, attach, and attach from another guest, under traffic"
+DESCRIPTION = "detach, attach, attach from another guest, daemons that end in between, under traffic"
 CONTENDERS = ("vfailover",)
 VFS = 2
 HOST_MEMORY_MB = 1100  # for two guests
 
 VF_SECONDS = 60
 OTHER_TAP = "tap1"
+ABSENCES = "/run/vfailover/absences.json"
 
 
 def run(test: Run) -> None:
@@ -27,6 +32,8 @@ def run(test: Run) -> None:
     other = _start_other(test)
     test.start_traffic(guest)
     host = guest.host
+    # As no VF is that nothing is known of.
+    host.sh("ip link set pf0 vf 0 spoofchk off")
     before = state.read(host)
 
     _lend(test, guest, "detach", guest.name)
@@ -35,8 +42,10 @@ def run(test: Run) -> None:
     _expect_refused(test, 1, "already", "detach", guest.name)
     _expect_refused(test, 1, "none to give", "attach", other.name, "--from", guest.name)
 
+    vfailover.stop_daemon(host)
+    _start_daemon(test, guest, other)
     _get_back(test, guest, "attach", guest.name, "--vf", lent)
-    _expect_on_vf(test, guest, state.read(host))
+    _expect_as_before(test, guest, lent)
     _expect_refused(test, 1, "a VF already", "attach", guest.name)
     _expect_refused(test, 2, "itself", "attach", guest.name, "--from", guest.name)
     _expect_refused(test, 2, "--from", "detach", guest.name, "--from", other.name)
@@ -56,13 +65,54 @@ def run(test: Run) -> None:
     test.expect(f"{guest.name} on the VF it had", after.vf(lent)["owner"] == guest.name)
     _expect_on_vf(test, guest, after)
     _expect_on_standby(test, other, after, OTHER_TAP)
-    _expect_gone(test, other)
     kinds = [(job["kind"], job["vm"], job["from"]) for job in vfailover.command(host, "jobs")]
     test.expect(
         f"jobs that say what they were: {kinds}",
-        kinds[0] == ("detach", guest.name, None)
+        kinds[0] == ("attach", guest.name, None)
         and kinds[-1] == ("attach", guest.name, other.name),
     )
+
+    start_us = clock.now_us()
+    _kill_daemon(test, guest)
+    _start_daemon(test, guest, other)
+    test.apart.append(Phase(phases.CANCELLED, ((start_us, clock.now_us()),)))
+    _get_back(test, guest, "attach", guest.name, "--vf", lent)
+    _expect_as_before(test, guest, lent)
+    # What leads to it was opened by the daemon before.
+    _expect_gone(test, other)
+
+
+def _start_daemon(test: Run, *guests: Guest) -> None:
+    """Start the daemon anew, and wait until it has found the guests."""
+    vfailover = test.contender
+    assert isinstance(vfailover, Vfailover)
+    host = test.lab.host("hosta")
+    vfailover.start_daemon(host)
+    for guest in guests:
+        wait.until(
+            f"the daemon finds {guest.name}",
+            lambda name=guest.name: state.read(host).side_of(name) is not None,
+            VF_SECONDS,
+        )
+
+
+def _kill_daemon(test: Run, guest: Guest) -> None:
+    """The daemon is killed when it has asked the guest for its VF; the guest lets go all the same."""
+    vfailover = test.contender
+    assert isinstance(vfailover, Vfailover)
+    host = guest.host
+    known = f'"vm":"{guest.name}"'
+    test.expect(f"nothing known of {guest.name}", known not in (host.read(ABSENCES) or ""))
+    command = host.start([str(paths.COMMAND), "detach", guest.name], "detach.log")
+    wait.until(
+        f"{guest.name} is written down",
+        lambda: known in (host.read(ABSENCES) or ""),
+        VF_SECONDS,
+        interval=0.02,
+    )
+    vfailover.stop_daemon(host, signal.SIGKILL)
+    test.expect("a detach that nobody ended", command.wait(VF_SECONDS) != 0)
+    wait.until(f"{guest.name} on its standby", lambda: "primary=none" in guest.links(), VF_SECONDS)
 
 
 def _start_other(test: Run) -> Guest:
@@ -146,6 +196,16 @@ def _expect_on_standby(
 def _expect_on_vf(test: Run, guest: Guest, after: state.State) -> None:
     wrong = state.arrived(after, guest.name, guest.mac)
     test.expect(f"{guest.name} on its VF: {'; '.join(wrong)}", not wrong)
+
+
+def _expect_as_before(test: Run, guest: Guest, pci: str) -> None:
+    """The guest is on that VF, which has what it had when the guest was started on it."""
+    after = state.read(guest.host)
+    _expect_on_vf(test, guest, after)
+    vf = after.vf(pci)
+    test.expect(f"spoof check as it was: {vf}", not vf["spoofchk"])
+    test.expect(f"nothing known of {guest.name}: it has its VF",
+                f'"vm":"{guest.name}"' not in (guest.host.read(ABSENCES) or ""))  # fmt: skip
 
 
 def _expect_gone(test: Run, guest: Guest) -> None:
