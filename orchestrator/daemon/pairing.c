@@ -17,7 +17,7 @@ struct _VfoPairing {
 
 /* A pair that has been seen with its VF. */
 typedef struct {
-    char *vm, *standby;
+    char *vm, *standby, *primary;
     VfoVf *vf; /* as it was then */
 } Known;
 
@@ -27,6 +27,7 @@ static void known_free(gpointer data)
 
     g_free(known->vm);
     g_free(known->standby);
+    g_free(known->primary);
     vfo_vf_free(known->vf);
     g_free(known);
 }
@@ -87,6 +88,7 @@ static void on_came(VfoPairing *pairing, VfoVm *vm, const VfoPair *pair)
     known = g_new0(Known, 1);
     known->vm = g_strdup(vm->name);
     known->standby = g_strdup(pair->standby);
+    known->primary = g_strdup(pair->primary);
     known->vf = vfo_vf_copy(vf);
     g_ptr_array_add(pairing->known, known);
     vfo_absences_forget(pairing->args.absences, vm->name, pair->standby);
@@ -245,15 +247,21 @@ static void open_standby(VfoPairing *pairing, const VfoVmInfo *info, const VfoPa
 }
 
 static void on_left(VfoPairing *pairing, const VfoVmInfo *info, const VfoPair *pair,
-                    const VfoVf *vf)
+                    const Known *known)
 {
+    const VfoVf *vf = known->vf;
+    g_autoptr(VfoPair) had = vfo_pair_copy(pair);
+
     /* Somebody else's by now. */
     if (vfo_leases_holder(pairing->args.leases, vf->pci))
         return;
     g_message("VF %s has left VM %s, which goes on on its standby %s", vf->pci, info->name,
               pair->standby);
+    /* QEMU takes the next one by that id alone. */
+    g_free(had->primary);
+    had->primary = g_strdup(known->primary);
     give_back(pairing, info->name, vf);
-    open_standby(pairing, info, pair, vf);
+    open_standby(pairing, info, had, vf);
 }
 
 /* -------------------------------------------------------------------- look */
@@ -265,11 +273,9 @@ static void look(VfoPairing *pairing, VfoVm *vm, const VfoVmInfo *info, const Vf
     if (known && g_strcmp0(known->vf->pci, pair->vf) == 0)
         return;
     if (known) {
-        g_autoptr(VfoVf) vf = g_steal_pointer(&known->vf);
-
-        g_ptr_array_remove(pairing->known, known);
         if (!pair->vf)
-            on_left(pairing, info, pair, vf);
+            on_left(pairing, info, pair, known);
+        g_ptr_array_remove(pairing->known, known);
     }
     if (pair->vf)
         on_came(pairing, vm, pair);

@@ -198,6 +198,8 @@ static void has_vf(Fixture *f, const char *pci)
 {
     g_free(f->pair->vf);
     f->pair->vf = g_strdup(pci);
+    g_free(f->pair->primary);
+    f->pair->primary = pci ? g_strdup("ua-vf1") : NULL;
 }
 
 static void turn(void)
@@ -276,6 +278,7 @@ static void test_leaves(Fixture *f, gconstpointer data)
     g_assert_nonnull(offer);
     g_assert_true(vfo_mac_equal(&offer->settings.mac, &guest_mac));
     g_assert_cmpstr(offer->network, ==, "lan");
+    g_assert_cmpstr(offer->pair->primary, ==, "ua-vf1");
     /* It is kept in the form in which peers get offers. */
     g_assert_true(g_uuid_string_is_valid(offer->job));
     wires = vfo_absences_wires(f->absences, "web1");
