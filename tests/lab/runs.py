@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import shutil
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ from . import paths
 
 KEPT = 12
 LINES_SHOWN = 25
+_DOUBLE_FAULT = re.compile(r"PANIC: double fault.*?(RIP: \S+)", re.DOTALL)
 
 
 def new(name: str) -> Path:
@@ -49,9 +51,18 @@ def newest_live() -> dict[str, Any] | None:
     return None
 
 
+def panics(directory: Path) -> list[str]:
+    """Where guests' kernels have had a fault while they dealt with one."""
+    return [
+        f"{path.relative_to(directory)}: double fault at {found[1]}"
+        for path in sorted(directory.glob("*/guest*-console.log"))
+        if (found := _DOUBLE_FAULT.search(path.read_text(errors="replace")))
+    ]
+
+
 def last_lines(directory: Path) -> str:
     """The ends of those logs that tell why a run failed."""
-    parts = []
+    parts = panics(directory)
     for pattern in ("*/vfailoverd.log", "*/vfailover.log", "*/guest-*-qemu.log", "*/qemu.log",
                     "*/guest.log", "*/libvirtd.log",
                     "traffic/client.log", "*/guest-*-console.log", "*/console.log"):  # fmt: skip
