@@ -122,7 +122,7 @@ void vfo_host_clean_up(VfoHost *base)
     VfoNetlink *netlink = ((VfoLocalHost *)base)->netlink;
 
     vfo_plug_remove_all(netlink);
-    vfo_mute_free_all(netlink);
+    vfo_mute_end_all(netlink);
 }
 
 void vfo_host_set_quirks(VfoHost *base, GPtrArray *quirks)

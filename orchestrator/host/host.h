@@ -74,7 +74,7 @@ const VfoQuirks *vfo_quirks_of(const GPtrArray *configured, const char *driver);
  * 'ip link set TAP txqueuelen 10000'.
  *
  * hand_to_vf, close_pf to a VF: a macvtap takes nothing in for two seconds (host/mute.h), which
- * needs sch_ingress, cls_matchall and act_gact.
+ * needs sch_ingress, cls_flower and act_gact.
  *
  * set_vf: one attribute per request, only those that differ, the MAC address last, or
  * first when it becomes the parking address. A driver that does not report the link state is

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The ingress of a macvtap: what is about to enter it passes a filter (tc-matchall(8)) that sends
- * it elsewhere, or drops it. Private to host/.
+ * The ingress of a macvtap: what is about to enter it passes a filter (tc(8)) that sends it
+ * elsewhere, or drops it. Private to host/.
  *
  * The queueing discipline `clsact`, at which filters are, is made when it is needed, and stays: to
  * take it away, too, would cost what the guest sends meanwhile (Linux 6.1, qdisc_graft()).
@@ -28,13 +28,10 @@ int vfo_ingress_count(VfoNetlink *netlink, int macvtap, guint *count);
 /** vfo_ingress_divert: all goes to the interface @ifb and leaves by it. */
 int vfo_ingress_divert(VfoNetlink *netlink, int macvtap, int ifb);
 
-/** vfo_ingress_drop: all is dropped. Already so is success. */
-int vfo_ingress_drop(VfoNetlink *netlink, int macvtap);
+/** vfo_ingress_drop: what is addressed to @mac, and to nobody else, is dropped. Already so is
+ *  success. */
+int vfo_ingress_drop(VfoNetlink *netlink, int macvtap, const VfoMac *mac);
 
-/** vfo_ingress_try_dropping: drops, for a moment, frames of a protocol that nobody uses
- *  (ETH_P_LOOPBACK): the kernel may have to load modules for it, which takes a while. */
-int vfo_ingress_try_dropping(VfoNetlink *netlink, int macvtap);
-
-/** vfo_ingress_remove: there is no such filter, or no such interface, is success. */
+/** vfo_ingress_remove: all of @filter. There is none, or no such interface, is success. */
 gboolean vfo_ingress_remove(VfoNetlink *netlink, int macvtap, VfoIngressFilter filter,
                             GError **error);

@@ -245,6 +245,15 @@ typedef struct {
     GArray *found;
 } OfKind;
 
+/* What is odd about another one is not of interest. */
+static gboolean is_of_kind(struct nlmsghdr *message, const char *kind)
+{
+    struct nlattr *info = nlmsg_find_attr(message, sizeof(struct ifinfomsg), IFLA_LINKINFO);
+    struct nlattr *found = info ? nla_find(nla_data(info), nla_len(info), IFLA_INFO_KIND) : NULL;
+
+    return found && nla_strcmp(found, kind) == 0;
+}
+
 /* A kernel that does not know the kind, or no such master, shows all interfaces. */
 static int on_any_kind(struct nlmsghdr *message, gpointer data)
 {
@@ -252,11 +261,11 @@ static int on_any_kind(struct nlmsghdr *message, gpointer data)
     VfoLink link = {0};
     int code;
 
-    if (message->nlmsg_type != RTM_NEWLINK)
+    if (message->nlmsg_type != RTM_NEWLINK || !is_of_kind(message, wanted->kind))
         return 0;
     code = vfo_link_parse(message, &link);
-    if (code == 0 && strcmp(link.kind, wanted->kind) == 0 &&
-        (wanted->master == 0 || link.master == wanted->master) && wanted->found->len < MAX_OF_KIND)
+    if (code == 0 && (wanted->master == 0 || link.master == wanted->master) &&
+        wanted->found->len < MAX_OF_KIND)
         g_array_append_val(wanted->found, link);
     return code;
 }

@@ -203,6 +203,16 @@ static void end_undisturbed(gboolean ordinary)
         g_warning("cannot go back to the usual scheduling: %s", g_strerror(errno));
 }
 
+static gboolean end_mute(VfoLocalHost *host, const VfoWire *wire, GError **error)
+{
+    VfoMute *mute = g_hash_table_lookup(host->mutes, wire->tap);
+
+    if (mute && !vfo_mute_end(mute, error))
+        return FALSE;
+    g_hash_table_remove(host->mutes, wire->tap);
+    return TRUE;
+}
+
 gboolean vfo_local_open_pf(VfoHost *base, const VfoWire *wire, GError **error)
 {
     VfoLocalHost *host = (VfoLocalHost *)base;
@@ -210,7 +220,8 @@ gboolean vfo_local_open_pf(VfoHost *base, const VfoWire *wire, GError **error)
     gboolean opened;
 
     g_hash_table_remove(host->lessons, wire->tap);
-    g_hash_table_remove(host->mutes, wire->tap);
+    if (!end_mute(host, wire, error))
+        return FALSE;
     /* The guest may be letting go of its VF. */
     ordinary = begin_undisturbed();
     opened = datapath_of(wire)->open_pf(host->netlink, wire, error);
@@ -236,18 +247,17 @@ static gboolean learn(VfoLocalHost *host, const VfoWire *wire, gboolean at_vf, g
 /* What keeps its standby from taking in what its VF does; NULL: there is nothing. */
 static VfoMute *mute_of(VfoLocalHost *host, const VfoWire *wire)
 {
-    VfoMute *mute = g_hash_table_lookup(host->mutes, wire->tap);
     g_autoptr(GError) error = NULL;
+    VfoMute *mute = NULL;
     VfoLink tap;
 
-    if (mute || !datapath_of(wire)->stays_open)
-        return mute;
+    if (!datapath_of(wire)->stays_open || g_hash_table_contains(host->mutes, wire->tap))
+        return g_hash_table_lookup(host->mutes, wire->tap);
     if (vfo_link_read(host->netlink, wire->tap, &tap, &error))
         mute = vfo_mute_new(host->netlink, &tap, &error);
-    if (mute)
-        g_hash_table_insert(host->mutes, g_strdup(wire->tap), mute);
-    else
+    if (!mute)
         g_message("a guest may get frames twice as it gets its VF: %s", error->message);
+    g_hash_table_insert(host->mutes, g_strdup(wire->tap), mute);
     return mute;
 }
 
@@ -263,10 +273,10 @@ gboolean vfo_local_close_pf(VfoHost *base, const VfoWire *wire, gboolean to_vf, 
     gboolean learned;
 
     g_hash_table_remove(host->lessons, wire->tap);
-    if (!to_vf)
-        g_hash_table_remove(host->mutes, wire->tap);
-    else if (mute)
+    if (mute)
         vfo_mute_begin(mute);
+    if (!to_vf && !end_mute(host, wire, error))
+        return FALSE;
     return datapath_of(wire)->close_pf(host->netlink, wire, to_vf, error) &&
            (!to_vf || learn(host, wire, TRUE, &learned, error));
 }
@@ -388,8 +398,7 @@ static VfoHold *make_hold(VfoLocalHost *host, const VfoWire *wire, const char *p
     VfoTakenVf vf = {.sysfs = host->sysfs, .pci = pci};
     VfoLink tap;
 
-    g_hash_table_remove(host->mutes, wire->tap);
-    if ((bridged && !is_bridge(host, wire, error)) ||
+    if (!end_mute(host, wire, error) || (bridged && !is_bridge(host, wire, error)) ||
         !vfo_local_release(&host->host, wire, error) || !vfo_place_find(host, pci, &place, error) ||
         !vfo_link_read(host->netlink, wire->tap, &tap, error))
         return NULL;

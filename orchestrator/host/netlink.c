@@ -138,6 +138,15 @@ void vfo_netlink_put_string(VfoMessage *message, int type, const char *value)
     vfo_netlink_put(message, type, value, strlen(value) + 1);
 }
 
+struct nlattr *vfo_netlink_nest(VfoMessage *message, int type)
+{
+    struct nlattr *nested = nla_nest_start(message, type);
+
+    if (!nested)
+        g_error("netlink attribute %d does not fit", type);
+    return nested;
+}
+
 static int on_valid(struct nl_msg *message, void *data)
 {
     Exchange *exchange = data;

@@ -41,6 +41,8 @@ VfoMessage *vfo_netlink_message(int type, int flags, const void *header, gsize l
 /** vfo_netlink_put: adds an attribute. Requests are small: it always fits. */
 void vfo_netlink_put(VfoMessage *message, int type, const void *data, gsize length);
 void vfo_netlink_put_u32(VfoMessage *message, int type, guint32 value);
+/** vfo_netlink_nest: begins an attribute of attributes, which nla_nest_end() ends. */
+struct nlattr *vfo_netlink_nest(VfoMessage *message, int type);
 void vfo_netlink_put_string(VfoMessage *message, int type, const char *value);
 
 /**

@@ -37,15 +37,6 @@ static VfoMessage *plug_message(const VfoPlug *plug, int type, int flags)
     return vfo_netlink_message(type, flags, &header, sizeof(header));
 }
 
-static struct nlattr *nest(VfoMessage *message, int type)
-{
-    struct nlattr *nested = nla_nest_start(message, type);
-
-    if (!nested)
-        g_error("netlink attribute %d does not fit", type);
-    return nested;
-}
-
 static int command_plug(VfoPlug *plug, int flags, int action)
 {
     const struct tc_plug_qopt command = {.action = action, .limit = MAX_BYTES};
@@ -64,7 +55,7 @@ static int add_ifb(VfoNetlink *netlink, const char *name)
     struct nlattr *info;
 
     vfo_netlink_put_string(message, IFLA_IFNAME, name);
-    info = nest(message, IFLA_LINKINFO);
+    info = vfo_netlink_nest(message, IFLA_LINKINFO);
     vfo_netlink_put_string(message, IFLA_INFO_KIND, "ifb");
     nla_nest_end(message, info);
     return vfo_netlink_change(netlink, message);

@@ -12,7 +12,7 @@
 
 #define MACVTAP     6
 #define PATIENCE_MS 10000
-#define READY       "ingress try tried "
+#define READY       "ingress try hear "
 
 typedef struct {
     GString *asked;
@@ -22,17 +22,24 @@ typedef struct {
     guint others; /* macvtaps besides ours */
 } Kernel;
 
-static const VfoLink macvtap = {.index = MACVTAP, .name = "macvtap0"};
+static const VfoLink macvtap = {
+    .index = MACVTAP, .name = "macvtap0", .mac = {{0x52, 0x54, 0x00, 0xaa, 0x00, 0x10}}};
+static const VfoMac nobody = {{0}};
 
 static const char *text_of(struct nlmsghdr *request, int header, int type)
 {
     return nla_get_string(nlmsg_find_attr(request, header, type));
 }
 
-static void check_drop(struct nlmsghdr *request)
+/* Whose frames it drops. */
+static VfoMac check_drop(struct nlmsghdr *request)
 {
+    static const VfoMac all_of_it = {{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}};
     struct nlattr *options = nlmsg_find_attr(request, sizeof(struct tcmsg), TCA_OPTIONS);
-    struct nlattr *list = nla_find(nla_data(options), nla_len(options), TCA_MATCHALL_ACT);
+    struct nlattr *mac = nla_find(nla_data(options), nla_len(options), TCA_FLOWER_KEY_ETH_DST);
+    struct nlattr *mask =
+        nla_find(nla_data(options), nla_len(options), TCA_FLOWER_KEY_ETH_DST_MASK);
+    struct nlattr *list = nla_find(nla_data(options), nla_len(options), TCA_FLOWER_ACT);
     struct nlattr *first = nla_find(nla_data(list), nla_len(list), 1);
     struct nlattr *kind = nla_find(nla_data(first), nla_len(first), TCA_ACT_KIND);
     struct nlattr *own = nla_find(nla_data(first), nla_len(first), TCA_ACT_OPTIONS);
@@ -40,12 +47,15 @@ static void check_drop(struct nlmsghdr *request)
 
     g_assert_cmpstr(nla_get_string(kind), ==, "gact");
     g_assert_cmpint(gact->action, ==, TC_ACT_SHOT);
+    g_assert_cmpmem(nla_data(mask), nla_len(mask), &all_of_it, sizeof(all_of_it));
+    g_assert_cmpint(nla_len(mac), ==, sizeof(VfoMac));
+    return *(const VfoMac *)nla_data(mac);
 }
 
 static const char *name_of(struct nlmsghdr *request)
 {
     const struct tcmsg *tc = nlmsg_data(request);
-    gboolean tried;
+    VfoMac mac;
 
     if (request->nlmsg_type == RTM_GETLINK)
         return "list";
@@ -55,15 +65,16 @@ static const char *name_of(struct nlmsghdr *request)
         return "ingress";
     }
     g_assert_cmphex(tc->tcm_parent, ==, 0xfffffff2);
-    tried = tc->tcm_info == (0x56470000U | htons(ETH_P_LOOPBACK));
-    if (!tried)
-        g_assert_cmphex(tc->tcm_info, ==, 0x56470000U | htons(ETH_P_ALL));
-    g_assert_cmpstr(text_of(request, sizeof(*tc), TCA_KIND), ==, "matchall");
+    g_assert_cmphex(tc->tcm_info, ==, 0x56470000U | htons(ETH_P_ALL));
     if (request->nlmsg_type == RTM_DELTFILTER)
-        return tried ? "tried" : "hear";
+        return "hear";
     g_assert_cmpint(request->nlmsg_type, ==, RTM_NEWTFILTER);
-    check_drop(request);
-    return tried ? "try" : "drop";
+    g_assert_cmpstr(text_of(request, sizeof(*tc), TCA_KIND), ==, "flower");
+    mac = check_drop(request);
+    if (vfo_mac_equal(&mac, &nobody))
+        return "try";
+    g_assert_true(vfo_mac_equal(&mac, &macvtap.mac));
+    return "drop";
 }
 
 static int show_links(const Kernel *kernel, VfoNetlinkAnswer answer, gpointer data)
@@ -236,6 +247,36 @@ static void test_cannot(Fixture *f, gconstpointer data)
         g_main_context_iteration(NULL, TRUE);
     g_test_assert_expected_messages();
     assert_asked(f, "drop ");
+    /* A macvtap that has gone is nobody's loss. */
+    f->kernel.code = -ENODEV;
+    vfo_mute_begin(mute);
+    while (f->kernel.asked->len == 0)
+        g_main_context_iteration(NULL, TRUE);
+    vfo_mute_free(mute);
+    assert_asked(f, "drop ");
+}
+
+/* It is tried again until the guest hears, and whoever opens the way hears of it. */
+static void test_will_not_end(Fixture *f, gconstpointer data)
+{
+    g_autoptr(GError) error = NULL;
+    VfoMute *mute = make(f);
+
+    begin(f, mute);
+    f->kernel.refused = "hear";
+    f->kernel.code = -ENOBUFS;
+    g_assert_false(vfo_mute_end(mute, &error));
+    g_assert_nonnull(strstr(error->message, "interface 6"));
+    g_string_set_size(f->kernel.asked, 0);
+    g_test_expect_message("vfailover", G_LOG_LEVEL_WARNING, "*macvtap0*");
+    while (f->kernel.asked->len == 0)
+        g_main_context_iteration(NULL, TRUE);
+    g_test_assert_expected_messages();
+    f->kernel.refused = NULL;
+    await(f, FALSE);
+    assert_asked(f, "hear hear ");
+    g_clear_error(&error);
+    g_assert_true(vfo_mute_end(mute, &error));
     vfo_mute_free(mute);
     assert_asked(f, "");
 }
@@ -266,12 +307,12 @@ static void test_left_over(Fixture *f, gconstpointer data)
 {
     f->kernel.others = 2;
     f->kernel.drops = TRUE;
-    vfo_mute_free_all(f->netlink);
+    vfo_mute_end_all(f->netlink);
     assert_asked(f, "list hear hear hear ");
     f->kernel.refused = "list";
     f->kernel.code = -EPERM;
     g_test_expect_message("vfailover", G_LOG_LEVEL_WARNING, "*cannot look*");
-    vfo_mute_free_all(f->netlink);
+    vfo_mute_end_all(f->netlink);
     g_test_assert_expected_messages();
 }
 
@@ -285,6 +326,7 @@ int main(int argc, char **argv)
         {"/mute/ended-early", test_ended_early},
         {"/mute/never-began", test_never_began},
         {"/mute/cannot", test_cannot},
+        {"/mute/will-not-end", test_will_not_end},
         {"/mute/stays", test_stays},
         {"/mute/left-over", test_left_over},
     };
