@@ -150,11 +150,14 @@ const VfoOffer *vfo_absences_find(VfoAbsences *absences, const char *vm, const c
     return absence ? absence->offer : NULL;
 }
 
-gboolean vfo_absences_is_wanted(VfoAbsences *absences, const char *vm, const char *standby)
+void vfo_absences_unwant(VfoAbsences *absences, const char *vm, const char *standby)
 {
-    const Absence *absence = find(absences, vm, standby);
+    Absence *absence = find(absences, vm, standby);
 
-    return absence && absence->wanted;
+    if (!absence || !absence->wanted)
+        return;
+    absence->wanted = FALSE;
+    tell(absences);
 }
 
 GPtrArray *vfo_absences_wanted(VfoAbsences *absences, const char *network)

@@ -479,8 +479,11 @@ void vfo_take_settle(VfoJob *job, GTask *task)
      * VM goes. */
     if (take->vf && take->absences && !take->pair->bonded)
         vfo_absences_forget(take->absences, take->offer->vm, take->offer->pair->standby);
-    else if (take->absences)
+    else if (take->absences) {
+        if (take->vf)
+            vfo_absences_unwant(take->absences, take->offer->vm, take->offer->pair->standby);
         vfo_absences_keep(take->absences, take->offer->vm, take->offer->pair->standby,
                           g_steal_pointer(&take->wire));
+    }
     vfo_task_done(task);
 }

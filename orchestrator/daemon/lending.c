@@ -7,6 +7,7 @@ struct _VfoLending {
     gulong removed_handler;
     gulong changed_handler;
     gboolean stopped;
+    GHashTable *unwired; /* "VM standby": the way was not found, which was logged */
     guint idle;
     VfoJob *supply; /* owned: the job of a VM that waited; NULL: none */
     char *standby;  /* at which it gets its VF */
@@ -203,10 +204,20 @@ static void on_job_changed(VfoJobs *jobs, VfoJob *job, const VfoRecord *record, 
 
 /* ------------------------------------------------------------------- reunion */
 
+static void warn_of_wire(VfoLending *lending, const char *vm, const VfoPair *pair,
+                         const GError *error)
+{
+    if (g_hash_table_add(lending->unwired, g_strdup_printf("%s %s", vm, pair->standby)))
+        g_warning(
+            "how standby %s of VM %s reaches the network is not known; what leads to it there "
+            "stays when the VM goes: %s",
+            pair->standby, vm, error->message);
+}
+
 /*
  * @pair of a VM of which an absence is known. Without its wire that is one of another daemon, which
- * was ended; or of a job that was. What such a one has asked the guest for may leave it any moment:
- * that the VF is there proves nothing, unless the VM had none before.
+ * was ended; or of a job that was. That the VF is there proves nothing: it may have been asked for,
+ * or plugged in vain, and leave the guest any moment. So what it is like is not forgotten.
  */
 static void look(VfoLending *lending, const VfoVmInfo *info, const VfoPair *pair)
 {
@@ -220,17 +231,14 @@ static void look(VfoLending *lending, const VfoVmInfo *info, const VfoPair *pair
     if (!offer || !pair->tap)
         return;
     if (pair->primary) {
-        if (wired || vfo_absences_is_wanted(absences, info->name, pair->standby))
-            vfo_absences_forget(absences, info->name, pair->standby);
+        vfo_absences_unwant(absences, info->name, pair->standby);
         return;
     }
     if (wired || !vfo_mac_equal(&offer->settings.mac, &pair->mac))
         return;
     wire = host->ops->find_wire(host, pair->tap, NULL, &offer->settings, &error);
     if (!wire) {
-        g_warning("VM %s is on its standby %s, but how that reaches the network is not known; what "
-                  "leads to it there stays when the VM goes: %s",
-                  info->name, pair->standby, error->message);
+        warn_of_wire(lending, info->name, pair, error);
         return;
     }
     vfo_absences_keep(absences, info->name, pair->standby, wire);
@@ -282,6 +290,7 @@ static void on_vm_removed(VfoVms *vms, VfoVm *vm, gpointer data)
             g_warning("VM %s, which was on its standby, has gone: %s", vm->name, error->message);
     }
     vfo_absences_forget(lending->args.absences, vm->name, NULL);
+    g_hash_table_remove_all(lending->unwired);
 }
 
 VfoLending *vfo_lending_new(const VfoLendingArgs *args)
@@ -289,6 +298,7 @@ VfoLending *vfo_lending_new(const VfoLendingArgs *args)
     VfoLending *lending = g_new0(VfoLending, 1);
 
     lending->args = *args;
+    lending->unwired = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     lending->inspected_handler =
         g_signal_connect(args->vms, "inspected", G_CALLBACK(on_vm_inspected), lending);
     lending->removed_handler =
@@ -308,5 +318,6 @@ void vfo_lending_free(VfoLending *lending)
     g_signal_handler_disconnect(lending->args.jobs, lending->changed_handler);
     vfo_job_unref(lending->supply);
     g_free(lending->standby);
+    g_hash_table_unref(lending->unwired);
     g_free(lending);
 }

@@ -140,16 +140,29 @@ static gboolean recall(VfoAbsences *absences, json_object *absence, GError **err
     return offer != NULL;
 }
 
+/* For a message about an entry that may be nonsense. */
+static const char *vm_of(json_object *absence)
+{
+    json_object *offer = NULL;
+    json_object *vm = NULL;
+
+    if (json_object_object_get_ex(absence, "offer", &offer) &&
+        json_object_object_get_ex(offer, "vm", &vm) && json_object_is_type(vm, json_type_string))
+        return json_object_get_string(vm);
+    return "(no name)";
+}
+
 /* A name that a peer would refuse, too, costs its own VM alone what is known. */
 static void recall_each(const VfoMemory *memory, json_object *list)
 {
     for (size_t i = 0; i < json_object_array_length(list); i++) {
+        json_object *absence = json_object_array_get_idx(list, i);
         g_autoptr(GError) error = NULL;
 
-        if (!recall(memory->absences, json_object_array_get_idx(list, i), &error))
-            g_warning("%s: entry %zu is left out: %s; its VM gets its next VF with the guest's MAC "
-                      "alone",
-                      memory->path, i, error->message);
+        if (!recall(memory->absences, absence, &error))
+            g_warning("%s: entry %zu is left out: %s; VM %.64s gets its next VF with the guest's "
+                      "MAC alone",
+                      memory->path, i, error->message, vm_of(absence));
     }
 }
 

@@ -1246,16 +1246,23 @@ static void test_absences_tell(void)
     g_assert_cmpstr(vfo_absences_nth(absences, 1, &wanted)->vm, ==, "web1");
     g_assert_true(wanted);
     g_assert_null(vfo_absences_nth(absences, 2, NULL));
-    g_assert_true(vfo_absences_is_wanted(absences, "web1", "net0"));
-    g_assert_false(vfo_absences_is_wanted(absences, "web2", "net0"));
     g_assert_true(vfo_absences_has_wire(absences, "web1", "net0"));
     g_assert_false(vfo_absences_has_wire(absences, "web2", "net0"));
 
-    vfo_absences_forget(absences, "web1", NULL);
+    vfo_absences_unwant(absences, "web2", "net0");
+    vfo_absences_unwant(absences, "web1", "net1");
+    g_assert_cmpuint(changes, ==, 3);
+    vfo_absences_unwant(absences, "web1", "net0");
     g_assert_cmpuint(changes, ==, 4);
+    vfo_absences_nth(absences, 1, &wanted);
+    g_assert_false(wanted);
+    g_assert_true(vfo_absences_has_wire(absences, "web1", "net0"));
+
+    vfo_absences_forget(absences, "web1", NULL);
+    g_assert_cmpuint(changes, ==, 5);
     vfo_absences_on_change(absences, NULL, NULL);
     vfo_absences_forget(absences, "web2", NULL);
-    g_assert_cmpuint(changes, ==, 4);
+    g_assert_cmpuint(changes, ==, 5);
 }
 
 static void test_absences_are_bounded(void)
