@@ -24,6 +24,7 @@ VfoWant vfo_want_like(const VfoOffer *offer, const VfoPolicy *policy)
         .device = offer->device,
         .any_vf = policy->any_vf,
         .mtu = offer->mtu,
+        .mac = offer->settings.mac,
         .numa_node = -1,
     };
 }
@@ -46,7 +47,7 @@ static void count_pf(const GPtrArray *vfs, VfoLeases *leases, const VfoVf *one, 
 /* What is better about one VF than another, the most important first. */
 typedef struct {
     const VfoVf *vf;
-    gboolean merits[4];
+    gboolean merits[5];
     guint all, used; /* VFs of its PF */
 } Candidate;
 
@@ -56,6 +57,7 @@ static Candidate weigh(const VfoVf *vf, const GPtrArray *vfs, VfoLeases *leases,
     Candidate candidate = {
         .vf = vf,
         .merits = {vf->usable, vf->mtu >= want->mtu, is_same_device(vf, want),
+                   vfo_mac_equal(&vf->settings.mac, &want->mac),
                    want->numa_node >= 0 && vf->numa_node == want->numa_node},
     };
 

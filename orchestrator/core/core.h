@@ -490,6 +490,7 @@ typedef struct {
     guint16 vendor, device; /* of the VF that its driver knows; 0: any */
     gboolean any_vf;        /* ... if there is one; else any other */
     guint mtu;              /* of the PF, at least; 0: any */
+    VfoMac mac;             /* the guest's: a VF that has it is taken before others */
     int numa_node;          /* its QEMU's; -1: unknown */
     gboolean stays;         /* the VM is on this host already: for the words of an error */
     gboolean needs;         /* the VM cannot come without: likewise */
@@ -504,8 +505,9 @@ VfoWant vfo_want_like(const VfoOffer *offer, const VfoPolicy *policy);
 
 /**
  * vfo_choose_vf: of @vfs (of VfoVf) one that is free and in the network. Preferred in this order:
- * its PF can carry frames; with the MTU; the same vendor:device; QEMU's NUMA node; the PF with the
- * least share of its VFs in use; the first.
+ * its PF can carry frames; with the MTU; the same vendor:device; one that has the guest's MAC, and
+ * would go on to take the guest's frames away; QEMU's NUMA node; the PF with the least share of its
+ * VFs in use; the first.
  * Borrowed from @vfs. NULL and VFO_ERROR_BUSY: there is none.
  *
  * A VF whose PF is down, or has too small an MTU, is chosen when there is no better: what looks at
@@ -745,8 +747,8 @@ gboolean vfo_absences_has_wire(VfoAbsences *absences, const char *vm, const char
 void vfo_absences_forget(VfoAbsences *absences, const char *vm, const char *standby);
 /** vfo_absences_find: NULL: nothing is known. Valid until the next call. */
 const VfoOffer *vfo_absences_find(VfoAbsences *absences, const char *vm, const char *standby);
-/** vfo_absences_is_wanted: it was noted as wanted at that very standby. */
-gboolean vfo_absences_is_wanted(VfoAbsences *absences, const char *vm, const char *standby);
+/** vfo_absences_unwant: the VM has got a VF at @standby; what is known of it stays known. */
+void vfo_absences_unwant(VfoAbsences *absences, const char *vm, const char *standby);
 /** vfo_absences_wanted: of VfoOffer (transfer container): those of @network that were noted as
  *  wanted, the oldest first. Valid until the next call. */
 GPtrArray *vfo_absences_wanted(VfoAbsences *absences, const char *network);

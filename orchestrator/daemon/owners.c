@@ -332,6 +332,7 @@ static char *choose(VfoOwners *owners, const VfoDomain *domain, const VfoDomainP
                     .vendor = old ? old->vendor : 0,
                     .device = old ? old->device : 0,
                     .any_vf = owners->args.config->policy.any_vf,
+                    .mac = pair->mac,
                     .numa_node = domain->numa_node,
                     .stays = TRUE};
     g_autofree char *holder = holder_of(domain);

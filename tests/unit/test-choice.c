@@ -9,6 +9,12 @@
 #define INTEL   0x8086
 #define IGBVF   0x10ca
 #define IAVF    0x154c
+#define GUEST                                                                                      \
+    {                                                                                              \
+        {                                                                                          \
+            0x52, 0x54, 0x00, 0xaa, 0x00, 0x10                                                     \
+        }                                                                                          \
+    }
 
 /* A VF in a table; what is not written is as a free VF has it. */
 typedef struct {
@@ -19,6 +25,7 @@ typedef struct {
     int node;
     guint mtu;
     gboolean down, opened, leased;
+    gboolean left; /* with the guest's MAC */
 } Row;
 
 typedef struct {
@@ -101,6 +108,17 @@ static const Case cases[] = {
      2,
      NULL},
 
+    {"what has the guest's MAC",
+     {{"p0", .node = 1}, {"p1", .opened = TRUE}, {"p1", .left = TRUE}},
+     {.mac = GUEST, .numa_node = 1},
+     2,
+     NULL},
+    {"the device before the MAC",
+     {{"p0", .device = IAVF, .left = TRUE}, {"p0"}},
+     {.mac = GUEST, .numa_node = -1, .vendor = INTEL, .device = IGBVF, .any_vf = TRUE},
+     1,
+     NULL},
+
     {"the load", {{"p0", .opened = TRUE}, {"p0"}, {"p1"}, {"p1"}}, {.numa_node = -1}, 2, NULL},
     {"the load is a share",
      {{"p0", .opened = TRUE}, {"p0"}, {"p1", .opened = TRUE}, {"p1"}, {"p1"}},
@@ -134,6 +152,8 @@ static VfoVf *vf_of(const Row *row, guint number)
     vf->mtu = row->mtu ? row->mtu : 1500;
     vf->usable = !row->down;
     vf->opened = row->opened;
+    if (row->left)
+        vf->settings.mac = (VfoMac)GUEST;
     return vf;
 }
 
