@@ -313,6 +313,9 @@ typedef struct {
      * is not wired to it, or its frames are in another VLAN than the VF's. */
     VfoWire *(*find_wire)(VfoHost *host, const char *tap, const VfoVf *vf,
                           const VfoVfSettings *settings, GError **error);
+    /** Whether open_pf() will find room in the PF's filter, by an address that nobody has, which is
+     *  let in for a moment. VFO_ERROR_BUSY: it is full. Open already is success. */
+    gboolean (*try_pf)(VfoHost *host, const VfoWire *wire, GError **error);
     /** Lets frames for the guest in on the PF side: filter on the PF, bridge
      *  entry to the tap. Succeeds when they are already there. */
     gboolean (*open_pf)(VfoHost *host, const VfoWire *wire, GError **error);

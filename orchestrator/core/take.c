@@ -174,7 +174,9 @@ gboolean vfo_take_find_wire(VfoJob *job, GError **error)
                     vfo_job_vm(job), take->offer->network, take->wire->network, take->pair->tap);
         return FALSE;
     }
-    if (!vfo_take_is_wide_enough(job, error))
+    /* It is opened when the VM is stopped, or runs here already. */
+    if (!vfo_take_is_wide_enough(job, error) ||
+        !take->host->ops->try_pf(take->host, take->wire, error))
         return FALSE;
     if (take->vf) {
         way = vfo_wire_describe(take->wire);

@@ -151,6 +151,14 @@ static gboolean find(const VfoSearch *search, VfoWire *wire, GError **error)
     return FALSE;
 }
 
+static gboolean try_pf(VfoNetlink *netlink, const VfoWire *wire, GError **error)
+{
+    VfoLink pf;
+
+    return vfo_link_read(netlink, wire->pf, &pf, error) &&
+           vfo_fdb_try_filter(netlink, &pf, &wire->mac, error);
+}
+
 static gboolean open_pf(VfoNetlink *netlink, const VfoWire *wire, GError **error)
 {
     VfoLink pf;
@@ -216,6 +224,7 @@ const VfoDatapath vfo_datapath_bridge = {
     .name = "bridge",
     .claims = claims,
     .find = find,
+    .try_pf = try_pf,
     .open_pf = open_pf,
     .close_pf = close_pf,
     .closing = closing,

@@ -32,7 +32,9 @@ typedef struct {
      *  VLAN than those of the VF. */
     gboolean (*find)(const VfoSearch *search, VfoWire *wire, GError **error);
 
-    /* As in VfoHostOps (core/core.h, with what host/host.h adds). */
+    /* As in VfoHostOps (core/core.h, with what host/host.h adds). try_pf NULL: there is nothing
+     * that could be full, or no way to know. */
+    gboolean (*try_pf)(VfoNetlink *netlink, const VfoWire *wire, GError **error);
     gboolean (*open_pf)(VfoNetlink *netlink, const VfoWire *wire, GError **error);
     gboolean (*close_pf)(VfoNetlink *netlink, const VfoWire *wire, gboolean to_vf, GError **error);
 

@@ -6,6 +6,9 @@
 #include <linux/rtnetlink.h>
 #include <string.h>
 
+/* No PF has so many. */
+#define NO_VF 0xffffU
+
 typedef struct {
     const VfoMac *mac;
     int index;    /* of the device */
@@ -138,6 +141,21 @@ gboolean vfo_fdb_close_filter(VfoNetlink *netlink, const VfoLink *pf, const VfoM
         return FALSE;
     }
     return TRUE;
+}
+
+gboolean vfo_fdb_try_filter(VfoNetlink *netlink, const VfoLink *pf, const VfoMac *mac,
+                            GError **error)
+{
+    VfoMac nobody;
+    gboolean found;
+
+    if (!vfo_fdb_has_filter(netlink, pf, mac, &found, error))
+        return FALSE;
+    if (found)
+        return TRUE;
+    vfo_mac_parking(&pf->mac, NO_VF, &nobody);
+    return vfo_fdb_open_filter(netlink, pf, &nobody, error) &&
+           vfo_fdb_close_filter(netlink, pf, &nobody, error);
 }
 
 /* An entry of a bridge: @mac in @vlan (0: without one) at @port. */

@@ -14,6 +14,13 @@
 gboolean vfo_fdb_open_filter(VfoNetlink *netlink, const VfoLink *pf, const VfoMac *mac,
                              GError **error);
 
+/**
+ * vfo_fdb_try_filter: whether that would find room for @mac, by a parking address that no VF has,
+ * for which the filter is opened for a moment. VFO_ERROR_BUSY: no.
+ */
+gboolean vfo_fdb_try_filter(VfoNetlink *netlink, const VfoLink *pf, const VfoMac *mac,
+                            GError **error);
+
 /** vfo_fdb_close_filter: takes that away. Nothing there is success. */
 gboolean vfo_fdb_close_filter(VfoNetlink *netlink, const VfoLink *pf, const VfoMac *mac,
                               GError **error);

@@ -86,6 +86,7 @@ gboolean vfo_local_activity_vf(VfoHost *base, const char *pci, guint64 *activity
 void vfo_local_on_queued(const VfoQueued *frame, gpointer data);
 VfoWire *vfo_local_find_wire(VfoHost *base, const char *tap, const VfoVf *vf,
                              const VfoVfSettings *settings, GError **error);
+gboolean vfo_local_try_pf(VfoHost *base, const VfoWire *wire, GError **error);
 gboolean vfo_local_open_pf(VfoHost *base, const VfoWire *wire, GError **error);
 gboolean vfo_local_close_pf(VfoHost *base, const VfoWire *wire, gboolean to_vf, GError **error);
 gboolean vfo_local_hand_to_vf(VfoHost *base, const VfoWire *wire, const char *pci,

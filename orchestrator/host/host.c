@@ -52,6 +52,7 @@ static const VfoHostOps ops = {
     .list_vfs = vfo_local_list_vfs,
     .read_vf = vfo_local_read_vf,
     .find_wire = vfo_local_find_wire,
+    .try_pf = vfo_local_try_pf,
     .open_pf = vfo_local_open_pf,
     .close_pf = vfo_local_close_pf,
     .announce = vfo_local_announce,

@@ -203,6 +203,13 @@ static void end_undisturbed(gboolean ordinary)
         g_warning("cannot go back to the usual scheduling: %s", g_strerror(errno));
 }
 
+gboolean vfo_local_try_pf(VfoHost *base, const VfoWire *wire, GError **error)
+{
+    const VfoDatapath *datapath = datapath_of(wire);
+
+    return !datapath->try_pf || datapath->try_pf(((VfoLocalHost *)base)->netlink, wire, error);
+}
+
 static gboolean end_mute(VfoLocalHost *host, const VfoWire *wire, GError **error)
 {
     VfoMute *mute = g_hash_table_lookup(host->mutes, wire->tap);

@@ -499,6 +499,13 @@ static VfoWire *host_find_wire(VfoHost *host, const char *tap, const VfoVf *vf,
     return wire;
 }
 
+static gboolean host_try_pf(VfoHost *host, const VfoWire *wire, GError **error)
+{
+    World *world = world_of_host(host);
+
+    return leave(world, enter(world, "try_pf"), error);
+}
+
 static gboolean host_open_pf(VfoHost *host, const VfoWire *wire, GError **error)
 {
     World *world = world_of_host(host);
@@ -658,6 +665,7 @@ static const VfoHostOps host_ops = {
     .list_vfs = host_list_vfs,
     .read_vf = host_read_vf,
     .find_wire = host_find_wire,
+    .try_pf = host_try_pf,
     .open_pf = host_open_pf,
     .close_pf = host_close_pf,
     .announce = host_announce,

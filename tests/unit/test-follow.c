@@ -570,6 +570,7 @@ static void test_destination(void)
         "started",
         "inspect",
         "find_wire tap0 eth0",
+        "try_pf",
         "set_vf " VF " parked",
         "wired",
         "resumed",

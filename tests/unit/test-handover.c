@@ -468,6 +468,7 @@ static void test_destination(void)
         "inspect",
         "list_vfs",
         "find_wire tap0 eth0",
+        "try_pf",
         "set_vf " VF " tried",
         "set_vf " VF " parked",
         "listen 10.8.0.2 49152-49215",
@@ -666,9 +667,8 @@ static guint count_wanted(World *world)
 static void test_destination_standby_only(void)
 {
     static const char *const calls[] = {
-        "inspect",  "list_vfs", "find_wire tap0 -", "listen 10.8.0.2 49152-49215",
-        "reserved", "resumed",  "open_pf",          "announce net0",
-        NULL,
+        "inspect",  "list_vfs", "find_wire tap0 -", "try_pf",        "listen 10.8.0.2 49152-49215",
+        "reserved", "resumed",  "open_pf",          "announce net0", NULL,
     };
     g_autoptr(World) world = world_new(DESTINATION);
 
@@ -714,9 +714,9 @@ static void test_destination_standby_only_fails(void)
     no_vf(world);
     world->policy.standby_only = TRUE;
     world->faults[0] = FAULT_REFUSED;
-    world->fault_at[0] = 3;
+    world->fault_at[0] = 4;
     run(world);
-    g_assert_cmpstr(call_at(world, 3), ==, "listen 10.8.0.2 49152-49215");
+    g_assert_cmpstr(call_at(world, 4), ==, "listen 10.8.0.2 49152-49215");
     assert_destination(world, FAULT_REFUSED);
 }
 
@@ -1141,6 +1141,7 @@ static void test_bare_destination(void)
         "started",
         "inspect",
         "find_wire tap0 eth0",
+        "try_pf",
         "resumed",
         "open_pf",
         "host_announce",

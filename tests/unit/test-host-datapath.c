@@ -56,11 +56,14 @@ typedef struct {
     int index;
     guint16 vlan;
     guint8 flags; /* NTF_SELF or NTF_MASTER */
+    VfoMac mac;   /* the guest's, but for one that is tried */
 } FakeEntry;
 
 typedef struct {
     FakeLink links[8]; /* the number of each is its place, from 1 */
-    GArray *entries;   /* of FakeEntry, all for the guest */
+    GArray *entries;   /* of FakeEntry */
+    gboolean full;     /* the PF's filter has no room */
+    guint trials;      /* of others' addresses in it */
     gboolean bad_vlans;
     gboolean stubborn; /* no link goes up or down */
     gboolean deaf;     /* a macvtap's address does not reach the PF's filter */
@@ -198,13 +201,19 @@ static FakeEntry *find_entry(World *world, int index, guint16 vlan, guint8 flags
 
 static int change_entry(World *world, struct nlmsghdr *request)
 {
+    static const VfoMac guest = GUEST;
     const struct ndmsg *header = nlmsg_data(request);
     guint8 flags = header->ndm_flags & (NTF_SELF | NTF_MASTER);
     guint16 vlan = vlan_of(request);
     FakeEntry *entry = find_entry(world, header->ndm_ifindex, vlan, flags);
+    struct nlattr *mac = nlmsg_find_attr(request, sizeof(*header), NDA_LLADDR);
 
     if (request->nlmsg_type == RTM_NEWNEIGH) {
-        FakeEntry added = {header->ndm_ifindex, vlan, flags};
+        FakeEntry added = {header->ndm_ifindex, vlan, flags, *(const VfoMac *)nla_data(mac)};
+
+        if (flags == NTF_SELF && world->full)
+            return -ENOMEM;
+        world->trials += !vfo_mac_equal(&added.mac, &guest);
 
         if (entry)
             entry->index = header->ndm_ifindex;
@@ -221,7 +230,7 @@ static int change_entry(World *world, struct nlmsghdr *request)
 
 static int show_entry(const FakeEntry *entry, VfoNetlinkAnswer answer, gpointer data)
 {
-    const VfoMac mac = GUEST;
+    const VfoMac mac = entry->mac;
     struct ndmsg header = {.ndm_family = AF_BRIDGE,
                            .ndm_ifindex = entry->index,
                            .ndm_flags = (guint8)(entry->flags | NTF_STICKY),
@@ -255,7 +264,7 @@ static int change_link(World *world, struct nlmsghdr *request)
     FakeLink *link = &world->links[header->ifi_index - 1];
     gboolean up = (header->ifi_flags & IFF_UP) != 0;
     FakeEntry *entry = find_entry(world, 1, 0, NTF_SELF);
-    FakeEntry added = {1, 0, NTF_SELF};
+    FakeEntry added = {1, 0, NTF_SELF, GUEST};
 
     g_assert_cmpuint(header->ifi_change, ==, IFF_UP);
     g_assert_cmpint(nlmsg_attrlen(request, sizeof(*header)), ==, 0);
@@ -537,6 +546,35 @@ static void assert_opens(Fixture *f, const VfoWire *wire, const char *expected)
     g_assert_true(f->host->ops->open_pf(f->host, wire, &error));
     g_assert_no_error(error);
     assert_entries(f, expected);
+}
+
+/* The guest's address is not let in for it. */
+static void test_try(Fixture *f, gconstpointer data)
+{
+    g_autoptr(VfoWire) wire = find_well(f, "tap0", 0);
+    g_autoptr(GError) error = NULL;
+
+    g_assert_true(f->host->ops->try_pf(f->host, wire, &error));
+    g_assert_cmpuint(f->world.trials, ==, 1);
+    assert_entries(f, "");
+
+    f->world.full = TRUE;
+    g_assert_false(f->host->ops->try_pf(f->host, wire, &error));
+    g_assert_error(error, VFO_ERROR, VFO_ERROR_BUSY);
+    g_assert_nonnull(strstr(error->message, "PF pf0"));
+    g_assert_nonnull(strstr(error->message, "table is full"));
+    g_clear_error(&error);
+    assert_entries(f, "");
+    g_assert_false(f->host->ops->open_pf(f->host, wire, &error));
+    g_assert_error(error, VFO_ERROR, VFO_ERROR_BUSY);
+    g_clear_error(&error);
+
+    /* What is open has its room. */
+    f->world.full = FALSE;
+    assert_opens(f, wire, "tap0 0 pf0 self0 ");
+    f->world.full = TRUE;
+    g_assert_true(f->host->ops->try_pf(f->host, wire, &error));
+    g_assert_cmpuint(f->world.trials, ==, 1);
 }
 
 static void assert_closes(Fixture *f, const VfoWire *wire, gboolean to_vf, const char *expected)
@@ -1248,6 +1286,7 @@ int main(int argc, char **argv)
     add("/host/datapath/bridge/sub-interface", test_sub_interface);
     add("/host/datapath/bridge/outer", test_outer);
     add("/host/datapath/bridge/draw", test_draw);
+    add("/host/datapath/bridge/try", test_try);
     add("/host/datapath/macvtap/open-and-close", test_macvtap);
     add("/host/datapath/macvtap/disobeys", test_macvtap_disobeys);
     add("/host/datapath/macvtap/refused", test_macvtap_refused);

@@ -319,6 +319,13 @@ static VfoWire *host_find_wire(VfoHost *host, const char *tap, const VfoVf *vf,
     return wire;
 }
 
+static gboolean host_try_pf(VfoHost *host, const VfoWire *wire, GError **error)
+{
+    World *world = world_of(host);
+
+    return outcome(world, enter(world, "try_pf %s", guest_of(world, &wire->mac)->vm.name), error);
+}
+
 static gboolean host_open_pf(VfoHost *host, const VfoWire *wire, GError **error)
 {
     World *world = world_of(host);
@@ -430,6 +437,7 @@ static const VfoHostOps host_ops = {
     .list_vfs = host_list_vfs,
     .read_vf = host_read_vf,
     .find_wire = host_find_wire,
+    .try_pf = host_try_pf,
     .open_pf = host_open_pf,
     .close_pf = host_close_pf,
     .hold = host_hold,
@@ -889,11 +897,12 @@ static void test_attach(void)
     const VfoVfSettings *settings = &vf_of(world, VF)->settings;
 
     run(world);
-    assert_calls(world, "inspect web1\nfind_wire tap0 -\nlist_vfs\nfind_wire tap0 eth0\n"
-                        "set_vf " VF " tried\nset_vf " VF " parked\n"
-                        "open_pf web1\nannounce web1\nset_vf " VF " web1\n"
-                        "plug web1 vf-net0 rp1 " VF "\nannounce web1\nactivity_vf " VF
-                        "\nused_vf " VF "\nclose_pf web1\n");
+    assert_calls(world,
+                 "inspect web1\nfind_wire tap0 -\nlist_vfs\nfind_wire tap0 eth0\ntry_pf web1\n"
+                 "set_vf " VF " tried\nset_vf " VF " parked\n"
+                 "open_pf web1\nannounce web1\nset_vf " VF " web1\n"
+                 "plug web1 vf-net0 rp1 " VF "\nannounce web1\nactivity_vf " VF "\nused_vf " VF
+                 "\nclose_pf web1\n");
     assert_good(world);
     g_assert_cmpstr(world->guests[0].vf, ==, VF);
     g_assert_cmpuint(settings->vlan, ==, STANDBY_VLAN);
@@ -1057,12 +1066,12 @@ static void test_attach_not_parked(void)
     g_autoptr(World) world = world_new(ATTACH);
 
     world->faults[0] = FAULT_BROKEN;
-    world->fault_at[0] = 8;
+    world->fault_at[0] = 9;
     world->faults[1] = FAULT_REFUSED;
-    world->fault_at[1] = 9;
+    world->fault_at[1] = 10;
     run(world);
-    g_assert_cmpstr(call_at(world, 8), ==, "set_vf " VF " web1");
-    g_assert_cmpstr(call_at(world, 9), ==, "set_vf " VF " parked");
+    g_assert_cmpstr(call_at(world, 9), ==, "set_vf " VF " web1");
+    g_assert_cmpstr(call_at(world, 10), ==, "set_vf " VF " parked");
     assert_state(world, VFO_JOB_FAILED);
     g_assert_cmpstr(vfo_leases_holder(world->leases, VF), ==, vfo_job_id(world->job));
     g_assert_true(reachable(world, &world->guests[0]));

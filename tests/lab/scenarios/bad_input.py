@@ -105,6 +105,7 @@ def run(test: Run) -> None:
     _destination_vms(cases, hostb)
     with _waiting(cases, hostb):
         _vfs(cases, hostb)
+        _filter(cases, hostb)
         _vf_of_the_guest(cases, hosta)
         _certificates(cases, vfailover, hosta, hostb)
         _pf_down(cases, hostb, "the destination")
@@ -276,6 +277,26 @@ def _vfs(cases: Cases, host: Host) -> None:
     cases.refused("all VFs there held by others", *words)
     holder.signal(signal.SIGKILL)
     holder.wait(10)
+    cases.touched()
+
+
+def _filter(cases: Cases, host: Host) -> None:
+    """The PF there has no room for the guest's address."""
+    added = host.sh(
+        "n=16\n"
+        "while [ $n -lt 256 ] && bridge fdb add 02:00:00:00:ff:$(printf %02x $n) dev pf0 self; do\n"
+        "    n=$((n + 1))\n"
+        "done\n"
+        "echo $n"
+    ).stdout
+    cases.touched()
+    cases.refused("a full filter there", "PF pf0", "filter table is full", "bridge fdb show")
+    host.sh(
+        f"n=16\nwhile [ $n -lt {int(added)} ]; do\n"
+        "    bridge fdb del 02:00:00:00:ff:$(printf %02x $n) dev pf0 self\n"
+        "    n=$((n + 1))\n"
+        "done"
+    )
     cases.touched()
 
 
