@@ -77,15 +77,16 @@ static VfoMessage *filter_message(int type, int flags, const VfoLink *pf, const 
     return request;
 }
 
-gboolean vfo_fdb_open_filter(VfoNetlink *netlink, const VfoLink *pf, const VfoMac *mac,
-                             GError **error)
+/* For @mac, in place of @whose or for it. */
+static gboolean open_filter(VfoNetlink *netlink, const VfoLink *pf, const VfoMac *mac,
+                            const VfoMac *whose, GError **error)
 {
     g_autoptr(VfoMessage) request = filter_message(RTM_NEWNEIGH, NLM_F_CREATE, pf, mac);
     char text[VFO_MAC_STRLEN];
     gboolean found = FALSE;
     int code;
 
-    vfo_mac_format(mac, text);
+    vfo_mac_format(whose, text);
     /* Asked first: igb says that its table is full even of an entry that is in it. */
     code = filter_has(netlink, pf, mac, &found);
     if (code == 0 && found)
@@ -111,6 +112,12 @@ gboolean vfo_fdb_open_filter(VfoNetlink *netlink, const VfoLink *pf, const VfoMa
         return FALSE;
     }
     return TRUE;
+}
+
+gboolean vfo_fdb_open_filter(VfoNetlink *netlink, const VfoLink *pf, const VfoMac *mac,
+                             GError **error)
+{
+    return open_filter(netlink, pf, mac, mac, error);
 }
 
 VfoMessage *vfo_fdb_closing(const VfoLink *pf, const VfoMac *mac)
@@ -154,7 +161,7 @@ gboolean vfo_fdb_try_filter(VfoNetlink *netlink, const VfoLink *pf, const VfoMac
     if (found)
         return TRUE;
     vfo_mac_parking(&pf->mac, NO_VF, &nobody);
-    return vfo_fdb_open_filter(netlink, pf, &nobody, error) &&
+    return open_filter(netlink, pf, &nobody, mac, error) &&
            vfo_fdb_close_filter(netlink, pf, &nobody, error);
 }
 

@@ -561,7 +561,7 @@ static void test_try(Fixture *f, gconstpointer data)
     f->world.full = TRUE;
     g_assert_false(f->host->ops->try_pf(f->host, wire, &error));
     g_assert_error(error, VFO_ERROR, VFO_ERROR_BUSY);
-    g_assert_nonnull(strstr(error->message, "PF pf0"));
+    g_assert_nonnull(strstr(error->message, "cannot let 52:54:00:aa:00:10 in on PF pf0"));
     g_assert_nonnull(strstr(error->message, "table is full"));
     g_clear_error(&error);
     assert_entries(f, "");
