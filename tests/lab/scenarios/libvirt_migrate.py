@@ -2,6 +2,7 @@
 """A domain of libvirt: `virsh migrate` there and back under traffic, with nothing but its own XML."""
 
 import os
+import re
 
 from ..contenders import LibvirtVfailover
 from ..errors import LabError
@@ -20,6 +21,8 @@ CONTENDERS = (
 TIMES = int(os.environ.get("VFAILOVER_MIGRATIONS") or 2)
 SPACING_US = 2000 if TIMES <= 2 else 20_000
 """With many it is what they leave that counts, and a guest with little to do moves sooner."""
+LABS_TAINTS = {"custom-argv", "high-privileges", "host-cpu"}
+"""Of the lab's own XML, and of a QEMU that is root."""
 
 
 def run(test: Run) -> None:
@@ -48,6 +51,8 @@ def run(test: Run) -> None:
         test.note("open files of the daemons", str(handles))
         test.note("resident kB of the daemons", str(memory))
         test.note("threads of the daemons", str(threads))
+        taints = set(re.findall(r"is tainted: ([a-z-]+)", guest.log.read_text(errors="replace")))
+        test.expect(f"no taint but that of a hook: {taints}", taints - LABS_TAINTS <= {"hook-script"})
         # Two migrations make the hosts what they were.
         for before, after in zip(handles[1:], handles[3:]):
             test.judge(f"no more open files than two migrations ago: {handles}", before >= after)

@@ -11,7 +11,7 @@ from ..host import Host
 from ..libvirt import Domain, daemon, domain
 from ..run import Run
 
-DESCRIPTION = "virsh migrate to a full pool, without a daemon, to one that hangs, past a user's hook"
+DESCRIPTION = "virsh migrate to a full pool, without a daemon at either end, to one that hangs, past a user's hook"
 CONTENDERS = ("libvirt-hostdev-vfailover", "libvirt-interface-vfailover")
 VFS = 2
 
@@ -58,6 +58,16 @@ def run(test: Run) -> None:
         ["vfailoverd does not answer"],
         lambda: contender.stop_daemon(hostb),
         lambda: contender.start_daemon(hostb),
+    )
+
+    hosta = test.lab.host("hosta")
+    _refused(
+        test,
+        guest,
+        "no daemon at the source",
+        ["no host hands it over", "vfailoverd must run"],
+        lambda: contender.stop_daemon(hosta),
+        lambda: contender.start_daemon(hosta),
     )
     test.migrate(guest, "hostb")
 
