@@ -29,9 +29,8 @@ typedef struct {
     VfoQueue *queue;     /* NULL: nothing has been held yet */
     GHashTable *holds;   /* a tap's name -> VfoHold */
     GHashTable *lessons; /* a tap's name -> VfoLesson, where its bridge learns */
-    GHashTable *
-        mutes; /* a macvtap's name -> VfoMute, where a guest gets its VF; NULL: the kernel cannot */
-    int announcer; /* vfo_announce_socket(); -1: none has been needed */
+    GHashTable *mutes;   /* a macvtap's name -> VfoMute; NULL: the kernel cannot */
+    int announcer;       /* vfo_announce_socket(); -1: none has been needed */
 } VfoLocalHost;
 
 /** vfo_host_new_with: as vfo_host_new(), with a given @netlink for NETLINK_ROUTE and @generic for

@@ -2,28 +2,11 @@
 /* VMs that are on their standby, as a daemon finds them that was not there when their VF left. */
 #include "daemon/daemon.h"
 
+#include "fake-vms.h"
+
 #define JOB "11111111-1111-1111-1111-111111111111"
 
 /* ------------------------------------------------------- the other rooms */
-
-/* A set of VMs is no more than its signals. */
-GType vms_get_type(void);
-typedef GObject Vms;
-typedef GObjectClass VmsClass;
-G_DEFINE_FINAL_TYPE(Vms, vms, G_TYPE_OBJECT)
-
-static void vms_class_init(VmsClass *class)
-{
-    static const char *const names[] = {"inspected", "removed"};
-
-    for (gsize i = 0; i < G_N_ELEMENTS(names); i++)
-        g_signal_new(names[i], G_TYPE_FROM_CLASS(class), G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL,
-                     G_TYPE_NONE, 1, G_TYPE_POINTER);
-}
-
-static void vms_init(Vms *vms)
-{
-}
 
 static VfoVmInfo *info;
 

@@ -52,6 +52,21 @@ def run(test: Run) -> None:
     _killed(test, hosta, guest)
 
 
+def _kill_at(test: Run, host: Host, arguments: list[str], *marks: str) -> None:
+    """Kill the daemon when the command has led to the first of what is at the macvtap then, all of
+    which stays until there is another daemon."""
+    contender = test.contender
+    assert isinstance(contender, Vfailover)
+    command = host.start([str(paths.COMMAND), *arguments], f"{arguments[0]}.log")
+    wait.until(f"{marks[0]} at the macvtap", lambda: marks[0] in host.sh(_PLUGS).stdout, SECONDS)
+    contender.stop_daemon(host, signal.SIGKILL)
+    command.wait(SECONDS)
+    left = host.sh(_PLUGS).stdout
+    test.expect(f"{marks} at the macvtap: {left}", all(mark in left for mark in marks))
+    contender.start_daemon(host)
+    expect_unplugged(test, host)
+
+
 def _killed_while_mute(test: Run, host: Host, guest: Guest) -> None:
     """The guest has its VF again, and the daemon ends before its standby may hear again."""
     contender = test.contender
@@ -61,14 +76,7 @@ def _killed_while_mute(test: Run, host: Host, guest: Guest) -> None:
     test.observe()
     test.apart.append(Phase(phases.TO_STANDBY, ((start_us, clock.now_us()),)))
     start_us = clock.now_us()
-    command = host.start([str(paths.COMMAND), "attach", guest.name], "attach.log")
-    wait.until("the macvtap drops", lambda: "gact" in host.sh(_PLUGS).stdout, SECONDS)
-    contender.stop_daemon(host, signal.SIGKILL)
-    command.wait(SECONDS)
-    held = host.sh(_PLUGS).stdout
-    test.expect(f"a macvtap that drops: {held}", "gact" in held)
-    contender.start_daemon(host)
-    expect_unplugged(test, host)
+    _kill_at(test, host, ["attach", guest.name], "gact")
     test.wait_vf("guest on its VF again", start_us)
     test.observe()
     test.apart.append(Phase(phases.TO_VF, ((start_us, clock.now_us()),)))
@@ -76,17 +84,8 @@ def _killed_while_mute(test: Run, host: Host, guest: Guest) -> None:
 
 def _killed(test: Run, host: Host, guest: Guest) -> None:
     """The daemon ends while frames wait: the next one lets in what comes then."""
-    contender = test.contender
-    assert isinstance(contender, Vfailover)
     start_us = clock.now_us()
-    command = host.start([str(paths.COMMAND), "detach", guest.name], "detach.log")
-    wait.until("frames are held", lambda: "vfo-hold" in host.sh(_PLUGS).stdout, SECONDS)
-    contender.stop_daemon(host, signal.SIGKILL)
-    command.wait(SECONDS)
-    held = host.sh(_PLUGS).stdout
-    test.expect(f"frames that are held: {held}", "vfo-hold" in held and "mirred" in held)
-    contender.start_daemon(host)
-    expect_unplugged(test, host)
+    _kill_at(test, host, ["detach", guest.name], "vfo-hold", "mirred")
     wait.until("guest alone on its standby", lambda: "primary=none" in guest.links(), SECONDS)
     test.apart.append(Phase(phases.CANCELLED, ((start_us, clock.now_us()),)))
     with Control(guest.address) as control:
