@@ -11,6 +11,7 @@ from ..guest import Guest
 from ..host import Host
 from ..probe import Control
 from ..run import Run
+from .lend import ABSENCES
 
 DESCRIPTION = "a guest whose standby is a macvtap (bridge in hosta, vepa in hostb), and back"
 CONTENDERS = ("vfailover",)
@@ -53,16 +54,21 @@ def run(test: Run) -> None:
 
 
 def _kill_at(test: Run, host: Host, arguments: list[str], *marks: str) -> None:
-    """Kill the daemon when the command has led to the first of what is at the macvtap then, all of
-    which stays until there is another daemon."""
+    """Kill the daemon when the command has led to all of that, which stays until there is another
+    daemon."""
+    look = f"{_PLUGS}cat {ABSENCES} || true"
     contender = test.contender
     assert isinstance(contender, Vfailover)
     command = host.start([str(paths.COMMAND), *arguments], f"{arguments[0]}.log")
-    wait.until(f"{marks[0]} at the macvtap", lambda: marks[0] in host.sh(_PLUGS).stdout, SECONDS)
+
+    def shown() -> bool:
+        seen = host.sh(look).stdout
+        return all(mark in seen for mark in marks)
+
+    wait.until(f"{marks}", shown, SECONDS)
     contender.stop_daemon(host, signal.SIGKILL)
     command.wait(SECONDS)
-    left = host.sh(_PLUGS).stdout
-    test.expect(f"{marks} at the macvtap: {left}", all(mark in left for mark in marks))
+    test.expect(f"{marks} without a daemon", shown())
     contender.start_daemon(host)
     expect_unplugged(test, host)
 
@@ -85,7 +91,8 @@ def _killed_while_mute(test: Run, host: Host, guest: Guest) -> None:
 def _killed(test: Run, host: Host, guest: Guest) -> None:
     """The daemon ends while frames wait: the next one lets in what comes then."""
     start_us = clock.now_us()
-    _kill_at(test, host, ["detach", guest.name], "vfo-hold", "mirred")
+    # What is written down is written just before the guest is asked for its VF.
+    _kill_at(test, host, ["detach", guest.name], "vfo-hold", "mirred", f'"vm":"{guest.name}"')
     wait.until("guest alone on its standby", lambda: "primary=none" in guest.links(), SECONDS)
     test.apart.append(Phase(phases.CANCELLED, ((start_us, clock.now_us()),)))
     with Control(guest.address) as control:
