@@ -325,6 +325,12 @@ typedef struct {
     /** Tells the physical network that the guest is behind this PF now: one broadcast in the
      *  guest's name, so that switches send its frames here. */
     gboolean (*announce)(VfoHost *host, const VfoWire *wire, GError **error);
+    /** Counts from here on what is sent to the standby, for drained(), until that or close_pf().
+     *  What it cannot do is logged: the guest may lose frames then. */
+    void (*watch_standby)(VfoHost *host, const VfoWire *wire);
+    /** Done when the guest has taken what was sent to its standby, or was never counted.
+     *  VFO_ERROR_DEADLINE: it has not within @wait_ms. Returns nothing. */
+    void (*drained)(VfoHost *host, const VfoWire *wire, guint wait_ms, GTask *task);
     /** Both, with as little as possible in between: what is sent to the guest until then is lost.
      */
     gboolean (*draw)(VfoHost *host, const VfoWire *wire, GError **error);
@@ -426,6 +432,7 @@ typedef enum {
     VFO_DEADLINE_RESET,   /* the VF comes back from its reset */
     VFO_DEADLINE_MIGRATE, /* memory moves, until the switch-over */
     VFO_DEADLINE_SWITCH,  /* from the stop to the resume */
+    VFO_DEADLINE_DRAIN,   /* the guest takes what waits for it, before it gets its VF */
     VFO_DEADLINE_PLUG,    /* QEMU realizes the primary */
     VFO_DEADLINE_USE,     /* the guest uses the primary */
     VFO_DEADLINE_ARRIVE,  /* the destination has done all that it does */

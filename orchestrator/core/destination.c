@@ -204,6 +204,8 @@ void vfo_destination_resume(VfoJob *job, GTask *task)
     /* As for the step itself, which commits: a VM that runs here runs here. */
     g_task_set_check_cancellable(inner, FALSE);
     d->waits = TRUE;
+    if (take->vf && !d->shows)
+        take->host->ops->watch_standby(take->host, take->wire);
     take->vm->ops->resumed(take->vm, inner);
 }
 

@@ -154,6 +154,7 @@ void vfo_take_choose(VfoJob *job, GTask *task); /* a lease without a wire */
 void vfo_take_lease(VfoJob *job, GTask *task);
 void vfo_take_undo_lease(VfoJob *job, GTask *task);
 void vfo_take_open(VfoJob *job, GTask *task);
+void vfo_take_drain(VfoJob *job, GTask *task);
 void vfo_take_configure(VfoJob *job, GTask *task);
 void vfo_take_undo_configure(VfoJob *job, GTask *task);
 void vfo_take_prepare(VfoJob *job, GTask *task);
@@ -245,6 +246,8 @@ gboolean vfo_destination_memory_arrives(VfoJob *job);
     VFO_RESUME_STEP, \
     {"open", "the PF's filter, the bridge entry, the announcement", vfo_take_open, \
      VFO_DEADLINE_QUERY, vfo_take_undo_lease, VFO_DEADLINE_QUERY, 0}, \
+    {"drain", "the guest to take what waits in its tap", vfo_take_drain, VFO_DEADLINE_PLUG, \
+     VFO_NO_UNDO, 0}, \
     VFO_TAKE_STEPS, \
     VFO_SETTLE_STEP
 /* clang-format on */

@@ -13,6 +13,7 @@ static const struct {
     [VFO_DEADLINE_RESET] = {"reset", 10000},
     [VFO_DEADLINE_MIGRATE] = {"migrate", 3600 * 1000},
     [VFO_DEADLINE_SWITCH] = {"switch", 60000},
+    [VFO_DEADLINE_DRAIN] = {"drain", 3000},
     [VFO_DEADLINE_PLUG] = {"plug", 60000},
     [VFO_DEADLINE_USE] = {"use", 30000},
     [VFO_DEADLINE_ARRIVE] = {"arrive", 120000},

@@ -329,6 +329,31 @@ void vfo_take_shut(VfoJob *job, GTask *task)
     vfo_task_return(task, ok, error);
 }
 
+static void on_drained(GObject *source, GAsyncResult *result, gpointer data)
+{
+    GTask *task = data;
+    GError *error = NULL;
+
+    /* A VF helps a guest that does not keep up with its standby. */
+    if (!g_task_propagate_boolean(G_TASK(result), &error) && error->domain == VFO_ERROR) {
+        vfo_job_remark(g_task_get_task_data(task), VFO_RESULT_SKIPPED, error->message);
+        g_clear_error(&error);
+    }
+    vfo_task_return(task, error == NULL, error);
+}
+
+/* From the moment that its VF is registered net_failover throws away what its standby receives,
+ * also what was sent long before and has waited for a guest that lags behind. */
+void vfo_take_drain(VfoJob *job, GTask *task)
+{
+    const VfoTake *take = vfo_take_of(job);
+
+    if (!vfo_take_skips(job, task))
+        take->host->ops->drained(take->host, take->wire,
+                                 vfo_job_policy(job)->deadline_ms[VFO_DEADLINE_DRAIN],
+                                 vfo_job_inner_task(job, task, on_drained));
+}
+
 void vfo_take_configure(VfoJob *job, GTask *task)
 {
     const VfoTake *take = vfo_take_of(job);

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "host/backlog.h"
 #include "host/datapath.h"
 #include "host/events.h"
 #include "host/host.h"
@@ -22,15 +23,16 @@ typedef struct {
     char *dev;
     VfoNetlink *netlink;
     VfoNetlink *generic;
-    VfoPool *pool;       /* NULL: not watched */
-    VfoEvents *events;   /* likewise */
-    GHashTable *numbers; /* PCI address of a VF: its number at its PF when it was last found */
-    GHashTable *known;   /* name of a PF: its VFs as last read, a GArray of VfoVfState */
-    VfoQueue *queue;     /* NULL: nothing has been held yet */
-    GHashTable *holds;   /* a tap's name -> VfoHold */
-    GHashTable *lessons; /* a tap's name -> VfoLesson, where its bridge learns */
-    GHashTable *mutes;   /* a macvtap's name -> VfoMute; NULL: the kernel cannot */
-    int announcer;       /* vfo_announce_socket(); -1: none has been needed */
+    VfoPool *pool;        /* NULL: not watched */
+    VfoEvents *events;    /* likewise */
+    GHashTable *numbers;  /* PCI address of a VF: its number at its PF when it was last found */
+    GHashTable *known;    /* name of a PF: its VFs as last read, a GArray of VfoVfState */
+    VfoQueue *queue;      /* NULL: nothing has been held yet */
+    GHashTable *holds;    /* a tap's name -> VfoHold */
+    GHashTable *lessons;  /* a tap's name -> VfoLesson, where its bridge learns */
+    GHashTable *mutes;    /* a macvtap's name -> VfoMute; NULL: the kernel cannot */
+    GHashTable *backlogs; /* a tap's name -> VfoBacklog */
+    int announcer;        /* vfo_announce_socket(); -1: none has been needed */
 } VfoLocalHost;
 
 /** vfo_host_new_with: as vfo_host_new(), with a given @netlink for NETLINK_ROUTE and @generic for
@@ -76,6 +78,7 @@ void vfo_local_reset_vf(VfoHost *base, const char *pci, GTask *task);
 /* ------------------------------------------------------------ local-use.c */
 
 void vfo_local_closed_vf(VfoHost *base, const char *pci, GTask *task);
+void vfo_local_drained(VfoHost *base, const VfoWire *wire, guint wait_ms, GTask *task);
 void vfo_local_used_vf(VfoHost *base, const char *pci, guint64 since, GTask *task);
 gboolean vfo_local_activity_vf(VfoHost *base, const char *pci, guint64 *activity, GError **error);
 
@@ -91,6 +94,7 @@ gboolean vfo_local_close_pf(VfoHost *base, const VfoWire *wire, gboolean to_vf, 
 gboolean vfo_local_hand_to_vf(VfoHost *base, const VfoWire *wire, const char *pci,
                               const VfoVfSettings *settings, GError **error);
 gboolean vfo_local_announce(VfoHost *base, const VfoWire *wire, GError **error);
+void vfo_local_watch_standby(VfoHost *base, const VfoWire *wire);
 gboolean vfo_local_draw(VfoHost *base, const VfoWire *wire, GError **error);
 void vfo_local_prepare_hand_to_vf(VfoHost *base, const VfoWire *wire);
 gboolean vfo_local_prepare_hold(VfoHost *base, const VfoWire *wire, const char *pci,

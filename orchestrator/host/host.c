@@ -56,7 +56,9 @@ static const VfoHostOps ops = {
     .open_pf = vfo_local_open_pf,
     .close_pf = vfo_local_close_pf,
     .announce = vfo_local_announce,
+    .watch_standby = vfo_local_watch_standby,
     .draw = vfo_local_draw,
+    .drained = vfo_local_drained,
     .prepare_hold = vfo_local_prepare_hold,
     .hold = vfo_local_hold,
     .release = vfo_local_release,
@@ -88,6 +90,8 @@ VfoHost *vfo_host_new_with(GPtrArray *networks, VfoLeases *leases, const char *s
     host->announcer = -1;
     host->lessons =
         g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)vfo_lesson_free);
+    host->backlogs =
+        g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)vfo_backlog_free);
     host->mutes =
         g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)vfo_mute_free);
     return &host->host;
@@ -154,6 +158,7 @@ void vfo_host_free(VfoHost *base)
     g_hash_table_unref(host->holds);
     g_hash_table_unref(host->lessons);
     g_hash_table_unref(host->mutes);
+    g_hash_table_unref(host->backlogs);
     vfo_queue_free(host->queue);
     vfo_netlink_free(host->netlink);
     vfo_netlink_free(host->generic);

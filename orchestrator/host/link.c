@@ -173,6 +173,29 @@ static int read_link(VfoNetlink *netlink, const char *name, int index, VfoLink *
     return code == 0 && link->index == 0 ? -ENODEV : code;
 }
 
+static int on_counters(struct nlmsghdr *message, gpointer data)
+{
+    struct nlattr *stats = nlmsg_find_attr(message, sizeof(struct ifinfomsg), IFLA_STATS64);
+
+    if (!stats || nla_len(stats) < (int)offsetof(struct rtnl_link_stats64, multicast))
+        return -EBADMSG;
+    memcpy(data, nla_data(stats), MIN(sizeof(struct rtnl_link_stats64), (gsize)nla_len(stats)));
+    return 0;
+}
+
+gboolean vfo_link_count(VfoNetlink *netlink, const VfoLink *link,
+                        struct rtnl_link_stats64 *counters, GError **error)
+{
+    const struct ifinfomsg header = {.ifi_index = link->index};
+    g_autoptr(VfoMessage) request = vfo_netlink_message(RTM_GETLINK, 0, &header, sizeof(header));
+    int code;
+
+    memset(counters, 0, sizeof(*counters));
+    code = vfo_netlink_query(netlink, request, on_counters, counters);
+    return code == 0 ||
+           vfo_netlink_fail(netlink, code, error, "cannot read the counters of %s", link->name);
+}
+
 gboolean vfo_link_read(VfoNetlink *netlink, const char *name, VfoLink *link, GError **error)
 {
     int code;

@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include <linux/if_link.h>
 #include <net/if.h>
 
 #include "host/netlink.h"
@@ -43,6 +44,10 @@ gboolean vfo_link_read_if_there(VfoNetlink *netlink, const char *name, VfoLink *
 
 /** vfo_link_set_up: brings @link up or takes it down, and reads it back. Already so is success. */
 gboolean vfo_link_set_up(VfoNetlink *netlink, const VfoLink *link, gboolean up, GError **error);
+
+/** vfo_link_count: what the kernel has counted of @link's frames; what it does not know is 0. */
+gboolean vfo_link_count(VfoNetlink *netlink, const VfoLink *link,
+                        struct rtnl_link_stats64 *counters, GError **error);
 
 /** vfo_link_find_kind: the interfaces of @kind, of VfoLink, 4096 at most; those that are ports of
  *  @master, if it is not NULL. Free with g_array_unref(). */

@@ -280,6 +280,7 @@ gboolean vfo_local_close_pf(VfoHost *base, const VfoWire *wire, gboolean to_vf, 
     gboolean learned;
 
     g_hash_table_remove(host->lessons, wire->tap);
+    g_hash_table_remove(host->backlogs, wire->tap);
     if (mute)
         vfo_mute_begin(mute);
     if (!to_vf && !end_mute(host, wire, error))
@@ -330,6 +331,26 @@ gboolean vfo_local_announce(VfoHost *base, const VfoWire *wire, GError **error)
     ok = host->announcer >= 0 && vfo_announce(host->announcer, &pf, &wire->mac, &tag, error);
     vfo_stopwatch_end_outside();
     return ok;
+}
+
+void vfo_local_watch_standby(VfoHost *base, const VfoWire *wire)
+{
+    VfoLocalHost *host = (VfoLocalHost *)base;
+    g_autoptr(GError) error = NULL;
+    VfoBacklog *backlog = NULL;
+    VfoLink tap;
+
+    /* A macvtap's frames are none that this host sends. */
+    if (!datapath_of(wire)->bridged)
+        return;
+    vfo_stopwatch_begin_outside();
+    if (vfo_link_read(host->netlink, wire->tap, &tap, &error))
+        backlog = vfo_backlog_new(host->netlink, &tap, &error);
+    vfo_stopwatch_end_outside();
+    if (backlog)
+        g_hash_table_replace(host->backlogs, g_strdup(wire->tap), backlog);
+    else
+        g_message("a guest that is slow may lose frames as it gets its VF: %s", error->message);
 }
 
 gboolean vfo_local_draw(VfoHost *base, const VfoWire *wire, GError **error)

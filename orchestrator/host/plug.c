@@ -218,36 +218,18 @@ gboolean vfo_plug_count(VfoPlug *plug, VfoPlugCount *count, GError **error)
                                          plug->macvtap.name);
 }
 
-/* What has left the plug, and waits for the ifb to give it back: all but what it drops, frames that
- * this host has sent out by it (Linux 6.1, ifb_xmit()). */
-static int on_ifb(struct nlmsghdr *message, gpointer data)
-{
-    struct nlattr *stats = nlmsg_find_attr(message, sizeof(struct ifinfomsg), IFLA_STATS64);
-    guint64 *between = data;
-    struct rtnl_link_stats64 counters;
-
-    if (!stats || nla_len(stats) < (int)offsetof(struct rtnl_link_stats64, multicast))
-        return -EBADMSG;
-    memset(&counters, 0, sizeof(counters));
-    memcpy(&counters, nla_data(stats), MIN(sizeof(counters), (gsize)nla_len(stats)));
-    *between = counters.rx_packets - counters.rx_dropped - counters.tx_packets;
-    return 0;
-}
-
+/* Between plug and guest, what has left the plug waits for the ifb to give it back: all but what it
+ * drops, frames that this host has sent out by it (Linux 6.1, ifb_xmit()). */
 static gboolean is_empty(VfoPlug *plug, gboolean *empty, GError **error)
 {
-    const struct ifinfomsg header = {.ifi_index = plug->ifb.index};
-    g_autoptr(VfoMessage) message = vfo_netlink_message(RTM_GETLINK, 0, &header, sizeof(header));
+    struct rtnl_link_stats64 counters;
     VfoPlugCount count;
-    guint64 between = 0;
-    int code;
 
-    if (!vfo_plug_count(plug, &count, error))
+    if (!vfo_plug_count(plug, &count, error) ||
+        !vfo_link_count(plug->netlink, &plug->ifb, &counters, error))
         return FALSE;
-    code = vfo_netlink_query(plug->netlink, message, on_ifb, &between);
-    *empty = count.waiting == 0 && between == 0;
-    return code == 0 ||
-           vfo_netlink_fail(plug->netlink, code, error, "the counters of %s", plug->ifb.name);
+    *empty = count.waiting == 0 && counters.rx_packets - counters.rx_dropped == counters.tx_packets;
+    return TRUE;
 }
 
 /* The kernel empties it by itself, on this processor or another, and tells nobody. */

@@ -506,6 +506,22 @@ static gboolean host_try_pf(VfoHost *host, const VfoWire *wire, GError **error)
     return leave(world, enter(world, "try_pf"), error);
 }
 
+static void host_watch_standby(VfoHost *host, const VfoWire *wire)
+{
+    world_of_host(host)->watched = TRUE;
+}
+
+static void host_drained(VfoHost *host, const VfoWire *wire, guint wait_ms, GTask *task)
+{
+    World *world = world_of_host(host);
+
+    Fault fault = enter(world, "drained %s", wire->tap);
+
+    g_assert_true(world->watched);
+    if (!spoiled(world, fault, task))
+        vfo_task_done(task);
+}
+
 static gboolean host_open_pf(VfoHost *host, const VfoWire *wire, GError **error)
 {
     World *world = world_of_host(host);
@@ -677,6 +693,8 @@ static const VfoHostOps host_ops = {
     .prepare_hand_to_vf = host_prepare_hand_to_vf,
     .hand_to_vf = host_hand_to_vf,
     .reset_vf = host_reset_vf,
+    .watch_standby = host_watch_standby,
+    .drained = host_drained,
     .closed_vf = host_closed_vf,
     .used_vf = host_used_vf,
     .activity_vf = host_activity_vf,
@@ -1074,7 +1092,7 @@ static gboolean is_async(const char *call)
         "inspect", "unplug",    "plug",         "announce", "listen",     "resumed",
         "migrate", "completed", "cancel",       "reset_vf", "closed_vf",  "used_vf",
         "reserve", "finished",  "peer_release", "watched",  "unplugging", "unplugged",
-        "stopped", "replugged", "ended",        "started"};
+        "stopped", "replugged", "ended",        "started",  "drained"};
     g_auto(GStrv) words = g_strsplit(call, " ", 2);
 
     for (gsize i = 0; i < G_N_ELEMENTS(names); i++) {
@@ -1094,6 +1112,8 @@ static gboolean is_harmless(const char *call, Fault fault)
 {
     if (g_str_equal(call, "watched"))
         return fault == FAULT_SILENT || fault == FAULT_UNHEARD;
+    if (g_str_has_prefix(call, "drained"))
+        return fault == FAULT_REFUSED || fault == FAULT_BROKEN;
     return fault != FAULT_CANCEL && (g_str_equal(call, "reserved") || g_str_equal(call, "ready") ||
                                      g_str_equal(call, "wired"));
 }

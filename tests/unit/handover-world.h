@@ -115,6 +115,7 @@ struct World {
     gboolean held;
     gboolean hold_ready; /* to hold, which has not begun */
     gboolean was_held;
+    gboolean watched; /* what is sent to the standby is counted */
     /* The other daemon */
     gboolean reserved;
     gboolean told; /* that the VM is stopped */
