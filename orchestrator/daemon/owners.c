@@ -229,9 +229,9 @@ static void on_cleaned(GObject *source, GAsyncResult *result, gpointer data)
         g_message("domain %s has ended: its VF %s is parked and reset", release->name,
                   cleaning->pci);
     } else {
-        vfo_leases_drop(release->owners->args.leases, cleaning->pci, release->holder);
-        g_warning("domain %s has ended: its VF %s: %s", release->name, cleaning->pci,
-                  error->message);
+        /* Not clean, and nobody else's while its lease goes on. */
+        g_warning("domain %s has ended: its VF %s: %s; no other VM gets it for %d minutes",
+                  release->name, cleaning->pci, error->message, START_SECONDS / 60);
     }
     g_free(cleaning->pci);
     g_free(cleaning);

@@ -8,6 +8,8 @@
 /* How long QEMU may take to close a VF that it has given up. */
 #define CLOSE_SECONDS 30
 #define RESET_SECONDS 30
+/* How long nobody gets one that could not be cleaned. */
+#define UNCLEAN_SECONDS 600
 
 struct _VfoPairing {
     VfoPairingArgs args;
@@ -145,8 +147,11 @@ static void return_end(Return *back, GError *error)
     if (pairing) {
         g_ptr_array_remove(pairing->returns, back);
         if (why) {
-            vfo_leases_drop(pairing->args.leases, back->pci, back->holder);
-            g_warning("VF %s has left VM %s: %s", back->pci, back->vm, why->message);
+            /* Not clean, and so nobody else's; a lease that somebody else has by now stays theirs.
+             */
+            vfo_leases_take(pairing->args.leases, back->pci, back->holder, UNCLEAN_SECONDS, NULL);
+            g_warning("VF %s has left VM %s: %s; no other VM gets it for %d minutes", back->pci,
+                      back->vm, why->message, UNCLEAN_SECONDS / 60);
         } else {
             vfo_leases_returned(pairing->args.leases, back->pci);
             vfo_lending_freed(pairing->args.lending);
