@@ -43,31 +43,51 @@ static gboolean find_uplink(VfoNetlink *netlink, const VfoLink *pf, const VfoLin
     return FALSE;
 }
 
-static gboolean check_pf(VfoNetlink *netlink, const char *pf, const VfoLink *bridge,
-                         VfoLink *uplink, GError **error)
+static gboolean check_pf(const VfoSearch *search, const char *name, VfoLink *pf, VfoLink *uplink,
+                         GError **error)
 {
-    VfoLink link;
-
-    if (!vfo_link_read(netlink, pf, &link, error) ||
-        !find_uplink(netlink, &link, bridge, uplink, error))
-        return FALSE;
-    return vfo_datapath_check_pf(&link, uplink, error);
+    return vfo_link_read(search->netlink, name, pf, error) &&
+           find_uplink(search->netlink, pf, &search->bridge, uplink, error) &&
+           vfo_datapath_check_pf(pf, uplink, error);
 }
 
-/* The first PF of @network that can carry frames, or the reason why the first cannot. */
-static const char *usable_pf(VfoNetlink *netlink, const VfoNetwork *network, const VfoLink *bridge,
-                             VfoLink *uplink, GError **error)
+/* It lets the guest's frames in: a daemon before this one has chosen it. */
+static gboolean is_open(const VfoSearch *search, const VfoLink *pf)
 {
+    gboolean found = FALSE;
+
+    return search->network->pfs[1] &&
+           vfo_fdb_has_filter(search->netlink, pf, &search->settings->mac, &found, NULL) && found;
+}
+
+/* The PF of the network that is open, or the first that can carry frames, or the reason why the
+ * first cannot. */
+static const char *usable_pf(const VfoSearch *search, VfoLink *uplink, GError **error)
+{
+    const VfoNetwork *network = search->network;
     g_autoptr(GError) first = NULL;
+    const char *usable = NULL;
 
-    for (char **pf = network->pfs; *pf; pf++) {
+    for (char **name = network->pfs; *name; name++) {
         g_autoptr(GError) own = NULL;
+        VfoLink pf, port;
+        gboolean open;
 
-        if (check_pf(netlink, *pf, bridge, uplink, &own))
-            return *pf;
-        if (!first)
-            first = g_steal_pointer(&own);
+        if (!check_pf(search, *name, &pf, &port, &own)) {
+            if (!first)
+                first = g_steal_pointer(&own);
+            continue;
+        }
+        open = is_open(search, &pf);
+        if (open || !usable) {
+            usable = *name;
+            *uplink = port;
+        }
+        if (open)
+            break;
     }
+    if (usable)
+        return usable;
     if (first)
         g_propagate_prefixed_error(error, g_steal_pointer(&first),
                                    "no PF of network %s is usable: ", network->name);
@@ -122,18 +142,15 @@ static gboolean match_vlans(const VfoSearch *search, const VfoLink *uplink, VfoW
 
 gboolean vfo_bridge_find(const VfoSearch *search, VfoWire *wire, GError **error)
 {
-    const char *pf;
     VfoLink uplink;
+    VfoLink pf;
 
     if (!search->vf)
-        pf = usable_pf(search->netlink, search->network, &search->bridge, &uplink, error);
-    else
-        pf = check_pf(search->netlink, search->vf->pf, &search->bridge, &uplink, error)
-                 ? search->vf->pf
-                 : NULL;
-    if (!pf)
+        wire->pf = g_strdup(usable_pf(search, &uplink, error));
+    else if (check_pf(search, search->vf->pf, &pf, &uplink, error))
+        wire->pf = g_strdup(search->vf->pf);
+    if (!wire->pf)
         return FALSE;
-    wire->pf = g_strdup(pf);
     wire->bridge = g_strdup(search->bridge.name);
     wire->uplink = g_strdup(uplink.name);
     return match_vlans(search, &uplink, wire, error);

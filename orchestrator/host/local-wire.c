@@ -340,7 +340,7 @@ void vfo_local_watch_standby(VfoHost *base, const VfoWire *wire)
     VfoBacklog *backlog = NULL;
     VfoLink tap;
 
-    /* A macvtap's frames are none that this host sends. */
+    /* What is read from a macvtap nobody counts (drivers/net/tap.c, Linux 6.1). */
     if (!datapath_of(wire)->bridged)
         return;
     vfo_stopwatch_begin_outside();

@@ -766,6 +766,42 @@ static void test_outer(Fixture *f, gconstpointer data)
     g_assert_false(wire->vlan_outer);
 }
 
+/* A VM that is on its standby when the daemon starts: through which PF the kernel tells. */
+static void test_several_pfs(Fixture *f, gconstpointer data)
+{
+    static const struct {
+        const char *open; /* NULL: none; all are usable but for what is @down */
+        const char *down;
+        const char *found;
+    } rows[] = {
+        {NULL, NULL, "pf0"},  {NULL, "pf0", "pf1"},  {"pf1", NULL, "pf1"},
+        {"pf0", NULL, "pf0"}, {"pf1", "pf0", "pf1"}, {"pf1", "pf1", "pf0"},
+    };
+    const VfoVfSettings settings = {.mac = GUEST, .vlan = VFO_VLAN_ANY};
+    VfoNetwork *network = g_ptr_array_index(f->networks, 0);
+
+    g_strfreev(network->pfs);
+    network->pfs = g_strsplit("pf0,pf1", ",", 0);
+    *link_of(f, OTHER_PORT) = (FakeLink){.name = "pf1", .master = BRIDGE};
+    for (gsize i = 0; i < G_N_ELEMENTS(rows); i++) {
+        const FakeEntry entry = {.index = g_strcmp0(rows[i].open, "pf1") == 0 ? OTHER_PORT : PF,
+                                 .flags = NTF_SELF,
+                                 .mac = GUEST};
+        g_autoptr(GError) error = NULL;
+        g_autoptr(VfoWire) wire = NULL;
+
+        g_array_set_size(f->world.entries, 0);
+        if (rows[i].open)
+            g_array_append_val(f->world.entries, entry);
+        link_of(f, PF)->no_carrier = g_strcmp0(rows[i].down, "pf0") == 0;
+        link_of(f, OTHER_PORT)->no_carrier = g_strcmp0(rows[i].down, "pf1") == 0;
+        wire = f->host->ops->find_wire(f->host, "tap0", NULL, &settings, &error);
+        g_assert_no_error(error);
+        g_assert_cmpstr(wire->pf, ==, rows[i].found);
+        g_assert_cmpstr(wire->uplink, ==, rows[i].found);
+    }
+}
+
 /* --------------------------------------------------------------- macvtap */
 
 static void set_macvtap(Fixture *f, int lower)
@@ -1285,6 +1321,7 @@ int main(int argc, char **argv)
     add("/host/datapath/bridge/crooked", test_crooked);
     add("/host/datapath/bridge/sub-interface", test_sub_interface);
     add("/host/datapath/bridge/outer", test_outer);
+    add("/host/datapath/bridge/several-pfs", test_several_pfs);
     add("/host/datapath/bridge/draw", test_draw);
     add("/host/datapath/bridge/try", test_try);
     add("/host/datapath/macvtap/open-and-close", test_macvtap);
