@@ -16,18 +16,6 @@ typedef struct {
     virDomainPtr domain;
 } Libvirt;
 
-static gboolean fail(GError **error, VfoError code, const char *format, ...) G_GNUC_PRINTF(3, 4);
-
-static gboolean fail(GError **error, VfoError code, const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    g_propagate_error(error, g_error_new_valist(VFO_ERROR, (gint)code, format, args));
-    va_end(args);
-    return FALSE;
-}
-
 /* It prints every error otherwise. */
 static void say_nothing(void *data, virErrorPtr error)
 {
@@ -38,17 +26,17 @@ static gboolean open_domain(Libvirt *libvirt, const char *uri, const char *name,
     virSetErrorFunc(NULL, say_nothing);
     libvirt->connection = virConnectOpen(uri);
     if (!libvirt->connection)
-        return fail(error, VFO_ERROR_FAILED, "libvirt cannot be reached at %s: %s", uri,
-                    virGetLastErrorMessage());
+        return vfo_fail(error, VFO_ERROR_FAILED, "libvirt cannot be reached at %s: %s", uri,
+                        virGetLastErrorMessage());
     libvirt->domain = virDomainLookupByName(libvirt->connection, name);
     if (!libvirt->domain)
         libvirt->domain = virDomainLookupByUUIDString(libvirt->connection, name);
     if (!libvirt->domain)
-        return fail(error, VFO_ERROR_NOT_FOUND,
-                    "libvirt has no domain '%s'; see 'virsh list --all'", name);
+        return vfo_fail(error, VFO_ERROR_NOT_FOUND,
+                        "libvirt has no domain '%s'; see 'virsh list --all'", name);
     if (virDomainIsPersistent(libvirt->domain) != 1)
-        return fail(error, VFO_ERROR_INVALID,
-                    "domain %s is transient: change the XML that it is created from", name);
+        return vfo_fail(error, VFO_ERROR_INVALID,
+                        "domain %s is transient: change the XML that it is created from", name);
     return TRUE;
 }
 
@@ -117,14 +105,14 @@ static char *choose_vf(Cli *cli, virConnectPtr connection, const char *network, 
             return g_strdup(pci);
     }
     if (count)
-        fail(error, VFO_ERROR_BUSY,
-             "no VF of network '%s' is free: the %u that it has are in use, leased, without "
-             "vfio-pci, or in another domain's XML; 'vfailover vfs' shows them, --vf takes one "
-             "all the same",
-             network, count);
+        vfo_fail(error, VFO_ERROR_BUSY,
+                 "no VF of network '%s' is free: the %u that it has are in use, leased, without "
+                 "vfio-pci, or in another domain's XML; 'vfailover vfs' shows them, --vf takes one "
+                 "all the same",
+                 network, count);
     else
-        fail(error, VFO_ERROR_NOT_FOUND, "there is no VF of a network '%s'; see 'vfailover vfs'",
-             network);
+        vfo_fail(error, VFO_ERROR_NOT_FOUND,
+                 "there is no VF of a network '%s'; see 'vfailover vfs'", network);
     return NULL;
 }
 
@@ -156,8 +144,8 @@ static gboolean define(const Libvirt *libvirt, const char *name, const char *xml
     virDomainPtr defined = virDomainDefineXML(libvirt->connection, xml);
 
     if (!defined)
-        return fail(error, VFO_ERROR_FAILED, "domain %s: libvirt refuses the changed XML: %s", name,
-                    virGetLastErrorMessage());
+        return vfo_fail(error, VFO_ERROR_FAILED, "domain %s: libvirt refuses the changed XML: %s",
+                        name, virGetLastErrorMessage());
     virDomainFree(defined);
     printf("domain %s: %s%s\n", name, what,
            virDomainIsActive(libvirt->domain) == 1 ? ", from its next start on" : "");
@@ -173,8 +161,8 @@ static gboolean run(Cli *cli, const Libvirt *libvirt, const char *name, GError *
     g_autofree char *what = NULL;
 
     if (!xml)
-        return fail(error, VFO_ERROR_FAILED, "domain %s: libvirt: %s", name,
-                    virGetLastErrorMessage());
+        return vfo_fail(error, VFO_ERROR_FAILED, "domain %s: libvirt: %s", name,
+                        virGetLastErrorMessage());
     changed = change(cli, libvirt, xml, &what, error);
     free(xml);
     if (!changed)
@@ -188,16 +176,16 @@ static gboolean run(Cli *cli, const Libvirt *libvirt, const char *name, GError *
 static gboolean check_options(const Cli *cli, GError **error)
 {
     if (!cli->options[CLI_UNDO] && !cli->options[CLI_NETWORK] && !cli->options[CLI_VF])
-        return fail(error, VFO_ERROR_INVALID,
-                    "define: --network names the network whose VF the domain gets (or --vf the "
-                    "VF); --undo takes it away");
+        return vfo_fail(error, VFO_ERROR_INVALID,
+                        "define: --network names the network whose VF the domain gets (or --vf the "
+                        "VF); --undo takes it away");
     if (!cli->options[CLI_UNDO] && cli->options[CLI_STANDBY])
-        return fail(error, VFO_ERROR_INVALID, "define: --standby goes with --undo");
+        return vfo_fail(error, VFO_ERROR_INVALID, "define: --standby goes with --undo");
     if (cli->options[CLI_UNDO] &&
         (cli->options[CLI_NETWORK] || cli->options[CLI_VF] || cli->options[CLI_INTERFACE]))
-        return fail(error, VFO_ERROR_INVALID,
-                    "define: of the other options, --undo goes with "
-                    "--standby, --print-xml and --connect alone");
+        return vfo_fail(error, VFO_ERROR_INVALID,
+                        "define: of the other options, --undo goes with "
+                        "--standby, --print-xml and --connect alone");
     return TRUE;
 }
 

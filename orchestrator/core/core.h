@@ -41,6 +41,9 @@ typedef enum {
     VFO_ERROR_QMP_KVM_MISSING_CAP,
 } VfoError;
 
+/** vfo_fail: sets @error, for a call that ends with it: always FALSE. */
+gboolean vfo_fail(GError **error, VfoError code, const char *format, ...) G_GNUC_PRINTF(3, 4);
+
 /* ------------------------------------------------------------------- MAC */
 
 typedef struct {

@@ -6,6 +6,16 @@
 G_DEFINE_QUARK(vfo-error-quark, vfo_error)
 /* clang-format on */
 
+gboolean vfo_fail(GError **error, VfoError code, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    g_propagate_error(error, g_error_new_valist(VFO_ERROR, (gint)code, format, args));
+    va_end(args);
+    return FALSE;
+}
+
 void vfo_task_done(GTask *task)
 {
     g_task_return_boolean(task, TRUE);

@@ -8,18 +8,6 @@
 #define OUR_STANDBY "ua-vfailover-net"
 #define OUR_VF      "ua-vfailover-vf"
 
-static gboolean fail(GError **error, VfoError code, const char *format, ...) G_GNUC_PRINTF(3, 4);
-
-static gboolean fail(GError **error, VfoError code, const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    g_propagate_error(error, g_error_new_valist(VFO_ERROR, (gint)code, format, args));
-    va_end(args);
-    return FALSE;
-}
-
 static xmlNode *devices_of(xmlDoc *doc)
 {
     return vfo_xml_child(xmlDocGetRootElement(doc), "devices");
@@ -28,7 +16,8 @@ static xmlNode *devices_of(xmlDoc *doc)
 static gboolean is_pci(const char *pci, GError **error)
 {
     return vfo_pci_is_address(pci) ||
-           fail(error, VFO_ERROR_INVALID, "'%s' is not a PCI address such as 0000:01:10.0", pci);
+           vfo_fail(error, VFO_ERROR_INVALID, "'%s' is not a PCI address such as 0000:01:10.0",
+                    pci);
 }
 
 static char *alias_of(xmlNode *device)
@@ -57,12 +46,13 @@ char *vfo_domain_set_vf(const char *xml, gsize length, const char *standby, cons
         return vfo_xml_write(doc, error);
     }
     if (vf)
-        fail(error, VFO_ERROR_NOT_SUPPORTED,
-             "domain XML: the VF of standby %s is one that libvirt takes from a network's pool: "
-             "another cannot be put in its place",
-             standby);
+        vfo_fail(
+            error, VFO_ERROR_NOT_SUPPORTED,
+            "domain XML: the VF of standby %s is one that libvirt takes from a network's pool: "
+            "another cannot be put in its place",
+            standby);
     else
-        fail(error, VFO_ERROR_NOT_FOUND, "domain XML: standby %s has no VF", standby);
+        vfo_fail(error, VFO_ERROR_NOT_FOUND, "domain XML: standby %s has no VF", standby);
     return NULL;
 }
 
@@ -158,16 +148,17 @@ static xmlNode *find_interface(xmlNode *devices, const char *name, GError **erro
     if (count == 1)
         return found;
     if (names->len == 0)
-        fail(error, VFO_ERROR_NOT_FOUND,
-             "the domain has no interface that could get a VF: of type bridge, network or direct, "
-             "of model virtio, without <virtualport>, and in no pair yet");
+        vfo_fail(
+            error, VFO_ERROR_NOT_FOUND,
+            "the domain has no interface that could get a VF: of type bridge, network or direct, "
+            "of model virtio, without <virtualport>, and in no pair yet");
     else if (name)
-        fail(error, VFO_ERROR_NOT_FOUND,
-             "the domain has %s interface '%s' that could get a VF; these could: %s",
-             count ? "more than one" : "no", name, names->str);
+        vfo_fail(error, VFO_ERROR_NOT_FOUND,
+                 "the domain has %s interface '%s' that could get a VF; these could: %s",
+                 count ? "more than one" : "no", name, names->str);
     else
-        fail(error, VFO_ERROR_INVALID, "the domain has several interfaces: choose one of %s",
-             names->str);
+        vfo_fail(error, VFO_ERROR_INVALID, "the domain has several interfaces: choose one of %s",
+                 names->str);
     return NULL;
 }
 
@@ -260,11 +251,11 @@ static xmlNode *find_standby(xmlNode *devices, const char *name, GError **error)
     if (count == 1)
         return found;
     if (count > 1)
-        fail(error, VFO_ERROR_INVALID, "the domain has several pairs: choose one of %s",
-             names->str);
+        vfo_fail(error, VFO_ERROR_INVALID, "the domain has several pairs: choose one of %s",
+                 names->str);
     else
-        fail(error, VFO_ERROR_NOT_FOUND, "the domain has no such pair (it has: %s)",
-             names->len ? names->str : "none");
+        vfo_fail(error, VFO_ERROR_NOT_FOUND, "the domain has no such pair (it has: %s)",
+                 names->len ? names->str : "none");
     return NULL;
 }
 
