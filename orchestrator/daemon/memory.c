@@ -24,7 +24,22 @@ struct _VfoMemory {
 
 /* ------------------------------------------------------------------- write */
 
-static json_object *from_absences(VfoAbsences *absences)
+/* NULL: @offer would not be taken when it is read again, as no peer would take it. */
+static json_object *from_offer(const VfoMemory *memory, const VfoOffer *offer)
+{
+    g_autoptr(json_object) object = vfo_wire_from_offer(offer);
+    g_autoptr(GError) error = NULL;
+    g_autoptr(VfoOffer) again = vfo_wire_to_offer(object, &error);
+
+    if (again)
+        return g_steal_pointer(&object);
+    g_warning("what the VF of VM %s was like cannot be written to %s: %s; a vfailoverd that is "
+              "started anew will not know it",
+              offer->vm, memory->path, error->message);
+    return NULL;
+}
+
+static json_object *from_absences(const VfoMemory *memory, VfoAbsences *absences)
 {
     json_object *object = json_object_new_object();
     json_object *list = json_object_new_array();
@@ -32,9 +47,13 @@ static json_object *from_absences(VfoAbsences *absences)
     gboolean wanted = FALSE;
 
     for (guint i = 0; (offer = vfo_absences_nth(absences, i, &wanted)); i++) {
-        json_object *absence = json_object_new_object();
+        json_object *described = from_offer(memory, offer);
+        json_object *absence;
 
-        json_object_object_add(absence, "offer", vfo_wire_from_offer(offer));
+        if (!described)
+            continue;
+        absence = json_object_new_object();
+        json_object_object_add(absence, "offer", described);
         json_object_object_add(absence, "wanted", json_object_new_boolean(wanted));
         json_object_array_add(list, absence);
     }
@@ -45,7 +64,7 @@ static json_object *from_absences(VfoAbsences *absences)
 static void on_changed(VfoAbsences *absences, gpointer data)
 {
     const VfoMemory *memory = data;
-    g_autoptr(json_object) object = from_absences(absences);
+    g_autoptr(json_object) object = from_absences(memory, absences);
     g_autoptr(GError) error = NULL;
     size_t length = 0;
     const char *text = json_object_to_json_string_length(

@@ -345,6 +345,32 @@ static void test_no_file(Fixture *f, gconstpointer data)
     assert_goes_on(f);
 }
 
+/* What would not be read again is not written, and the other entries are. */
+static void test_unreadable(Fixture *f, gconstpointer data)
+{
+    g_autofree char *standby = g_strnfill(65, 's');
+    VfoPair long_pair = pair;
+    VfoOffer long_id = offer_of("web1");
+    VfoOffer no_machine = offer_of("web2");
+
+    long_pair.standby = standby;
+    long_id.pair = &long_pair;
+    no_machine.machine = (char *)"";
+    start(f);
+    expect_warning("*VF of VM web1*cannot be written to *absences.json: *'standby' must be*");
+    vfo_absences_note(f->absences, &long_id, FALSE);
+    g_test_assert_expected_messages();
+    g_assert_nonnull(vfo_absences_find(f->absences, "web1", standby));
+    vfo_absences_forget(f->absences, "web1", NULL);
+    expect_warning("*VF of VM web2*cannot be written to *absences.json: *'machine' must be*");
+    vfo_absences_note(f->absences, &no_machine, FALSE);
+    expect_warning("*VF of VM web2*");
+    note(f, "web3", FALSE);
+    start(f);
+    g_assert_cmpstr(vfo_absences_nth(f->absences, 0, NULL)->vm, ==, "web3");
+    g_assert_null(vfo_absences_nth(f->absences, 1, NULL));
+}
+
 /* Nothing fails but the writing: what is known is known. */
 static void test_unwritable(Fixture *f, gconstpointer data)
 {
@@ -385,6 +411,7 @@ int main(int argc, char **argv)
     ADD("too-many", test_too_many);
     ADD("too-large", test_too_large);
     ADD("no-file", test_no_file);
+    ADD("unreadable", test_unreadable);
     ADD("unwritable", test_unwritable);
     ADD("freed", test_freed);
     return g_test_run();
