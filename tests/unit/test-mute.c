@@ -3,11 +3,10 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <linux/if_ether.h>
-#include <linux/if_link.h>
 #include <linux/pkt_cls.h>
-#include <linux/rtnetlink.h>
 #include <linux/tc_act/tc_gact.h>
 
+#include "fake-links.h"
 #include "host/mute.h"
 
 #define MACVTAP     6
@@ -25,11 +24,6 @@ typedef struct {
 static const VfoLink macvtap = {
     .index = MACVTAP, .name = "macvtap0", .mac = {{0x52, 0x54, 0x00, 0xaa, 0x00, 0x10}}};
 static const VfoMac nobody = {{0}};
-
-static const char *text_of(struct nlmsghdr *request, int header, int type)
-{
-    return nla_get_string(nlmsg_find_attr(request, header, type));
-}
 
 /* Whose frames it drops. */
 static VfoMac check_drop(struct nlmsghdr *request)
@@ -82,20 +76,13 @@ static int show_links(const Kernel *kernel, VfoNetlinkAnswer answer, gpointer da
     int code = 0;
 
     for (guint i = 0; code == 0 && i <= kernel->others; i++) {
-        const struct ifinfomsg header = {.ifi_index = MACVTAP + (int)i};
         g_autofree char *name = g_strdup_printf("macvtap%u", i);
-        g_autoptr(VfoMessage) message =
-            vfo_netlink_message(RTM_NEWLINK, 0, &header, sizeof(header));
-        struct nlattr *info, *own;
+        const FakeLink link = {.index = MACVTAP + (int)i,
+                               .name = name,
+                               .kind = "macvtap",
+                               .macvlan_mode = MACVLAN_MODE_VEPA};
 
-        vfo_netlink_put_string(message, IFLA_IFNAME, name);
-        info = nla_nest_start(message, IFLA_LINKINFO);
-        vfo_netlink_put_string(message, IFLA_INFO_KIND, "macvtap");
-        own = nla_nest_start(message, IFLA_INFO_DATA);
-        vfo_netlink_put_u32(message, IFLA_MACVLAN_MODE, MACVLAN_MODE_VEPA);
-        nla_nest_end(message, own);
-        nla_nest_end(message, info);
-        code = answer(nlmsg_hdr(message), data);
+        code = show_link(&link, answer, data);
     }
     return code;
 }

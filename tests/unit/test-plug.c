@@ -4,12 +4,11 @@
 #include <errno.h>
 #include <linux/gen_stats.h>
 #include <linux/if_ether.h>
-#include <linux/if_link.h>
 #include <linux/pkt_cls.h>
 #include <linux/pkt_sched.h>
-#include <linux/rtnetlink.h>
 #include <linux/tc_act/tc_mirred.h>
 
+#include "fake-links.h"
 #include "host/plug.h"
 
 #define MACVTAP 6
@@ -28,11 +27,6 @@ typedef struct {
 } Kernel;
 
 static const VfoLink macvtap = {.index = MACVTAP, .name = "macvtap0"};
-
-static const char *text_of(struct nlmsghdr *request, int header, int type)
-{
-    return nla_get_string(nlmsg_find_attr(request, header, type));
-}
 
 static const char *name_of_qdisc(struct nlmsghdr *request)
 {
@@ -113,21 +107,14 @@ static const char *name_of(struct nlmsghdr *request)
     }
 }
 
-static int show_link(const char *name, int index, guint between, VfoNetlinkAnswer answer,
-                     gpointer data)
+static int show_ifb(const char *name, guint between, VfoNetlinkAnswer answer, gpointer data)
 {
-    const struct ifinfomsg header = {.ifi_index = index};
-    const struct rtnl_link_stats64 stats = {
-        .rx_packets = 10 + between, .rx_dropped = 2, .tx_packets = 8};
-    g_autoptr(VfoMessage) message = vfo_netlink_message(RTM_NEWLINK, 0, &header, sizeof(header));
-    struct nlattr *info;
+    const FakeLink link = {.index = IFB,
+                           .name = name,
+                           .kind = "ifb",
+                           .stats = {.rx_packets = 10 + between, .rx_dropped = 2, .tx_packets = 8}};
 
-    vfo_netlink_put_string(message, IFLA_IFNAME, name);
-    vfo_netlink_put(message, IFLA_STATS64, &stats, sizeof(stats));
-    info = nla_nest_start(message, IFLA_LINKINFO);
-    vfo_netlink_put_string(message, IFLA_INFO_KIND, "ifb");
-    nla_nest_end(message, info);
-    return answer(nlmsg_hdr(message), data);
+    return show_link(&link, answer, data);
 }
 
 static int get_link(Kernel *kernel, struct nlmsghdr *request, VfoNetlinkAnswer answer,
@@ -136,9 +123,9 @@ static int get_link(Kernel *kernel, struct nlmsghdr *request, VfoNetlinkAnswer a
     int code = 0;
 
     if (!(request->nlmsg_flags & NLM_F_DUMP))
-        return show_link("vfo-hold6", IFB, kernel->between ? kernel->between-- : 0, answer, data);
+        return show_ifb("vfo-hold6", kernel->between ? kernel->between-- : 0, answer, data);
     for (guint i = 0; code == 0 && kernel->left && kernel->left[i]; i++)
-        code = show_link(kernel->left[i], IFB, 0, answer, data);
+        code = show_ifb(kernel->left[i], 0, answer, data);
     return code;
 }
 
