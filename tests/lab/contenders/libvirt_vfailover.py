@@ -11,7 +11,7 @@ from ..lab import Lab
 from ..libvirt import Form, daemon as libvirtd
 from .contender import Outcome
 from .libvirt import POSTCOPY, Libvirt
-from .vfailover import Vfailover, own_of
+from .vfailover import Changes, Vfailover, own_of
 
 HOOK = f"{libvirtd.HOOKS}/vfailover"
 HOOK_PROGRAM = "/usr/sbin/vfailover-hook"
@@ -47,10 +47,8 @@ class LibvirtVfailover(Libvirt, Vfailover):
     def prepare_host(self, lab: Lab, host: Host) -> None:
         """Nothing: the hook gives the VF its address."""
 
-    def config(
-        self, lab: Lab, host: Host, changes: dict[str, dict[str, str]] | None = None
-    ) -> str:
-        groups = {"libvirt": {"uri": "qemu:///system"}}
+    def config(self, lab: Lab, host: Host, changes: Changes | None = None) -> str:
+        groups: dict[str, dict[str, str | None]] = {"libvirt": {"uri": "qemu:///system"}}
         for peer in lab.hosts:
             if peer is not host:
                 groups[f"peer {peer.name}"] = {"libvirt-uri": f"qemu+tcp://{peer.name}/system"}

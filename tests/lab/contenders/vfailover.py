@@ -4,6 +4,7 @@
 import json
 import re
 import signal
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,6 +22,9 @@ SOCKET = "/run/vfailover/vfailoverd.sock"
 PORT = 16516
 START_SECONDS = 30
 MIGRATION_SECONDS = 180
+
+Changes = Mapping[str, Mapping[str, str | None]]
+"""Of a configuration: settings by group; None: the setting is left out."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +69,9 @@ class Vfailover(Contender):
             host.write(CONFIG, self.config(lab, host))
             self.start_daemon(host)
 
-    def config(
-        self, lab: Lab, host: Host, changes: dict[str, dict[str, str]] | None = None
-    ) -> str:
-        """The daemon's configuration in a host; `changes` are settings by group."""
-        sections: dict[str, dict[str, str]] = {
+    def config(self, lab: Lab, host: Host, changes: Changes | None = None) -> str:
+        """The daemon's configuration in a host."""
+        sections: dict[str, dict[str, str | None]] = {
             "daemon": {
                 "name": host.name,
                 "listen": host.mgmt,
@@ -84,7 +86,7 @@ class Vfailover(Contender):
             },
             # Emulated hosts are slow: a guest takes 0.5 s to release its VF, or more.
             "deadlines": {"hold": "5"},
-            "tls": certificates.settings(),
+            "tls": {**certificates.settings()},
             "network lan": {"pf": "pf0", "bridge": "br0"},
         }
         for peer in lab.hosts:
@@ -93,7 +95,8 @@ class Vfailover(Contender):
         for group, settings in (changes or {}).items():
             sections.setdefault(group, {}).update(settings)
         return "\n".join(
-            f"[{name}]\n" + "".join(f"{key}={value}\n" for key, value in values.items())
+            f"[{name}]\n"
+            + "".join(f"{key}={value}\n" for key, value in values.items() if value is not None)
             for name, values in sections.items()
         )
 
@@ -116,7 +119,7 @@ class Vfailover(Contender):
         daemon.signal(number)
         daemon.wait(START_SECONDS)
 
-    def reconfigure(self, lab: Lab, host: Host, changes: dict[str, dict[str, str]]) -> None:
+    def reconfigure(self, lab: Lab, host: Host, changes: Changes) -> None:
         """Restart the daemon with other settings than the lab's usual ones."""
         self.stop_daemon(host)
         host.write(CONFIG, self.config(lab, host, changes))

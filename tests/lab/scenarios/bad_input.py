@@ -103,7 +103,7 @@ def run(test: Run) -> None:
     _configurations(test, hosta, vfailover)
     cases.refused("no VM at the destination", "destination", "'guest'", "guest.sock")
     _destination_vms(cases, hostb)
-    with _waiting(cases, hostb):
+    with waiting(cases, hostb):
         _vfs(cases, hostb)
         _filter(cases, hostb)
         _vf_of_the_guest(cases, hosta)
@@ -118,7 +118,7 @@ def run(test: Run) -> None:
     )
     test.finish()
     # Last: a VF does not survive that its PF goes down (igb).
-    with _waiting(cases, hostb):
+    with waiting(cases, hostb):
         _pf_down(cases, hosta, "the source")
     test.lab.say(f"{cases.count} attempts refused")
 
@@ -171,6 +171,14 @@ def _configurations(test: Run, host: Host, vfailover: Vfailover) -> None:
         "has an unknown group": (good + "[peers]\n", ("[peers]",)),
         "has a bad value": (good.replace("port=16516", "port=99999", 1), ("[daemon] port",)),
         "has a bad policy": (good + "[migration]\nno-vf=maybe\n", ("[migration] no-vf", "refuse")),
+        "has an unknown datapath": (
+            good.replace("bridge=br0", "bridge=br0\ndatapath=ovs"),
+            ("[network lan] datapath", "'ovs'", "macvtap"),
+        ),
+        "has a bridge for macvtaps": (
+            good.replace("bridge=br0", "bridge=br0\ndatapath=macvtap"),
+            ("[network lan] bridge", "leave it out"),
+        ),
         "names no network": (good.split("[network")[0], ("[network",)),
     }
     path = "/etc/vfailover/bad.conf"
@@ -192,7 +200,7 @@ def _replace(old: str, new: str) -> Callable[[list[str]], list[str]]:
 
 
 @contextmanager
-def _waiting(
+def waiting(
     cases: Cases,
     host: Host,
     alter: Callable[[list[str]], list[str]] = list,
@@ -200,12 +208,7 @@ def _waiting(
 ) -> Iterator[Guest]:
     """A QEMU at the destination, for as long as that."""
     there = cases.test.lab.start_guest(host, None, incoming=incoming, alter=alter)
-    # The daemon looks at a new VM by itself; it shall have done so before the first state is read.
-    wait.until(
-        f"{host.name}: the daemon knows {there.name}",
-        lambda: state.read(host).side_of(there.name) or _reads_no_pair(host, there.name),
-        20,
-    )
+    wait_known(there)
     cases.touched()
     try:
         yield there
@@ -214,6 +217,16 @@ def _waiting(
         # The kernel takes the tap's carrier away a moment later.
         wait.until(f"{host.name}: tap0 without carrier", lambda: _is_down(host, "tap0"), 20)
         cases.touched()
+
+
+def wait_known(guest: Guest) -> None:
+    """The daemon looks at a new VM by itself; it shall have done so before a state is read."""
+    host = guest.host
+    wait.until(
+        f"{host.name}: the daemon knows {guest.name}",
+        lambda: state.read(host).side_of(guest.name) or _reads_no_pair(host, guest.name),
+        20,
+    )
 
 
 def _is_down(host: Host, interface: str) -> bool:
@@ -227,17 +240,17 @@ def _reads_no_pair(host: Host, name: str) -> bool:
 
 
 def _destination_vms(cases: Cases, host: Host) -> None:
-    with _waiting(cases, host, lambda argv: [*argv, "-S"], incoming=False):
+    with waiting(cases, host, lambda argv: [*argv, "-S"], incoming=False):
         cases.refused("a VM that does not wait", "VM guest", "destination", "-incoming defer")
-    with _waiting(cases, host, _replace(Guest.mac, OTHER_MAC)):
+    with waiting(cases, host, _replace(Guest.mac, OTHER_MAC)):
         cases.refused("another MAC there", "net1", Guest.mac, OTHER_MAC, "mac=")
-    with _waiting(cases, host, _replace("q35", "pc-q35-7.2")):
+    with waiting(cases, host, _replace("q35", "pc-q35-7.2")):
         cases.refused("another machine type there", "VM guest", "pc-q35-7.2", "-machine")
-    with _waiting(cases, host, _replace("id=root2", "id=root9")):
+    with waiting(cases, host, _replace("id=root2", "id=root9")):
         cases.refused("no room for the VF there", "VM guest", "pcie-root-port", "id=root2")
-    with _waiting(cases, host, _replace("failover=on,", "")):
+    with waiting(cases, host, _replace("failover=on,", "")):
         cases.refused("no standby there", "VM guest", "net1", "failover=on")
-    with _waiting(cases, host) as there:
+    with waiting(cases, host) as there:
         # Not as quit() would: the socket's file stays.
         there.kill()
         wait.until(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Standbys on macvtaps: there and back under traffic."""
+"""Standbys on macvtaps, in each mode that can be handed over: there and back under traffic."""
 
 import signal
 
@@ -11,14 +11,16 @@ from ..guest import Guest
 from ..host import Host
 from ..probe import Control
 from ..run import Run
+from .bad_input import Cases, wait_known, waiting
 from .lend import ABSENCES
 
-DESCRIPTION = "a guest whose standby is a macvtap (bridge in hosta, vepa in hostb), and back"
+DESCRIPTION = "a guest whose standby is a macvtap: mode bridge, to vepa, back to private; not passthru"
 CONTENDERS = ("vfailover",)
 VFS = 2
 
 STANDBY = "macvtap0"
 SECONDS = 20
+_GIVEN = {"network lan": {"datapath": "macvtap", "bridge": None}}
 _PLUGS = """
 ip -o link show type ifb | grep vfo-hold || true
 for macvtap in $(ls /sys/class/net | grep macvtap); do tc filter show dev $macvtap ingress; done
@@ -26,14 +28,21 @@ for macvtap in $(ls /sys/class/net | grep macvtap); do tc filter show dev $macvt
 
 
 def run(test: Run) -> None:
+    vfailover = test.contender
+    assert isinstance(vfailover, Vfailover)
     hosta, hostb = test.lab.host("hosta"), test.lab.host("hostb")
-    for host, mode in ((hosta, "bridge"), (hostb, "vepa")):
-        _create(host, mode)
+    _create(hosta, "bridge")
+    _create(hostb, "passthru")
     hosta.sh(f"ip link set {STANDBY} up")
+    vfailover.reconfigure(test.lab, hosta, _GIVEN)
+    vfailover.reconfigure(test.lab, hostb, {"network lan": {"datapath": "bridge"}})
 
     guest = test.start_guest("hosta")
     traffic = test.start_traffic(guest)
     _refused(test, hosta, guest)
+    _refused_there(test, guest, hostb)
+    hostb.sh(f"ip link del {STANDBY}")
+    _create(hostb, "vepa")
     before = _received(hosta)
     traffic.observe(2)
     test.note(
@@ -42,6 +51,7 @@ def run(test: Run) -> None:
     )
     guest = test.migrate(guest, "hostb")
     # What the source's QEMU leaves behind when it ends is a macvtap that is down.
+    hosta.sh(f"ip link set {STANDBY} type macvtap mode private")
     guest = test.migrate(guest, "hosta")
     for migration in test.migrations:
         job = migration.outcome.job or {"steps": []}
@@ -132,3 +142,19 @@ def _refused(test: Run, host: Host, guest: Guest) -> None:
     host.sh(f"ip link set {STANDBY} address {guest.mac}")
     wanted = f"ip link set {STANDBY} address {guest.mac}"
     test.expect("a refusal with the command that helps", wanted in str(answer))
+
+
+def _refused_there(test: Run, guest: Guest, host: Host) -> None:
+    """A destination whose macvtap is not what its network has, and then one that nobody can have."""
+    vfailover = test.contender
+    assert isinstance(vfailover, Vfailover)
+    cases = Cases(test, guest)
+    with waiting(cases, host) as there:
+        cases.refused(
+            "a datapath that it is not",
+            "peer hostb", STANDBY, "datapath 'macvtap'", "'datapath = bridge'",
+        )  # fmt: skip
+        vfailover.reconfigure(test.lab, host, _GIVEN)
+        wait_known(there)
+        cases.touched()
+        cases.refused("a macvtap in mode passthru", "peer hostb", STANDBY, "mode passthru", "vepa")
