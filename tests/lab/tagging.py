@@ -98,3 +98,8 @@ def client_in_vlan(vlan: int) -> None:
         _, status = os.waitpid(child, 0)
         if os.waitstatus_to_exitcode(status) != 0:
             raise OSError(f"the client cannot be put into VLAN {vlan}")
+
+
+def client_in_no_vlan() -> None:
+    """The client is as it was before."""
+    subprocess.run(["tc", "qdisc", "del", "dev", fabric.TOR, "clsact"], check=True)

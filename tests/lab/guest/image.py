@@ -5,7 +5,7 @@ from pathlib import Path
 
 from .. import initramfs, kernel
 
-MODULES = ["virtio_pci", "failover", "net_failover", "virtio_net", "igbvf", "bonding"]
+MODULES = ["virtio_pci", "failover", "net_failover", "virtio_net", "igbvf", "bonding", "8021q"]
 
 
 class Image:

@@ -36,7 +36,7 @@ def run(test: Run) -> None:
     host.sh("ip link set pf0 vf 0 spoofchk off")
     before = state.read(host)
 
-    _lend(test, guest, "detach", guest.name)
+    lend(test, guest, "detach", guest.name)
     after = state.read(host)
     lent = _expect_lent(test, guest, before, after)
     _expect_refused(test, 1, "already", "detach", guest.name)
@@ -44,14 +44,14 @@ def run(test: Run) -> None:
 
     vfailover.stop_daemon(host)
     _start_daemon(test, guest, other)
-    _get_back(test, guest, "attach", guest.name, "--vf", lent)
+    get_back(test, guest, "attach", guest.name, "--vf", lent)
     _expect_as_before(test, guest, lent)
     _expect_refused(test, 1, "a VF already", "attach", guest.name)
     _expect_refused(test, 2, "itself", "attach", guest.name, "--from", guest.name)
     _expect_refused(test, 2, "--from", "detach", guest.name, "--from", other.name)
 
     before = state.read(host)
-    _lend(test, guest, "attach", other.name, "--from", guest.name)
+    lend(test, guest, "attach", other.name, "--from", guest.name)
     other.wait_on_primary(1, VF_SECONDS)
     after = state.read(host)
     vf = after.vf(lent)
@@ -60,7 +60,7 @@ def run(test: Run) -> None:
     _expect_on_standby(test, guest, after)
     _expect_answers(test, other)
 
-    _get_back(test, guest, "attach", guest.name, "--from", other.name)
+    get_back(test, guest, "attach", guest.name, "--from", other.name)
     after = state.read(host)
     test.expect(f"{guest.name} on the VF it had", after.vf(lent)["owner"] == guest.name)
     _expect_on_vf(test, guest, after)
@@ -76,7 +76,7 @@ def run(test: Run) -> None:
     _kill_daemon(test, guest)
     _start_daemon(test, guest, other)
     test.apart.append(Phase(phases.CANCELLED, ((start_us, clock.now_us()),)))
-    _get_back(test, guest, "attach", guest.name, "--vf", lent)
+    get_back(test, guest, "attach", guest.name, "--vf", lent)
     _expect_as_before(test, guest, lent)
     # What leads to it was opened by the daemon before.
     _expect_gone(test, other)
@@ -143,7 +143,7 @@ def _command(test: Run, *arguments: str) -> dict[str, Any]:
     return job
 
 
-def _lend(test: Run, guest: Guest, *arguments: str) -> None:
+def lend(test: Run, guest: Guest, *arguments: str) -> None:
     """The guest's VF goes; what is lost is counted until the guest has been on its standby."""
     start_us = clock.now_us()
     _command(test, *arguments)
@@ -152,7 +152,7 @@ def _lend(test: Run, guest: Guest, *arguments: str) -> None:
     test.apart.append(Phase(phases.TO_STANDBY, ((start_us, clock.now_us()),)))
 
 
-def _get_back(test: Run, guest: Guest, *arguments: str) -> None:
+def get_back(test: Run, guest: Guest, *arguments: str) -> None:
     start_us = clock.now_us()
     _command(test, *arguments)
     test.wait_vf(f"{guest.name} on its VF again", start_us)

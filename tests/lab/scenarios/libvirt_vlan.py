@@ -32,7 +32,8 @@ def run(test: Run) -> None:
         gone(guest)
         _expect_vlan(test, there.host, described(there))
         guest = there
-    expect_own(test, stranger.stop(guest))
+    expect_own(test, stranger.tally(guest))
+    stranger.stop()
 
 
 def _expect_vlan(test: Run, where: Host, pci: str) -> None:
