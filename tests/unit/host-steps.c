@@ -2,7 +2,8 @@
 /*
  * Does what a hand-over does to a host, step by step, without a guest: the lab looks at what the
  * kernel has after each. host-steps SYSFS PF BRIDGE TAP VF MAC STEP prints what came of one step.
- * VF is a PCI address, or "none".
+ * VF is a PCI address, or "none". The steps give-outer, give-inner and give-nothing are the VF's
+ * alone: they ask nobody for the way of its frames.
  */
 #include <stdio.h>
 
@@ -58,23 +59,68 @@ static gboolean run(VfoHost *host, const VfoWire *wire, const VfoVf *vf, const V
     return FALSE;
 }
 
+/* Each setting there is, in one of them at least as no parked VF has it. */
+static gboolean settings_of(const VfoVf *vf, const char *step, VfoVfSettings *settings)
+{
+    static const VfoVfSettings outer = {.vlan = 200,
+                                        .vlan_outer = TRUE,
+                                        .qos = 5,
+                                        .trust = TRUE,
+                                        .min_tx_rate = 100,
+                                        .max_tx_rate = 1000,
+                                        .link = VFO_LINK_DISABLE};
+    static const VfoVfSettings inner = {
+        .vlan = 100, .qos = 3, .spoofchk = TRUE, .max_tx_rate = 500, .link = VFO_LINK_ENABLE};
+
+    if (g_str_equal(step, "give-outer"))
+        *settings = outer;
+    else if (g_str_equal(step, "give-inner"))
+        *settings = inner;
+    else if (g_str_equal(step, "give-nothing"))
+        *settings = vfo_vf_parked(vf);
+    else
+        return FALSE;
+    return TRUE;
+}
+
+static gboolean give(VfoHost *host, const VfoVf *vf, const VfoVfSettings *settings, GError **error)
+{
+    g_autoptr(VfoVf) now = NULL;
+
+    if (!host->ops->set_vf(host, vf->pci, settings, error) ||
+        !(now = host->ops->read_vf(host, vf->pci, error)))
+        return FALSE;
+    if (vfo_vf_settings_equal(&now->settings, settings))
+        return TRUE;
+    g_set_error(error, VFO_ERROR, VFO_ERROR_MISMATCH, "VF %s has other settings than it was given",
+                vf->pci);
+    return FALSE;
+}
+
 static gboolean find_and_run(VfoHost *host, char **argv, GError **error)
 {
     gboolean with_vf = !g_str_equal(argv[5], "none");
     g_autoptr(VfoVf) vf = with_vf ? host->ops->read_vf(host, argv[5], error) : NULL;
     VfoVfSettings settings = {.vlan = VFO_VLAN_ANY};
     g_autoptr(VfoWire) wire = NULL;
+    VfoMac mac;
 
     if (with_vf && !vf)
         return FALSE;
-    if (vf)
-        settings = vf->settings;
-    if (!vfo_mac_parse(argv[6], &settings.mac)) {
+    if (!vfo_mac_parse(argv[6], &mac)) {
         g_set_error(error, VFO_ERROR, VFO_ERROR_INVALID, "'%s' is no MAC address", argv[6]);
         return FALSE;
     }
+    if (vf && settings_of(vf, argv[7], &settings)) {
+        if (!g_str_equal(argv[7], "give-nothing"))
+            settings.mac = mac;
+        return give(host, vf, &settings, error);
+    }
+    if (vf)
+        settings = vf->settings;
+    settings.mac = mac;
     wire = host->ops->find_wire(host, argv[4], vf, &settings, error);
-    if (!wire || !run(host, wire, vf, &settings.mac, argv[7], error))
+    if (!wire || !run(host, wire, vf, &mac, argv[7], error))
         return FALSE;
     printf("%s %s\n", wire->datapath, wire->vf_port ? wire->vf_port : "-");
     return TRUE;

@@ -23,6 +23,32 @@ STEPS = str(paths.BUILD / "tests" / "unit" / "host-steps")
 VF_COUNT = 8
 VF = 3
 GUEST_MAC = "52:54:00:aa:00:77"
+# What the steps of host-steps.c give a VF, as ip(8) shows it.
+SETTINGS = {
+    "give-outer": {
+        "address": GUEST_MAC,
+        "vlan_list": [{"vlan": 200, "qos": 5, "protocol": "802.1ad"}],
+        "rate": {"max_tx": 1000, "min_tx": 100},
+        "spoofchk": False,
+        "trust": True,
+        "link_state": "disable",
+    },
+    "give-inner": {
+        "address": GUEST_MAC,
+        "vlan_list": [{"vlan": 100, "qos": 3}],
+        "rate": {"max_tx": 500, "min_tx": 0},
+        "spoofchk": True,
+        "trust": False,
+        "link_state": "enable",
+    },
+    "give-nothing": {
+        "vlan_list": [{}],
+        "rate": {"max_tx": 0, "min_tx": 0},
+        "spoofchk": True,
+        "trust": False,
+        "link_state": "auto",
+    },
+}
 BRIDGE = "brs"
 TAP = "taps"
 OVS = "brovs"
@@ -89,11 +115,15 @@ class Card:
             "hw_addr"
         ]
 
-    def vf_mac(self, vf: int) -> str:
-        """The same as rtnetlink has it."""
-        show = ["ip", "-json", "link", "show", "dev", netdevsim.PF]
+    def vf_info(self, vf: int) -> dict[str, Any]:
+        """What rtnetlink has of a VF."""
+        show = ["ip", "-json", "-d", "link", "show", "dev", netdevsim.PF]
         link: dict[str, Any] = json.loads(self.host.run(show).stdout)[0]
-        return link["vfinfo_list"][vf]["address"]
+        return link["vfinfo_list"][vf]
+
+    def vf_mac(self, vf: int) -> str:
+        """Its address."""
+        return self.vf_info(vf)["address"]
 
 
 def run(test: Run) -> None:
@@ -150,8 +180,19 @@ def run(test: Run) -> None:
     card.step("configure")
     test.expect("... and the VF gets its address", card.vf_mac(VF) == GUEST_MAC)
     card.step("park")
+    _settings(test, card)
 
     _open_vswitch(test, card)
+
+
+def _settings(test: Run, card: Card) -> None:
+    """All that a VF can be given, from each to each, and back to its parking settings."""
+    for step in ("give-outer", "give-inner", "give-outer", "give-nothing", "give-inner", "give-nothing"):
+        card.step(step)
+        info = card.vf_info(VF)
+        shown = {name: info.get(name) for name in SETTINGS[step]}
+        test.expect(f"{step}: {shown}", shown == SETTINGS[step])
+    test.expect("... and the VF is parked", card.vf_mac(VF) != GUEST_MAC)
 
 
 def _vlans(test: Run, card: Card, port: str) -> None:
