@@ -2,6 +2,9 @@
 """A guest in a VLAN: there and back between a bridge that filters VLANs and a VLAN interface. Then
 one whose tap is a trunk, on its VF, its standby, its VF, and in the other host."""
 
+import json
+from typing import Any
+
 from .. import marks, paths, state, tagging
 from ..contenders import Vfailover
 from ..guest import Guest
@@ -15,6 +18,9 @@ CONTENDERS = ("vfailover",)
 VFS = 2
 
 VLAN = 100
+# What else igb can be asked for a VF, and what a VF without a guest has.
+GIVEN = {"vlan": VLAN, "qos": 3, "max-tx-rate": 400}
+NOTHING = {"vlan": 0, "qos": 0, "max-tx-rate": 0}
 OWN, UNTAGGED, FOREIGN = 1, 2, 3
 # What the guest's trunk carries (mark to VLAN), and what else the way out of the host does.
 _CARRIED = {4: 0, 5: VLAN, 6: VLAN + 1}
@@ -45,7 +51,11 @@ def run(test: Run) -> None:
     assert isinstance(test.contender, Vfailover)
     # What is found out in hostb is given here.
     test.contender.reconfigure(test.lab, hosta, {"network lan": {"datapath": "bridge"}})
-    hosta.sh(_ACCESS + f"ip link set pf0 vf 0 vlan {VLAN}")
+    hosta.sh(
+        _ACCESS
+        + f"ip link set pf0 vf 0 vlan {VLAN} qos {GIVEN['qos']}\n"
+        + f"ip link set pf0 vf 0 max_tx_rate {GIVEN['max-tx-rate']}"
+    )
     put_bridge_on_vlan(hostb)
     tagging.client_in_vlan(VLAN)
 
@@ -99,10 +109,26 @@ def _refused(test: Run, host: Host) -> None:
 
 
 def _has_vlan(test: Run, host: Host, other: Host) -> None:
-    """The VLAN has moved with the guest."""
-    for where, vlans in ((host, {VLAN, 0}), (other, {0})):
-        shown = test.contender.command(where, "vfs")
-        test.expect(f"VLANs {vlans} in {where.name}", {vf["vlan"] for vf in shown} == vlans)
+    """The VLAN has moved with the guest, and so have its priority and the rate: the kernel says so."""
+    for where, expected in ((host, [NOTHING, GIVEN]), (other, [NOTHING, NOTHING])):
+        show = ["ip", "-json", "-d", "link", "show", "dev", "pf0"]
+        infos = json.loads(where.run(show).stdout)[0]["vfinfo_list"]
+        shown = sorted((_settings(info) for info in infos), key=lambda vf: vf["vlan"])
+        test.expect(f"the VFs in {where.name}: {shown}", shown == expected)
+        views = test.contender.command(where, "vfs")
+        views = [{name: view[name] for name in GIVEN} for view in views]
+        views.sort(key=lambda vf: vf["vlan"])
+        test.expect(f"... as vfailover shows them: {views}", views == expected)
+
+
+def _settings(info: dict[str, Any]) -> dict[str, int]:
+    """Of what ip(8) shows of a VF."""
+    tag = info["vlan_list"][0]
+    return {
+        "vlan": tag.get("vlan", 0),
+        "qos": tag.get("qos", 0),
+        "max-tx-rate": info["rate"]["max_tx"],
+    }
 
 
 def _trunk(test: Run, guest: Guest, stranger: marks.Marks) -> None:
