@@ -62,6 +62,8 @@ const VfoQuirks *vfo_quirks_of(const GPtrArray *configured, const char *driver);
  * find_wire: that frames stay in their VLAN is looked at here, once, and that the VF's driver can
  * do what @settings ask for, as far as is known. Bridges with VLAN filtering need Linux 5.6.
  *
+ * try_pf: logs a PF in mode VEPA, whose VFs reach neighbours on this host by way of the network.
+ *
  * open_pf, close_pf: work on the bridge's entry in each VLAN of the tap, or on the one
  * without a VLAN when the bridge does not filter them.
  *

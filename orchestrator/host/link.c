@@ -396,3 +396,46 @@ gboolean vfo_link_find_representor(VfoNetlink *netlink, const VfoLink *pf, guint
     *representor = representors.found;
     return TRUE;
 }
+
+typedef struct {
+    int pf;
+    guint16 mode;
+} Mode;
+
+static int on_mode(struct nlmsghdr *message, gpointer data)
+{
+    Mode *mode = data;
+    const struct ifinfomsg *header;
+    struct nlattr *attributes[IFLA_BRIDGE_MAX + 1];
+    struct nlattr *own;
+
+    if (message->nlmsg_type != RTM_NEWLINK)
+        return 0;
+    if (!nlmsg_valid_hdr(message, sizeof(*header)))
+        return -EBADMSG;
+    header = nlmsg_data(message);
+    own = nlmsg_find_attr(message, sizeof(*header), IFLA_AF_SPEC);
+    if (header->ifi_index != mode->pf || !own)
+        return 0;
+    if (nla_parse_nested(attributes, IFLA_BRIDGE_MAX, own, NULL) < 0)
+        return -EBADMSG;
+    if (attributes[IFLA_BRIDGE_MODE] &&
+        nla_len(attributes[IFLA_BRIDGE_MODE]) >= (int)sizeof(mode->mode))
+        mode->mode = nla_get_u16(attributes[IFLA_BRIDGE_MODE]);
+    return 0;
+}
+
+gboolean vfo_link_is_vepa(VfoNetlink *netlink, const VfoLink *pf, gboolean *vepa, GError **error)
+{
+    /* What rtnl_bridge_getlink() has can only be dumped: all bridges' ports, and what drivers say
+     * of their own switches. */
+    struct ifinfomsg header = {.ifi_family = AF_BRIDGE};
+    g_autoptr(VfoMessage) request =
+        vfo_netlink_message(RTM_GETLINK, NLM_F_DUMP, &header, sizeof(header));
+    Mode mode = {.pf = pf->index, .mode = BRIDGE_MODE_UNDEF};
+    int code = vfo_netlink_query(netlink, request, on_mode, &mode);
+
+    *vepa = mode.mode == BRIDGE_MODE_VEPA;
+    return code == 0 || vfo_netlink_fail(netlink, code, error,
+                                         "cannot read the mode of the switch in PF %s", pf->name);
+}

@@ -66,5 +66,10 @@ GArray *vfo_link_find_vlans(VfoNetlink *netlink, const VfoLink *lower, const Vfo
 gboolean vfo_link_find_representor(VfoNetlink *netlink, const VfoLink *pf, guint index,
                                    VfoLink *representor, GError **error);
 
+/** vfo_link_is_vepa: whether the switch in @pf's card sends all that its functions send out to the
+ *  network (@vepa), instead of delivering it among them (VEB). A driver that does not tell the mode
+ *  delivers, as igb does (igb_vmdq_set_loopback_pf()). */
+gboolean vfo_link_is_vepa(VfoNetlink *netlink, const VfoLink *pf, gboolean *vepa, GError **error);
+
 /** vfo_link_parse: the interface that an RTM_NEWLINK message describes. 0 or -EBADMSG. */
 int vfo_link_parse(struct nlmsghdr *message, VfoLink *link);

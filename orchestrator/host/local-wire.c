@@ -203,11 +203,30 @@ static void end_undisturbed(gboolean ordinary)
         g_warning("cannot go back to the usual scheduling: %s", g_strerror(errno));
 }
 
+/* That may be meant so, and only the network knows whether it sends them back. */
+static gboolean tell_of_vepa(VfoNetlink *netlink, const VfoWire *wire, GError **error)
+{
+    gboolean vepa;
+    VfoLink pf;
+
+    if (!vfo_link_read(netlink, wire->pf, &pf, error) ||
+        !vfo_link_is_vepa(netlink, &pf, &vepa, error))
+        return FALSE;
+    if (vepa)
+        g_message("PF %s is in mode VEPA: a guest on one of its VFs reaches its neighbours on this "
+                  "host only if the network's switch sends their frames back; else 'bridge link "
+                  "set dev %s hwmode veb'",
+                  pf.name, pf.name);
+    return TRUE;
+}
+
 gboolean vfo_local_try_pf(VfoHost *base, const VfoWire *wire, GError **error)
 {
+    VfoNetlink *netlink = ((VfoLocalHost *)base)->netlink;
     const VfoDatapath *datapath = datapath_of(wire);
 
-    return !datapath->try_pf || datapath->try_pf(((VfoLocalHost *)base)->netlink, wire, error);
+    return tell_of_vepa(netlink, wire, error) &&
+           (!datapath->try_pf || datapath->try_pf(netlink, wire, error));
 }
 
 static gboolean end_mute(VfoLocalHost *host, const VfoWire *wire, GError **error)

@@ -63,6 +63,8 @@ typedef struct {
     FakeLink links[8]; /* the number of each is its place, from 1 */
     GArray *entries;   /* of FakeEntry */
     gboolean full;     /* the PF's filter has no room */
+    gboolean vepa;     /* the PF's mode */
+    gboolean no_modes; /* nobody's is told */
     guint trials;      /* of others' addresses in it */
     gboolean bad_vlans;
     gboolean stubborn; /* no link goes up or down */
@@ -135,6 +137,37 @@ static int show_link(const World *world, int index, VfoNetlinkAnswer answer, gpo
     return code;
 }
 
+/* As rtnl_bridge_getlink(): a port of a bridge, another PF, the PF itself as a port and as a PF. */
+static int get_modes(const World *world, VfoNetlinkAnswer answer, gpointer data)
+{
+    const struct {
+        int index;
+        gboolean own;
+        guint16 mode;
+    } told[] = {{2, FALSE, 0},
+                {90, TRUE, BRIDGE_MODE_VEPA},
+                {1, FALSE, 0},
+                {1, TRUE, world->vepa ? BRIDGE_MODE_VEPA : BRIDGE_MODE_VEB}};
+    int code = world->no_modes ? -ENOBUFS : 0;
+
+    for (gsize i = 0; code == 0 && i < G_N_ELEMENTS(told); i++) {
+        struct ifinfomsg header = {.ifi_family = AF_BRIDGE, .ifi_index = told[i].index};
+        struct nl_msg *message = nlmsg_alloc_simple(RTM_NEWLINK, 0);
+        struct nlattr *own;
+
+        nlmsg_append(message, &header, sizeof(header), NLMSG_ALIGNTO);
+        if (told[i].own) {
+            own = nla_nest_start(message, IFLA_AF_SPEC);
+            nla_put_u16(message, IFLA_BRIDGE_FLAGS, BRIDGE_FLAGS_SELF);
+            nla_put_u16(message, IFLA_BRIDGE_MODE, told[i].mode);
+            nla_nest_end(message, own);
+        }
+        code = answer(nlmsg_hdr(message), data);
+        nlmsg_free(message);
+    }
+    return code;
+}
+
 static int get_link(const World *world, struct nlmsghdr *request, VfoNetlinkAnswer answer,
                     gpointer data)
 {
@@ -146,6 +179,8 @@ static int get_link(const World *world, struct nlmsghdr *request, VfoNetlinkAnsw
 
     if (!(request->nlmsg_flags & NLM_F_DUMP))
         return index ? show_link(world, index, answer, data) : -ENODEV;
+    if (header->ifi_family == AF_BRIDGE)
+        return get_modes(world, answer, data);
     /* A host may have a thousand taps. */
     g_assert_true(master || world->links[0].switch_id);
     for (guint i = 0; code == 0 && i < G_N_ELEMENTS(world->links); i++)
@@ -574,6 +609,23 @@ static void test_try(Fixture *f, gconstpointer data)
     assert_opens(f, wire, "tap0 0 pf0 self0 ");
     f->world.full = TRUE;
     g_assert_true(f->host->ops->try_pf(f->host, wire, &error));
+    g_assert_cmpuint(f->world.trials, ==, 1);
+}
+
+static void test_vepa(Fixture *f, gconstpointer data)
+{
+    g_autoptr(VfoWire) wire = find_well(f, "tap0", 0);
+    g_autoptr(GError) error = NULL;
+
+    f->world.vepa = TRUE;
+    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_MESSAGE, "PF pf0 is in mode VEPA*");
+    g_assert_true(f->host->ops->try_pf(f->host, wire, &error));
+    g_test_assert_expected_messages();
+    g_assert_cmpuint(f->world.trials, ==, 1);
+
+    f->world.no_modes = TRUE;
+    g_assert_false(f->host->ops->try_pf(f->host, wire, &error));
+    g_assert_nonnull(strstr(error->message, "the mode of the switch in PF pf0"));
     g_assert_cmpuint(f->world.trials, ==, 1);
 }
 
@@ -1324,6 +1376,7 @@ int main(int argc, char **argv)
     add("/host/datapath/bridge/several-pfs", test_several_pfs);
     add("/host/datapath/bridge/draw", test_draw);
     add("/host/datapath/bridge/try", test_try);
+    add("/host/datapath/bridge/vepa", test_vepa);
     add("/host/datapath/macvtap/open-and-close", test_macvtap);
     add("/host/datapath/macvtap/disobeys", test_macvtap_disobeys);
     add("/host/datapath/macvtap/refused", test_macvtap_refused);
