@@ -111,6 +111,8 @@ typedef struct {
     guint mtu;              /* its PF's */
     guint16 quarantine;     /* VLAN that keeps it from receiving before the guest's driver takes
                                what it receives; 0: none */
+    gboolean mac_resets;    /* it is reset when it gets an address: whoever has it loses its link
+                               for a moment */
     gboolean opened;        /* some process holds its vfio group open */
     guint64 generation;
     VfoMac parking; /* the address it has while no guest uses it */
@@ -288,12 +290,14 @@ typedef struct {
     char *uplink;         /* the PF, or the VLAN interface on it that carries the standby */
     char *vf_port;        /* the VF's own port of the bridge; NULL: it has none */
     char *tap;
-    guint mtu;           /* the PF's */
-    VfoMac mac;          /* the guest's */
-    guint16 vlan;        /* in which the guest's VF itself has to be, 0: none */
-    gboolean vlan_outer; /* with a tag of 802.1ad (QinQ) */
-    guint16 tag;         /* of the guest's frames on the physical network, 0: none; the same, unless
-                            the VF is behind a port of the bridge, which tags for it */
+    guint mtu;            /* the PF's */
+    guint filter_entries; /* addresses for which the PF's filter has room; 0: its driver says when
+                             it is full */
+    VfoMac mac;           /* the guest's */
+    guint16 vlan;         /* in which the guest's VF itself has to be, 0: none */
+    gboolean vlan_outer;  /* with a tag of 802.1ad (QinQ) */
+    guint16 tag; /* of the guest's frames on the physical network, 0: none; the same, unless
+                    the VF is behind a port of the bridge, which tags for it */
     gboolean tag_outer;
     GArray *vlans; /* of guint16: those in which the bridge carries the guest, 0: without one */
 } VfoWire;

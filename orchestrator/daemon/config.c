@@ -21,7 +21,8 @@ static const struct {
     {"network", {"pf", "bridge", "datapath"}},
     {"peer", {"address", "port", "libvirt-uri"}},
     {"driver",
-     {"cannot-set", "vf-counters", "ring-registers", "receive-vector", "quarantine-vlan"}},
+     {"cannot-set", "vf-counters", "ring-registers", "receive-vector", "quarantine-vlan",
+      "resets-vf", "filter-entries"}},
 };
 
 typedef struct {
@@ -352,31 +353,55 @@ static gboolean read_network(const Reader *r, const char *group, VfoConfig *conf
     return TRUE;
 }
 
-static gboolean read_cannot_set(const Reader *r, const char *group, guint *cannot_set,
-                                GError **error)
+typedef struct {
+    const char *name; /* NULL: the end */
+    guint bit;
+} Word;
+
+/* @set stays as it is when @key is not set. */
+static gboolean read_set(const Reader *r, const char *group, const char *key, const Word *names,
+                         const char *neither, guint *set, GError **error)
 {
-    static const struct {
-        const char *name;
-        VfoQuirkSet bit;
-    } names[] = {{"link-state", VFO_QUIRK_LINK_STATE},
-                 {"min-rate", VFO_QUIRK_MIN_RATE},
-                 {"outer-vlan", VFO_QUIRK_OUTER_VLAN}};
-    g_auto(GStrv) words = g_key_file_get_string_list(r->file, group, "cannot-set", NULL, NULL);
+    g_auto(GStrv) words = g_key_file_get_string_list(r->file, group, key, NULL, NULL);
 
     if (!words)
         return TRUE;
-    *cannot_set = 0;
+    *set = 0;
     for (guint i = 0; words[i]; i++) {
-        gsize n = 0;
+        const Word *word = names;
 
         g_strstrip(words[i]);
-        while (n < G_N_ELEMENTS(names) && !g_str_equal(names[n].name, words[i]))
-            n++;
-        if (n == G_N_ELEMENTS(names))
-            return fail(r, group, "cannot-set", error,
-                        "'%s' is neither 'link-state', 'min-rate' nor 'outer-vlan'", words[i]);
-        *cannot_set |= names[n].bit;
+        while (word->name && !g_str_equal(word->name, words[i]))
+            word++;
+        if (!word->name)
+            return fail(r, group, key, error, "'%s' is neither %s", words[i], neither);
+        *set |= word->bit;
     }
+    return TRUE;
+}
+
+static gboolean read_cannot_set(const Reader *r, const char *group, guint *cannot_set,
+                                GError **error)
+{
+    static const Word names[] = {{"link-state", VFO_QUIRK_LINK_STATE},
+                                 {"min-rate", VFO_QUIRK_MIN_RATE},
+                                 {"outer-vlan", VFO_QUIRK_OUTER_VLAN},
+                                 {NULL, 0}};
+
+    return read_set(r, group, "cannot-set", names, "'link-state', 'min-rate' nor 'outer-vlan'",
+                    cannot_set, error);
+}
+
+static gboolean read_resets(const Reader *r, const char *group, VfoQuirks *quirks, GError **error)
+{
+    enum { MAC = 1 << 0, VLAN = 1 << 1 };
+    static const Word names[] = {{"mac", MAC}, {"vlan", VLAN}, {NULL, 0}};
+    guint set = (quirks->mac_resets_vf ? MAC : 0) | (quirks->vlan_resets_vf ? VLAN : 0);
+
+    if (!read_set(r, group, "resets-vf", names, "'mac' nor 'vlan'", &set, error))
+        return FALSE;
+    quirks->mac_resets_vf = (set & MAC) != 0;
+    quirks->vlan_resets_vf = (set & VLAN) != 0;
     return TRUE;
 }
 
@@ -427,9 +452,19 @@ static gboolean read_driver(const Reader *r, const char *group, VfoConfig *confi
         return FALSE;
     if (vlan)
         quirks->quarantine = (guint16)number;
+    if (!read_resets(r, group, quirks, error))
+        return FALSE;
+    if (vlan && quirks->quarantine && quirks->vlan_resets_vf)
+        return fail(r, group, "quarantine-vlan", error,
+                    "this driver resets a VF whose VLAN changes, and a quarantine ends when the "
+                    "guest has the VF: leave it out, or see 'resets-vf'");
     /* Nothing would tell when it may end: a VF that receives nothing counts nothing. */
-    if (quirks->ready_vector < 0)
+    if (quirks->ready_vector < 0 || quirks->vlan_resets_vf)
         quirks->quarantine = 0;
+    number = quirks->filter_entries;
+    if (!read_number(r, group, "filter-entries", 0, 65535, &number, error))
+        return FALSE;
+    quirks->filter_entries = (guint)number;
     return read_cannot_set(r, group, &quirks->cannot_set, error);
 }
 

@@ -124,8 +124,12 @@ static void on_foreign_mac(VfoInventory *inventory, const VfoVf *before, const V
                   "log' that is left so, but the VM cannot be handed over",
                   vm->name, now->pci, old_mac, new_mac, who);
     else if (put_back(inventory, before, now, &error))
-        g_warning("VM %s: the MAC of its VF %s was changed from %s to %s by %s; it was put back",
-                  vm->name, now->pci, old_mac, new_mac, who);
+        g_warning("VM %s: the MAC of its VF %s was changed from %s to %s by %s; it was put back%s",
+                  vm->name, now->pci, old_mac, new_mac, who,
+                  now->mac_resets
+                      ? ", for which the PF's driver resets the VF: the guest loses its "
+                        "link for a moment"
+                      : "");
     else
         g_warning("VM %s: the MAC of its VF %s was changed from %s to %s by %s, and cannot be put "
                   "back: %s",

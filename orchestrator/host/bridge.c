@@ -173,7 +173,7 @@ static gboolean try_pf(VfoNetlink *netlink, const VfoWire *wire, GError **error)
     VfoLink pf;
 
     return vfo_link_read(netlink, wire->pf, &pf, error) &&
-           vfo_fdb_try_filter(netlink, &pf, &wire->mac, error);
+           vfo_fdb_try_filter(netlink, &pf, wire->filter_entries, &wire->mac, error);
 }
 
 static gboolean open_pf(VfoNetlink *netlink, const VfoWire *wire, GError **error)
@@ -194,7 +194,7 @@ static gboolean open_pf(VfoNetlink *netlink, const VfoWire *wire, GError **error
      */
     return vfo_fdb_point(netlink, &tap, &wire->mac, wire->vlans, error) &&
            vfo_fdb_forget(netlink, &uplink, &wire->mac, wire->vlans, error) &&
-           vfo_fdb_open_filter(netlink, &pf, &wire->mac, error);
+           vfo_fdb_open_filter(netlink, &pf, wire->filter_entries, &wire->mac, error);
 }
 
 static gboolean close_pf(VfoNetlink *netlink, const VfoWire *wire, gboolean to_vf, GError **error)

@@ -14,6 +14,7 @@ typedef struct {
     int index;    /* of the device */
     guint8 flags; /* NTF_*: all of these */
     gboolean found;
+    guint count; /* of unicast addresses */
     struct ndmsg entry;
 } Lookup;
 
@@ -22,18 +23,22 @@ static int on_entry(struct nlmsghdr *message, gpointer data)
     Lookup *lookup = data;
     struct nlattr *attributes[NDA_MAX + 1];
     const struct ndmsg *entry;
+    VfoMac mac;
 
     if (message->nlmsg_type != RTM_NEWNEIGH)
         return 0;
     if (nlmsg_parse(message, sizeof(*entry), attributes, NDA_MAX, NULL) < 0)
         return -EBADMSG;
     entry = nlmsg_data(message);
-    if (!attributes[NDA_LLADDR] || nla_len(attributes[NDA_LLADDR]) != (int)sizeof(VfoMac) ||
-        memcmp(nla_data(attributes[NDA_LLADDR]), lookup->mac->octet, sizeof(VfoMac)) != 0)
+    if (!attributes[NDA_LLADDR] || nla_len(attributes[NDA_LLADDR]) != (int)sizeof(mac))
         return 0;
     if (lookup->index && entry->ndm_ifindex != lookup->index)
         return 0;
     if ((entry->ndm_flags & lookup->flags) != lookup->flags)
+        return 0;
+    memcpy(&mac, nla_data(attributes[NDA_LLADDR]), sizeof(mac));
+    lookup->count += vfo_mac_is_unicast(&mac) ? 1 : 0;
+    if (!vfo_mac_equal(&mac, lookup->mac))
         return 0;
     lookup->found = TRUE;
     lookup->entry = *entry;
@@ -42,13 +47,21 @@ static int on_entry(struct nlmsghdr *message, gpointer data)
 
 /* Drivers' own tables can only be dumped: only bridge and vxlan have ndo_fdb_get (Linux 6.12). The
  * kernel filters by device; what the bridge has learned on that port comes along. */
-static int filter_has(VfoNetlink *netlink, const VfoLink *pf, const VfoMac *mac, gboolean *found)
+static int read_filter(VfoNetlink *netlink, const VfoLink *pf, Lookup *lookup)
 {
     struct ndmsg header = {.ndm_family = AF_BRIDGE, .ndm_ifindex = pf->index};
     g_autoptr(VfoMessage) request =
         vfo_netlink_message(RTM_GETNEIGH, NLM_F_DUMP, &header, sizeof(header));
-    Lookup lookup = {.mac = mac, .index = pf->index, .flags = NTF_SELF};
-    int code = vfo_netlink_query(netlink, request, on_entry, &lookup);
+
+    lookup->index = pf->index;
+    lookup->flags = NTF_SELF;
+    return vfo_netlink_query(netlink, request, on_entry, lookup);
+}
+
+static int filter_has(VfoNetlink *netlink, const VfoLink *pf, const VfoMac *mac, gboolean *found)
+{
+    Lookup lookup = {.mac = mac};
+    int code = read_filter(netlink, pf, &lookup);
 
     *found = lookup.found;
     return code;
@@ -78,26 +91,28 @@ static VfoMessage *filter_message(int type, int flags, const VfoLink *pf, const 
 }
 
 /* For @mac, in place of @whose or for it. */
-static gboolean open_filter(VfoNetlink *netlink, const VfoLink *pf, const VfoMac *mac,
-                            const VfoMac *whose, GError **error)
+static gboolean open_filter(VfoNetlink *netlink, const VfoLink *pf, guint entries,
+                            const VfoMac *mac, const VfoMac *whose, GError **error)
 {
     g_autoptr(VfoMessage) request = filter_message(RTM_NEWNEIGH, NLM_F_CREATE, pf, mac);
     char text[VFO_MAC_STRLEN];
+    Lookup before = {.mac = mac};
     gboolean found = FALSE;
     int code;
 
     vfo_mac_format(whose, text);
     /* Asked first: igb says that its table is full even of an entry that is in it. */
-    code = filter_has(netlink, pf, mac, &found);
-    if (code == 0 && found)
+    code = read_filter(netlink, pf, &before);
+    if (code == 0 && before.found)
         return TRUE;
     if (code == 0)
-        code = vfo_netlink_change(netlink, request);
+        code = entries && before.count >= entries ? -ENOSPC : vfo_netlink_change(netlink, request);
     if (code == -ENOMEM || code == -ENOSPC) {
         g_set_error(error, VFO_ERROR, VFO_ERROR_BUSY,
-                    "cannot let %s in on PF %s: the PF's filter table is full; remove entries that "
-                    "nobody needs ('bridge fdb show dev %s self') or move guests away",
-                    text, pf->name, pf->name);
+                    "cannot let %s in on PF %s: the PF's filter table is full, with %u addresses; "
+                    "remove entries that nobody needs ('bridge fdb show dev %s self') or move "
+                    "guests away",
+                    text, pf->name, before.count, pf->name);
         return FALSE;
     }
     if (code == 0 || code == -EEXIST)
@@ -114,10 +129,10 @@ static gboolean open_filter(VfoNetlink *netlink, const VfoLink *pf, const VfoMac
     return TRUE;
 }
 
-gboolean vfo_fdb_open_filter(VfoNetlink *netlink, const VfoLink *pf, const VfoMac *mac,
-                             GError **error)
+gboolean vfo_fdb_open_filter(VfoNetlink *netlink, const VfoLink *pf, guint entries,
+                             const VfoMac *mac, GError **error)
 {
-    return open_filter(netlink, pf, mac, mac, error);
+    return open_filter(netlink, pf, entries, mac, mac, error);
 }
 
 VfoMessage *vfo_fdb_closing(const VfoLink *pf, const VfoMac *mac)
@@ -150,8 +165,8 @@ gboolean vfo_fdb_close_filter(VfoNetlink *netlink, const VfoLink *pf, const VfoM
     return TRUE;
 }
 
-gboolean vfo_fdb_try_filter(VfoNetlink *netlink, const VfoLink *pf, const VfoMac *mac,
-                            GError **error)
+gboolean vfo_fdb_try_filter(VfoNetlink *netlink, const VfoLink *pf, guint entries,
+                            const VfoMac *mac, GError **error)
 {
     VfoMac nobody;
     gboolean found;
@@ -161,7 +176,7 @@ gboolean vfo_fdb_try_filter(VfoNetlink *netlink, const VfoLink *pf, const VfoMac
     if (found)
         return TRUE;
     vfo_mac_parking(&pf->mac, NO_VF, &nobody);
-    return open_filter(netlink, pf, &nobody, mac, error) &&
+    return open_filter(netlink, pf, entries, &nobody, mac, error) &&
            vfo_fdb_close_filter(netlink, pf, &nobody, error);
 }
 

@@ -9,17 +9,18 @@
 
 /**
  * vfo_fdb_open_filter: has @pf accept frames for @mac from the wire and from its
- * VFs ("bridge fdb add MAC dev PF self"). Already there is success.
+ * VFs ("bridge fdb add MAC dev PF self"). Already there is success. VFO_ERROR_BUSY: there is no
+ * room, or the filter has @entries addresses already (0: its driver says when it is full).
  */
-gboolean vfo_fdb_open_filter(VfoNetlink *netlink, const VfoLink *pf, const VfoMac *mac,
-                             GError **error);
+gboolean vfo_fdb_open_filter(VfoNetlink *netlink, const VfoLink *pf, guint entries,
+                             const VfoMac *mac, GError **error);
 
 /**
  * vfo_fdb_try_filter: whether that would find room for @mac, by a parking address that no VF has,
  * for which the filter is opened for a moment. VFO_ERROR_BUSY: no.
  */
-gboolean vfo_fdb_try_filter(VfoNetlink *netlink, const VfoLink *pf, const VfoMac *mac,
-                            GError **error);
+gboolean vfo_fdb_try_filter(VfoNetlink *netlink, const VfoLink *pf, guint entries,
+                            const VfoMac *mac, GError **error);
 
 /** vfo_fdb_close_filter: takes that away. Nothing there is success. */
 gboolean vfo_fdb_close_filter(VfoNetlink *netlink, const VfoLink *pf, const VfoMac *mac,

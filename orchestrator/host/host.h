@@ -37,6 +37,11 @@ typedef struct {
                                 already; -1: not known */
     guint16 quarantine; /* the VLAN in which a VF that a guest is about to get hears nobody, until
                            that driver asks; 0: it need not be kept from hearing */
+    gboolean mac_resets_vf;  /* a VF that gets an address is reset: a guest that has it loses its
+                                link for a moment */
+    gboolean vlan_resets_vf; /* the same with a VLAN; there is no quarantine then */
+    guint filter_entries;    /* addresses for which the PF's filter has room, where the driver does
+                                not say that it is full but drops the rest; 0: not so, or not known */
 } VfoQuirks;
 
 void vfo_quirks_free(VfoQuirks *quirks);

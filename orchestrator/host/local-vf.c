@@ -61,6 +61,7 @@ static VfoVf *describe_vf(VfoLocalHost *host, const VfoPlace *place, const VfoQu
     vf->usable = pf->up && pf->carrier;
     vf->mtu = pf->mtu;
     vf->quarantine = quirks->quarantine;
+    vf->mac_resets = quirks->mac_resets_vf;
     vfo_stopwatch_begin_outside();
     vf->driver = vfo_pci_driver(host->sysfs, pci);
     vf->iommu_group = vfo_pci_iommu_group(host->sysfs, pci);

@@ -124,27 +124,31 @@ static const VfoDatapath *detect(const VfoSearch *search, GError **error)
     return NULL;
 }
 
-static gboolean read_mtu(VfoLocalHost *host, const VfoVf *vf, VfoWire *wire, GError **error)
+static const VfoQuirks *quirks_of_pf(VfoLocalHost *host, const char *pf)
+{
+    g_autofree char *pci = NULL;
+
+    vfo_stopwatch_begin_outside();
+    pci = vfo_pci_of_interface(host->sysfs, pf, NULL);
+    vfo_stopwatch_end_outside();
+    return vfo_local_quirks(host, pci);
+}
+
+static gboolean read_pf(VfoLocalHost *host, const VfoVf *vf, VfoWire *wire, GError **error)
 {
     VfoLink pf;
 
     if (!vf && !vfo_link_read(host->netlink, wire->pf, &pf, error))
         return FALSE;
     wire->mtu = vf ? vf->mtu : pf.mtu;
+    wire->filter_entries = quirks_of_pf(host, wire->pf)->filter_entries;
     return TRUE;
 }
 
 static gboolean driver_can(VfoLocalHost *host, const VfoVf *vf, const VfoVfSettings *settings,
                            GError **error)
 {
-    g_autofree char *pci = NULL;
-
-    if (!vf)
-        return TRUE;
-    vfo_stopwatch_begin_outside();
-    pci = vfo_pci_of_interface(host->sysfs, vf->pf, NULL);
-    vfo_stopwatch_end_outside();
-    return vfo_quirks_check(vfo_local_quirks(host, pci), settings, vf->pf, error);
+    return !vf || vfo_quirks_check(quirks_of_pf(host, vf->pf), settings, vf->pf, error);
 }
 
 VfoWire *vfo_local_find_wire(VfoHost *base, const char *tap, const VfoVf *vf,
@@ -167,7 +171,7 @@ VfoWire *vfo_local_find_wire(VfoHost *base, const char *tap, const VfoVf *vf,
     wire->datapath = datapath->name;
     wire->tap = g_strdup(tap);
     wire->mac = settings->mac;
-    if (!datapath->find(&search, wire, error) || !read_mtu(host, vf, wire, error))
+    if (!datapath->find(&search, wire, error) || !read_pf(host, vf, wire, error))
         return NULL;
     /* It was asked about the rest before. */
     found.vlan_outer = wire->vlan_outer;

@@ -4,6 +4,12 @@
 /*
  * Sources: Linux 6.1, drivers/net/ethernet/. A driver that is not here does all there is, as far as
  * is known; what it refuses is an error when it is asked.
+ *
+ * That a driver refuses the zero address for a VF (bnx2x, be2net, qede and others) needs no row: no
+ * VF is given it, whichever it had (vfo_vf_parked()). Nor does a filter whose driver says that it
+ * is full (igb_ndo_fdb_add(), ixgbe_ndo_fdb_add()), or takes everything in then
+ * (i40e_aqc_add_filters(), ice_vsi_sync_fltr(), bnxt_cfg_rx_mode()). Nor does a switch in the card
+ * that does not deliver between its functions: the PF itself tells (vfo_link_is_vepa()).
  */
 static const VfoQuirks rows[] = {
     {
@@ -28,14 +34,28 @@ static const VfoQuirks rows[] = {
         .ready_vector = -1,
     },
     {
-        /* intel/i40e/i40e_virtchnl_pf.c: i40e_ndo_set_vf_bw(), i40e_ndo_set_vf_port_vlan(). */
+        /* intel/i40e/i40e_virtchnl_pf.c: i40e_ndo_set_vf_bw(), i40e_ndo_set_vf_port_vlan(), which
+         * calls i40e_vc_reset_vf(), as i40e_ndo_set_vf_mac() does. */
         .driver = (char *)"i40e",
         .cannot_set = VFO_QUIRK_MIN_RATE | VFO_QUIRK_OUTER_VLAN,
         .receive_vector = -1,
         .ready_vector = -1,
+        .mac_resets_vf = TRUE,
+        .vlan_resets_vf = TRUE,
     },
     {
-        /* mellanox/mlx5/core/en_main.c: mlx5e_set_vf_vlan(). */
+        /* intel/ice/ice_sriov.c: ice_set_vf_mac(), ice_set_vf_port_vlan(): ice_reset_vf(). */
+        .driver = (char *)"ice",
+        .receive_vector = -1,
+        .ready_vector = -1,
+        .mac_resets_vf = TRUE,
+        .vlan_resets_vf = TRUE,
+    },
+    {
+        /* mellanox/mlx5/core/en_main.c: mlx5e_set_vf_vlan(). en_fs.c:
+         * mlx5e_vport_context_update_addr_list() leaves out what its filter has no room for, and
+         * tells the kernel's log alone; how much that is depends on the card's firmware, so that
+         * filter_entries is the configuration's to give. */
         .driver = (char *)"mlx5_core",
         .cannot_set = VFO_QUIRK_OUTER_VLAN,
         .receive_vector = -1,

@@ -71,6 +71,15 @@ static void test_defaults(void)
     g_assert_cmpuint(config->peers->len, ==, 0);
 }
 
+/* A quarantine of the table is left out where its end would reset the VF. */
+static void test_resets(void)
+{
+    g_autoptr(VfoConfig) config = load(ADDRESS LAN "[driver igb]\nresets-vf = vlan\n");
+    const VfoQuirks *quirks = g_ptr_array_index(config->quirks, 0);
+
+    g_assert_cmpuint(quirks->quarantine, ==, 0);
+}
+
 /* The group alone is enough. */
 static void test_libvirt(void)
 {
@@ -100,7 +109,9 @@ static void test_everything(void)
         "[driver igb]\ncannot-set = link-state; min-rate\nring-registers = no\n"
         "[driver new-nic]\nreceive-vector = 5\nvf-counters = no\ncannot-set =\nquarantine-vlan = "
         "4000\n"
-        "[driver old-nic]\nquarantine-vlan = 4000\n"
+        "[driver old-nic]\nquarantine-vlan = 4000\nfilter-entries = 127\n"
+        "[driver reset-nic]\nresets-vf = mac; vlan\nreceive-vector = 1\n"
+        "[driver third-nic]\nresets-vf = mac\nquarantine-vlan = 4000\nreceive-vector = 1\n"
         "[peer hostb]\nlibvirt-uri = qemu+tcp://hostb/system\n"
         "[peer hostc]\naddress = fd00::3\nport = 65535\n");
     const VfoNetwork *lan, *storage, *tap;
@@ -151,7 +162,7 @@ static void test_everything(void)
                     "switchdev");
 
     /* What is not set is as in the table. */
-    g_assert_cmpuint(config->quirks->len, ==, 3);
+    g_assert_cmpuint(config->quirks->len, ==, 5);
     quirks = g_ptr_array_index(config->quirks, 0);
     g_assert_cmpstr(quirks->driver, ==, "igb");
     g_assert_cmpuint(quirks->cannot_set, ==, VFO_QUIRK_LINK_STATE | VFO_QUIRK_MIN_RATE);
@@ -166,6 +177,14 @@ static void test_everything(void)
     g_assert_cmpuint(quirks->quarantine, ==, 4000);
     quirks = g_ptr_array_index(config->quirks, 2);
     g_assert_cmpuint(quirks->quarantine, ==, 0);
+    g_assert_cmpuint(quirks->filter_entries, ==, 127);
+    g_assert_false(quirks->mac_resets_vf || quirks->vlan_resets_vf);
+    quirks = g_ptr_array_index(config->quirks, 3);
+    g_assert_true(quirks->mac_resets_vf && quirks->vlan_resets_vf);
+    g_assert_cmpuint(quirks->filter_entries, ==, 0);
+    quirks = g_ptr_array_index(config->quirks, 4);
+    g_assert_true(quirks->mac_resets_vf && !quirks->vlan_resets_vf);
+    g_assert_cmpuint(quirks->quarantine, ==, 4000);
 
     g_assert_cmpuint(config->peers->len, ==, 2);
     hostb = vfo_config_peer(config, "hostb", NULL);
@@ -284,6 +303,10 @@ static void test_mistakes(void)
         {ADDRESS LAN "[driver x]\nring-registers = yes\n", "[driver x] ring-registers: the reg"},
         {ADDRESS LAN "[driver igb]\nreceive-vector = -1\n", "[driver igb] receive-vector"},
         {ADDRESS LAN "[driver igb]\nquarantine-vlan = 4095\n", "[driver igb] quarantine-vlan"},
+        {ADDRESS LAN "[driver igb]\nresets-vf = trust\n", "[driver igb] resets-vf: 'trust'"},
+        {ADDRESS LAN "[driver igb]\nfilter-entries = -1\n", "[driver igb] filter-entries"},
+        {ADDRESS LAN "[driver igb]\nresets-vf = vlan\nquarantine-vlan = 9\n",
+         "[driver igb] quarantine-vlan: this driver resets a VF"},
         {ADDRESS LAN "[driver igb]\nzero-mac = no\n", "[driver igb] zero-mac"},
         {ADDRESS LAN "datapath=ovs\n", "[network lan] datapath: 'ovs'"},
         {ADDRESS LAN "datapath=macvtap\n", "[network lan] bridge: macvtaps"},
@@ -350,6 +373,7 @@ int main(int argc, char **argv)
     g_assert_nonnull(directory);
     g_test_add_func("/config/defaults", test_defaults);
     g_test_add_func("/config/libvirt", test_libvirt);
+    g_test_add_func("/config/resets", test_resets);
     g_test_add_func("/config/everything", test_everything);
     g_test_add_func("/config/unknown-peer", test_unknown_peer);
     g_test_add_func("/config/mistakes", test_mistakes);

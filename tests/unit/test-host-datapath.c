@@ -597,7 +597,7 @@ static void test_try(Fixture *f, gconstpointer data)
     g_assert_false(f->host->ops->try_pf(f->host, wire, &error));
     g_assert_error(error, VFO_ERROR, VFO_ERROR_BUSY);
     g_assert_nonnull(strstr(error->message, "cannot let 52:54:00:aa:00:10 in on PF pf0"));
-    g_assert_nonnull(strstr(error->message, "table is full"));
+    g_assert_nonnull(strstr(error->message, "table is full, with 0 addresses"));
     g_clear_error(&error);
     assert_entries(f, "");
     g_assert_false(f->host->ops->open_pf(f->host, wire, &error));
@@ -1284,7 +1284,56 @@ static void make_link(const char *root, const char *path, const char *target)
     g_assert_cmpint(symlink(target, full), ==, 0);
 }
 
-/* A PF of igb in a sysfs of its own. */
+/* A PF of igb in a sysfs of its own. Free with g_free() when it has been removed. */
+static char *set_driver(Fixture *f)
+{
+    char *sysfs = g_dir_make_tmp("vfo-sysfs-XXXXXX", NULL);
+
+    make_link(sysfs, "class/net/pf0/device", "../../../0000:01:00.0");
+    make_link(sysfs, "bus/pci/devices/0000:01:00.0/driver", "../../drivers/igb");
+    vfo_host_free(f->host);
+    f->host = vfo_host_new_with(f->networks, f->leases, sysfs,
+                                vfo_netlink_new_stand_in(kernel, &f->world), NULL);
+    return sysfs;
+}
+
+static void remove_all(const char *sysfs)
+{
+    g_autofree char *remove = g_strdup_printf("rm -r %s", sysfs);
+
+    g_assert_true(g_spawn_command_line_sync(remove, NULL, NULL, NULL, NULL));
+}
+
+/* A driver that does not say that its filter is full, which the configuration knows of. */
+static void test_room(Fixture *f, gconstpointer data)
+{
+    const FakeEntry other = {1, 0, NTF_SELF, {{0x52, 0x54, 0, 0xbb, 0, 1}}};
+    g_autofree char *sysfs = set_driver(f);
+    g_autoptr(GPtrArray) configured =
+        g_ptr_array_new_with_free_func((GDestroyNotify)vfo_quirks_free);
+    VfoQuirks *own = g_new0(VfoQuirks, 1);
+    g_autoptr(VfoWire) wire = NULL;
+    g_autoptr(GError) error = NULL;
+
+    own->driver = g_strdup("igb");
+    own->filter_entries = 1;
+    g_ptr_array_add(configured, own);
+    vfo_host_set_quirks(f->host, configured);
+    wire = find_well(f, "tap0", 0);
+    g_assert_true(f->host->ops->try_pf(f->host, wire, &error));
+    g_assert_cmpuint(f->world.trials, ==, 1);
+
+    g_array_append_val(f->world.entries, other);
+    g_assert_false(f->host->ops->try_pf(f->host, wire, &error));
+    g_assert_error(error, VFO_ERROR, VFO_ERROR_BUSY);
+    g_assert_nonnull(strstr(error->message, "table is full, with 1 addresses"));
+    g_clear_error(&error);
+    g_assert_false(f->host->ops->open_pf(f->host, wire, &error));
+    g_assert_error(error, VFO_ERROR, VFO_ERROR_BUSY);
+    g_assert_cmpuint(f->world.trials, ==, 1);
+    remove_all(sysfs);
+}
+
 static void test_driver(Fixture *f, gconstpointer data)
 {
     static const struct {
@@ -1297,17 +1346,11 @@ static void test_driver(Fixture *f, gconstpointer data)
         {{.mac = GUEST, .vlan = 5, .vlan_outer = TRUE}, "QinQ"},
     };
     const VfoVfSettings good = {.mac = GUEST, .max_tx_rate = 1000, .trust = TRUE};
-    g_autofree char *sysfs = g_dir_make_tmp("vfo-sysfs-XXXXXX", NULL);
-    g_autofree char *remove = g_strdup_printf("rm -r %s", sysfs);
+    g_autofree char *sysfs = set_driver(f);
     VfoVf vf = {.pf = (char *)"pf0"};
     g_autoptr(VfoWire) wire = NULL;
     g_autoptr(GError) error = NULL;
 
-    make_link(sysfs, "class/net/pf0/device", "../../../0000:01:00.0");
-    make_link(sysfs, "bus/pci/devices/0000:01:00.0/driver", "../../drivers/igb");
-    vfo_host_free(f->host);
-    f->host = vfo_host_new_with(f->networks, f->leases, sysfs,
-                                vfo_netlink_new_stand_in(kernel, &f->world), NULL);
     wire = f->host->ops->find_wire(f->host, "tap0", &vf, &good, &error);
     g_assert_no_error(error);
     for (gsize i = 0; i < G_N_ELEMENTS(refused); i++) {
@@ -1320,7 +1363,7 @@ static void test_driver(Fixture *f, gconstpointer data)
     vfo_wire_free(wire);
     wire = f->host->ops->find_wire(f->host, "tap0", NULL, &refused[0].settings, &error);
     g_assert_no_error(error);
-    g_assert_true(g_spawn_command_line_sync(remove, NULL, NULL, NULL, NULL));
+    remove_all(sysfs);
 }
 
 static void test_quirks(void)
@@ -1337,6 +1380,11 @@ static void test_quirks(void)
     g_assert_cmpint(vfo_quirks_of(configured, "igb")->receive_vector, ==, 1);
     g_assert_cmpint(vfo_quirks_of(configured, "unheard-of")->receive_vector, ==, -1);
     g_assert_cmpint(vfo_quirks_of(NULL, NULL)->cannot_set, ==, 0);
+    g_assert_false(vfo_quirks_of(NULL, "igb")->mac_resets_vf);
+    g_assert_true(vfo_quirks_of(NULL, "ice")->mac_resets_vf);
+    /* The end of a quarantine would take the VF from the guest that has just got it. */
+    g_assert_cmpuint(vfo_quirks_of(NULL, "i40e")->quarantine, ==, 0);
+    g_assert_true(vfo_quirks_of(NULL, "i40e")->vlan_resets_vf);
     g_assert_false(vfo_quirks_check(own, &link, "pf0", NULL));
     g_assert_true(vfo_quirks_check(vfo_quirks_of(NULL, "ice"), &link, "pf0", NULL));
 }
@@ -1377,6 +1425,7 @@ int main(int argc, char **argv)
     add("/host/datapath/bridge/draw", test_draw);
     add("/host/datapath/bridge/try", test_try);
     add("/host/datapath/bridge/vepa", test_vepa);
+    add("/host/datapath/bridge/room", test_room);
     add("/host/datapath/macvtap/open-and-close", test_macvtap);
     add("/host/datapath/macvtap/disobeys", test_macvtap_disobeys);
     add("/host/datapath/macvtap/refused", test_macvtap_refused);

@@ -601,14 +601,14 @@ static void test_follow_up(Fixture *f, gconstpointer data)
     g_assert_true(vfo_link_read(netlink, "pf0", &pf, &error));
     g_assert_true(vfo_link_read(netlink, "tap0", &tap, &error));
     closing = vfo_fdb_closing(&pf, &settings.mac);
-    g_assert_true(vfo_fdb_open_filter(netlink, &pf, &settings.mac, &error));
+    g_assert_true(vfo_fdb_open_filter(netlink, &pf, 0, &settings.mac, &error));
     vfo_netlink_follow_up(netlink, closing);
     g_assert_true(vfo_link_set_up(netlink, &tap, FALSE, &error));
     g_assert_no_error(error);
     assert_no_guest("pf0");
 
     /* It follows one change only. */
-    g_assert_true(vfo_fdb_open_filter(netlink, &pf, &settings.mac, &error));
+    g_assert_true(vfo_fdb_open_filter(netlink, &pf, 0, &settings.mac, &error));
     assert_entry("pf0", GUEST);
     g_assert_true(vfo_link_set_up(netlink, &tap, TRUE, &error));
     assert_entry("pf0", GUEST);

@@ -259,6 +259,10 @@ static void test_mac_denied(Fixture *f, gconstpointer data)
     g_assert_cmpuint(f->host.settings.max_tx_rate, ==, 7);
     g_assert_null(vfo_leases_holder(f->host.leases, VF));
 
+    f->now->mac_resets = TRUE;
+    tell(f, f->vf, f->now, FALSE, G_LOG_LEVEL_WARNING,
+         "*put back, for which the PF's driver resets the VF*");
+
     f->now->settings.trust = FALSE;
     f->host.refuses = TRUE;
     tell(f, f->vf, f->now, FALSE, G_LOG_LEVEL_WARNING,
