@@ -74,6 +74,15 @@ static gboolean set_vf(VfoPairing *pairing, const char *vm, const VfoVf *vf,
     return ok;
 }
 
+/* Drivers show the zero address for a VF that nobody has given one since it was made. */
+static gboolean is_anybodys(const VfoVf *vf)
+{
+    static const VfoMac zero;
+
+    return vfo_mac_equal(&vf->settings.mac, &vf->parking) ||
+           vfo_mac_equal(&vf->settings.mac, &zero);
+}
+
 /* The guest's driver looks for the address a moment after QEMU has the VF. One that has another
  * address than its parking address has got it from somebody who wants it so. */
 static void on_came(VfoPairing *pairing, VfoVm *vm, const VfoPair *pair)
@@ -94,7 +103,7 @@ static void on_came(VfoPairing *pairing, VfoVm *vm, const VfoPair *pair)
     known->vf = vfo_vf_copy(vf);
     g_ptr_array_add(pairing->known, known);
     vfo_absences_forget(pairing->args.absences, vm->name, pair->standby);
-    if (!vfo_mac_equal(&vf->settings.mac, &vf->parking))
+    if (!is_anybodys(vf))
         return;
     settings = vf->settings;
     settings.mac = pair->mac;
@@ -108,7 +117,8 @@ static void on_came(VfoPairing *pairing, VfoVm *vm, const VfoPair *pair)
                   error->message);
         return;
     }
-    g_message("VM %s has got VF %s at its standby %s", vm->name, vf->pci, pair->standby);
+    g_message("VM %s has got VF %s at its standby %s%s", vm->name, vf->pci, pair->standby,
+              vf->mac_resets ? "; the PF's driver resets it for its address" : "");
     known->vf->settings = settings;
     /* What steers this host's own frames has seen it without. */
     vfo_vm_refresh(vm);

@@ -230,6 +230,19 @@ static void test_comes(Fixture *f, gconstpointer data)
     g_assert_cmpuint(f->host.changes, ==, 1);
 }
 
+/* Nobody has given it an address since it was made. */
+static void test_comes_with_none(Fixture *f, gconstpointer data)
+{
+    memset(&f->host.vf->settings.mac, 0, sizeof(VfoMac));
+    f->host.vf->mac_resets = TRUE;
+    has_vf(f, VF);
+    expect(G_LOG_LEVEL_MESSAGE, "VM web1 has got VF " VF " at its standby ua-net1; *resets it*");
+    inspect(f);
+    g_assert_true(vfo_mac_equal(&f->host.vf->settings.mac, &guest_mac));
+    leave(f);
+    assert_parked(f);
+}
+
 /* libvirt has given it one, or an administrator. */
 static void test_comes_with_address(Fixture *f, gconstpointer data)
 {
@@ -379,6 +392,7 @@ int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     ADD("comes", test_comes);
+    ADD("comes-with-none", test_comes_with_none);
     ADD("comes-with-address", test_comes_with_address);
     ADD("comes-and-fails", test_comes_and_fails);
     ADD("leaves", test_leaves);
