@@ -4,12 +4,14 @@
 import os
 import re
 
-from ..contenders import LibvirtVfailover
+from ..contenders import Libvirt, LibvirtVfailover
 from ..errors import LabError
 from ..libvirt import Domain, Form, domain, xml
 from ..run import Run
 
-DESCRIPTION = "virsh migrate, <hostdev>, hosta to hostb and back: the VF, and what dumpxml says of it"
+DESCRIPTION = (
+    "virsh migrate --live, <hostdev>, hosta to hostb and back with --p2p: the VF, and what dumpxml says of it"
+)
 CONTENDERS = (
     "libvirt-hostdev-vfailover",
     "libvirt-interface-vfailover",
@@ -23,9 +25,13 @@ SPACING_US = 2000 if TIMES <= 2 else 20_000
 """With many it is what they leave that counts, and a guest with little to do moves sooner."""
 LABS_TAINTS = {"custom-argv", "high-privileges", "host-cpu"}
 """Of the lab's own XML, and of a QEMU that is root."""
+DIRECT = ("--live",)
+"""virsh itself drives it, in place of the source's libvirtd (--p2p)."""
 
 
 def run(test: Run) -> None:
+    assert isinstance(test.contender, Libvirt)
+    peer_to_peer = test.contender.options
     guest = test.start_guest("hosta")
     assert isinstance(guest, Domain)
     used = [described(guest)]
@@ -34,6 +40,7 @@ def run(test: Run) -> None:
     threads: list[list[int]] = []
     test.start_traffic(guest, SPACING_US)
     for number in range(TIMES):
+        test.contender.options = peer_to_peer if number % 2 else DIRECT
         there = test.migrate(guest, "hosta" if number % 2 else "hostb")
         assert isinstance(there, Domain)
         gone(guest)

@@ -2,7 +2,7 @@
 """`virsh migrate` with the options that people use, one after the other, hence and forth."""
 
 from ..contenders.libvirt import Libvirt
-from ..libvirt import Domain
+from ..libvirt import Domain, xml
 from ..run import Run
 from .libvirt_migrate import described, gone
 
@@ -19,8 +19,8 @@ WAYS = (
     ("direct", ("--live", "--abort-on-error")),
     ("tunnelled", ("--live", "--p2p", "--tunnelled")),
     ("persistent", ("--live", "--p2p", "--persistent")),
-    ("undefinesource", ("--live", "--p2p", "--undefinesource", "--timeout", "120")),
-    ("post-copy", ("--live", "--p2p", "--postcopy", "--postcopy-after-precopy")),
+    ("moved", ("--live", "--p2p", "--persistent", "--undefinesource", "--timeout", "120")),
+    ("post-copy", ("--live", "--p2p", "--undefinesource", "--postcopy", "--postcopy-after-precopy")),
     ("disks", ("--live", "--p2p", "--copy-storage-all")),
     ("XML of the user's", ("--live", "--p2p", "--xml", XML)),
     ("parallel", ("--live", "--p2p", "--parallel", "--parallel-connections", "2")),
@@ -48,7 +48,18 @@ def run(test: Run) -> None:
         assert isinstance(arrived, Domain)
         gone(guest)
         test.note(name, described(arrived))
+        _expect_defined(test, arrived, "--persistent" in options)
         guest = arrived
+
+
+def _expect_defined(test: Run, guest: Domain, defined: bool) -> None:
+    """Whether the host that the domain has come to has a definition of it, with the pair."""
+    listed = guest.name in guest.virsh("list", "--all", "--persistent", "--name").split()
+    test.expect(f"{guest.host.name}: a definition: {defined}, not {listed}", listed == defined)
+    if defined:
+        vf = xml.vf_of(guest.virsh("dumpxml", "--inactive", guest.name))
+        test.note(f"VF of the definition in {guest.host.name}", str(vf))
+        test.expect("a definition with the VF's half of the pair", vf is not None)
 
 
 def with_disk(text: str) -> str:
