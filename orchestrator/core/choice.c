@@ -7,7 +7,7 @@
 gboolean vfo_vf_is_free(const VfoVf *vf, VfoLeases *leases)
 {
     return g_strcmp0(vf->driver, "vfio-pci") == 0 && !vf->opened &&
-           !vfo_leases_holder(leases, vf->pci);
+           !vfo_leases_holder(leases, vf->pci) && !vfo_leases_owned(leases, vf);
 }
 
 static gboolean is_same_device(const VfoVf *vf, const VfoWant *want)
@@ -29,8 +29,18 @@ VfoWant vfo_want_like(const VfoOffer *offer, const VfoPolicy *policy)
     };
 }
 
+/* Which of @vfs are free: asked for once, as each may be compared with each. */
+static gboolean *find_free(const GPtrArray *vfs, VfoLeases *leases)
+{
+    gboolean *free = g_new(gboolean, vfs->len);
+
+    for (guint i = 0; i < vfs->len; i++)
+        free[i] = vfo_vf_is_free(g_ptr_array_index(vfs, i), leases);
+    return free;
+}
+
 /* How many VFs the PF of @one has in all, and in use. */
-static void count_pf(const GPtrArray *vfs, VfoLeases *leases, const VfoVf *one, guint *all,
+static void count_pf(const GPtrArray *vfs, const gboolean *free, const VfoVf *one, guint *all,
                      guint *used)
 {
     *all = *used = 0;
@@ -40,7 +50,7 @@ static void count_pf(const GPtrArray *vfs, VfoLeases *leases, const VfoVf *one, 
         if (!g_str_equal(vf->pf, one->pf))
             continue;
         ++*all;
-        *used += !vfo_vf_is_free(vf, leases);
+        *used += !free[i];
     }
 }
 
@@ -51,7 +61,7 @@ typedef struct {
     guint all, used; /* VFs of its PF */
 } Candidate;
 
-static Candidate weigh(const VfoVf *vf, const GPtrArray *vfs, VfoLeases *leases,
+static Candidate weigh(const VfoVf *vf, const GPtrArray *vfs, const gboolean *free,
                        const VfoWant *want)
 {
     Candidate candidate = {
@@ -61,7 +71,7 @@ static Candidate weigh(const VfoVf *vf, const GPtrArray *vfs, VfoLeases *leases,
                    want->numa_node >= 0 && vf->numa_node == want->numa_node},
     };
 
-    count_pf(vfs, leases, vf, &candidate.all, &candidate.used);
+    count_pf(vfs, free, vf, &candidate.all, &candidate.used);
     return candidate;
 }
 
@@ -77,6 +87,7 @@ const VfoVf *vfo_choose_vf(const GPtrArray *vfs, VfoLeases *leases, const VfoWan
                            GError **error)
 {
     const char *where = want->stays ? "" : " at the destination";
+    g_autofree gboolean *free = find_free(vfs, leases);
     const VfoVf *other = NULL; /* free, but of another vendor:device */
     Candidate best = {0};
     guint in_network = 0;
@@ -88,13 +99,13 @@ const VfoVf *vfo_choose_vf(const GPtrArray *vfs, VfoLeases *leases, const VfoWan
         if (!g_str_equal(vf->network, want->network))
             continue;
         in_network++;
-        if (!vfo_vf_is_free(vf, leases))
+        if (!free[i])
             continue;
         if (!want->any_vf && !is_same_device(vf, want)) {
             other = vf;
             continue;
         }
-        candidate = weigh(vf, vfs, leases, want);
+        candidate = weigh(vf, vfs, free, want);
         if (!best.vf || is_better(&candidate, &best))
             best = candidate;
     }
@@ -108,12 +119,13 @@ const VfoVf *vfo_choose_vf(const GPtrArray *vfs, VfoLeases *leases, const VfoWan
                     : want->needs ? " there"
                                   : " or 'no-vf = standby-only' there");
     else if (!best.vf)
-        g_set_error(error, VFO_ERROR, VFO_ERROR_BUSY,
-                    "no VF of network '%s' is free%s (it has %u, all leased, open, or not bound to "
-                    "vfio-pci): free one%s",
-                    want->network, where, in_network,
-                    want->stays   ? ", or take another VM's with --from"
-                    : want->needs ? " there; libvirt migrates no VM without its VF"
-                                  : ", or set 'no-vf = standby-only' there");
+        g_set_error(
+            error, VFO_ERROR, VFO_ERROR_BUSY,
+            "no VF of network '%s' is free%s (it has %u, all a VM's, leased, open, or not bound "
+            "to vfio-pci): free one%s",
+            want->network, where, in_network,
+            want->stays   ? ", or take another VM's with --from"
+            : want->needs ? " there; libvirt migrates no VM without its VF"
+                          : ", or set 'no-vf = standby-only' there");
     return best.vf;
 }

@@ -491,6 +491,17 @@ void vfo_leases_gone(VfoLeases *leases, const char *pci);
 /** vfo_leases_returned: @pci is back in the pool: its generation grows by one, its lease ends. */
 void vfo_leases_returned(VfoLeases *leases, const char *pci);
 
+/** VfoOwned: whether @vf is that of a VM which runs on this host. */
+typedef gboolean (*VfoOwned)(const VfoVf *vf, gpointer data);
+
+/** vfo_leases_set_owned: who knows that. NULL, as at first: nobody. */
+void vfo_leases_set_owned(VfoLeases *leases, VfoOwned owned, gpointer data);
+/**
+ * vfo_leases_owned: whether @vf is a VM's without a lease. It may be so and not be open: QEMU opens
+ * the VF of a pair when the guest has negotiated failover, which takes until its kernel runs.
+ */
+gboolean vfo_leases_owned(const VfoLeases *leases, const VfoVf *vf);
+
 /**
  * vfo_clean_vf: what the steps "park", "close", "reset" and "return" do, for a VF that no guest has
  * any more and no step sees to: it is parked, open nowhere, parked once more, reset, and back in
@@ -513,7 +524,8 @@ typedef struct {
     gboolean needs;         /* the VM cannot come without: likewise */
 } VfoWant;
 
-/** vfo_vf_is_free: a guest may get @vf: bound to vfio-pci, open nowhere, leased to nobody. */
+/** vfo_vf_is_free: a guest may get @vf: bound to vfio-pci, open nowhere, leased to nobody, no VM's.
+ */
 gboolean vfo_vf_is_free(const VfoVf *vf, VfoLeases *leases);
 
 /** vfo_want_like: a VF like the one of @offer, as far as @policy wants that. QEMU's NUMA node is

@@ -10,6 +10,8 @@ typedef struct {
 
 struct _VfoLeases {
     GHashTable *by_pci; /* char * -> Lease */
+    VfoOwned owned;
+    gpointer data; /* for it */
 };
 
 static void lease_free(gpointer data)
@@ -125,6 +127,18 @@ guint64 vfo_leases_generation(VfoLeases *leases, const char *pci)
     const Lease *lease = lease_of(leases, pci);
 
     return lease ? lease->generation : 0;
+}
+
+void vfo_leases_set_owned(VfoLeases *leases, VfoOwned owned, gpointer data)
+{
+    leases->owned = owned;
+    leases->data = data;
+}
+
+gboolean vfo_leases_owned(const VfoLeases *leases, const VfoVf *vf)
+{
+    return leases->owned && !vfo_mac_equal(&vf->settings.mac, &vf->parking) &&
+           leases->owned(vf, leases->data);
 }
 
 void vfo_leases_gone(VfoLeases *leases, const char *pci)

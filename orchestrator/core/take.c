@@ -101,8 +101,8 @@ static VfoVf *named_vf(const VfoTake *take, GError **error)
         return g_steal_pointer(&vf);
     else
         g_set_error(error, VFO_ERROR, VFO_ERROR_BUSY,
-                    "VF %s is not free: it is leased, open, or not bound to vfio-pci; 'vfailover "
-                    "vfs' shows which are",
+                    "VF %s is not free: it is a VM's, leased, open, or not bound to vfio-pci; "
+                    "'vfailover vfs' shows which are",
                     vf->pci);
     return NULL;
 }

@@ -43,6 +43,15 @@ const VfoPair *vfo_inventory_owner(GPtrArray *vms, const char *pci, VfoVm **owne
     return NULL;
 }
 
+gboolean vfo_inventory_owned(const VfoVf *vf, gpointer vms)
+{
+    g_autoptr(GPtrArray) list = vfo_vms_list(vms);
+    VfoVm *owner;
+    const VfoPair *pair = vfo_inventory_owner(list, vf->pci, &owner);
+
+    return pair && vfo_mac_equal(&pair->mac, &vf->settings.mac);
+}
+
 /* ------------------------------------------------------------ come and go */
 
 static void on_gone(VfoInventory *inventory, const VfoVf *vf)

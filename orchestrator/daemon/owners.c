@@ -316,10 +316,14 @@ static const char *network_of(VfoOwners *owners, const VfoDomainPair *pair)
     return found;
 }
 
-static gboolean may_have(VfoOwners *owners, const VfoDomain *domain, const VfoVf *vf)
+/* A VF that is not managed stays with the driver that it has. */
+static gboolean may_have(VfoOwners *owners, const VfoDomain *domain, const VfoDomainPair *pair,
+                         const VfoVf *vf)
 {
-    return vf && !vf->opened &&
-           (!vfo_leases_holder(owners->args.leases, vf->pci) || is_held(owners, domain, vf->pci));
+    if (!vf || vf->opened || (!pair->managed && g_strcmp0(vf->driver, "vfio-pci") != 0))
+        return FALSE;
+    return is_held(owners, domain, vf->pci) || (!vfo_leases_holder(owners->args.leases, vf->pci) &&
+                                                !vfo_leases_owned(owners->args.leases, vf));
 }
 
 /* A free VF of the same network as @old, the one the domain had, was in. */
@@ -369,7 +373,7 @@ static gboolean keep_own(VfoOwners *owners, const VfoDomain *domain, GError **er
         g_autoptr(VfoVf) vf = NULL;
 
         if (!read_vf(owners, pair, &vf, error) ||
-            (may_have(owners, domain, vf) &&
+            (may_have(owners, domain, pair, vf) &&
              !vfo_leases_take(owners->args.leases, vf->pci, holder, START_SECONDS, error)))
             return FALSE;
     }
@@ -387,7 +391,7 @@ static gboolean restore_pair(VfoOwners *owners, const VfoDomain *domain, const V
         return TRUE;
     if (!read_vf(owners, pair, &old, error))
         return FALSE;
-    if (may_have(owners, domain, old))
+    if (may_have(owners, domain, pair, old))
         return TRUE;
     pci = choose(owners, domain, pair, old, error);
     changed = pci ? vfo_domain_set_vf(*xml, strlen(*xml), pair->standby, pci, error) : NULL;

@@ -157,6 +157,7 @@ static gboolean start(Daemon *daemon, GError **error)
     daemon->vms = vfo_vms_new(config->qmp_dir, error);
     if (!daemon->vms)
         return FALSE;
+    vfo_leases_set_owned(daemon->leases, vfo_inventory_owned, daemon->vms);
     lending.vms = daemon->vms;
     lending.host = daemon->host;
     lending.leases = daemon->leases;

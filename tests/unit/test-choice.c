@@ -26,6 +26,7 @@ typedef struct {
     guint mtu;
     gboolean down, opened, leased;
     gboolean left; /* with the guest's MAC */
+    gboolean owned;
 } Row;
 
 typedef struct {
@@ -54,6 +55,7 @@ static const Case cases[] = {
      {.numa_node = -1},
      -1,
      "it has 1"},
+    {"a VM's that is not open", {{"p0", .owned = TRUE}, {"p0"}}, {.numa_node = -1}, 1, NULL},
     {"no driver", {{"p0", .driver = ""}}, {.numa_node = -1}, -1, "vfio-pci"},
 
     {"a usable PF", {{"p0", .down = TRUE}, {"p1"}}, {.numa_node = -1}, 1, NULL},
@@ -137,6 +139,8 @@ static const Case cases[] = {
      NULL},
 };
 
+static const VfoMac owners = {{0x52, 0x54, 0x00, 0xaa, 0x00, 0x77}};
+
 static VfoVf *vf_of(const Row *row, guint number)
 {
     VfoVf *vf = g_new0(VfoVf, 1);
@@ -154,7 +158,14 @@ static VfoVf *vf_of(const Row *row, guint number)
     vf->opened = row->opened;
     if (row->left)
         vf->settings.mac = (VfoMac)GUEST;
+    if (row->owned)
+        vf->settings.mac = owners;
     return vf;
+}
+
+static gboolean has_owner(const VfoVf *vf, gpointer data)
+{
+    return vfo_mac_equal(&vf->settings.mac, &owners);
 }
 
 static void test_case(gconstpointer data)
@@ -167,6 +178,7 @@ static void test_case(gconstpointer data)
     const VfoVf *chosen;
 
     want.network = "blue";
+    vfo_leases_set_owned(leases, has_owner, NULL);
     for (guint i = 0; i < MAX_VFS && test->rows[i].pf; i++) {
         VfoVf *vf = vf_of(&test->rows[i], i);
 

@@ -370,6 +370,19 @@ static void test_exit(Fixture *f, gconstpointer data)
     g_assert_cmpuint(freed, ==, 1);
 }
 
+/* ------------------------------------------------------------------ owned */
+
+static void test_owned(Fixture *f, gconstpointer data)
+{
+    g_autoptr(VfoVf) other = vf_new(OTHER);
+
+    g_assert_true(vfo_inventory_owned(f->vf, f->vms));
+    g_assert_false(vfo_inventory_owned(other, f->vms));
+    /* It has been taken out of its guest, and the VM has not been looked at since. */
+    f->vf->settings.mac = wrong_mac;
+    g_assert_false(vfo_inventory_owned(f->vf, f->vms));
+}
+
 static void add(const char *path, void (*test)(Fixture *, gconstpointer))
 {
     g_test_add(path, Fixture, NULL, set_up, test, tear_down);
@@ -386,5 +399,6 @@ int main(int argc, char **argv)
     add("/inventory/mac-leased", test_mac_leased);
     add("/inventory/mac-allowed", test_mac_allowed);
     add("/inventory/exit", test_exit);
+    add("/inventory/owned", test_owned);
     return g_test_run();
 }

@@ -579,6 +579,44 @@ static void test_restore_other(Fixture *f, gconstpointer data)
     assert_mac(f, OTHER, "52:54:00:aa:00:10", 0);
 }
 
+static gboolean is_vf(const VfoVf *vf, gpointer data)
+{
+    return g_str_equal(vf->pci, VF);
+}
+
+/* QEMU does not open the VF of a guest that has not negotiated failover. */
+static void test_restore_owned(Fixture *f, gconstpointer data)
+{
+    g_autofree char *xml = NULL;
+
+    add_vf(f, OTHER, 2);
+    find_vf(&f->host, VF)->settings.mac = (VfoMac){{0x52, 0x54, 0, 0xaa, 0, 0x77}};
+    vfo_leases_set_owned(f->host.leases, is_vf, NULL);
+    expect(G_LOG_LEVEL_MESSAGE, "*is restored with VF " OTHER " in place of " VF);
+    xml = restore(f, PAIR, NULL);
+    g_assert_nonnull(strstr(xml, "function=\"0x2\""));
+}
+
+/* libvirt binds it to vfio-pci only if it is managed. */
+static void test_restore_host_driver(Fixture *f, gconstpointer data)
+{
+    static const char unmanaged[] = DOMAIN(
+        DOMAIN_STANDBY "<hostdev mode='subsystem' type='pci'><source>"
+                       "<address domain='0x0000' bus='0x01' slot='0x10' function='0x0'/>"
+                       "</source><teaming type='transient' persistent='ua-net1'/></hostdev>");
+    g_autofree char *xml = NULL, *same = NULL;
+    VfoVf *vf = find_vf(&f->host, VF);
+
+    add_vf(f, OTHER, 2);
+    g_free(vf->driver);
+    vf->driver = g_strdup("igbvf");
+    same = restore(f, PAIR, NULL);
+    g_assert_cmpstr(same, ==, PAIR);
+    expect(G_LOG_LEVEL_MESSAGE, "*is restored with VF " OTHER " in place of " VF);
+    xml = restore(f, unmanaged, NULL);
+    g_assert_nonnull(strstr(xml, "function=\"0x2\""));
+}
+
 /* The second pair's own VF is free, and not for the first. */
 static void test_restore_two(Fixture *f, gconstpointer data)
 {
@@ -642,6 +680,8 @@ int main(int argc, char **argv)
     ADD("release-cancelled", test_release_cancelled);
     ADD("restore/same", test_restore_same);
     ADD("restore/other", test_restore_other);
+    ADD("restore/owned", test_restore_owned);
+    ADD("restore/host-driver", test_restore_host_driver);
     ADD("restore/two", test_restore_two);
     ADD("restore/foreign", test_restore_foreign);
     ADD("restore/none", test_restore_none);
