@@ -356,7 +356,7 @@ static const VfoStep steps[] = {
     /* name, waits for, run, deadline, undo, its deadline, flags, veto */
     {"inspect", "libvirt to describe the pair", vfo_give_inspect, VFO_DEADLINE_QUERY, VFO_NO_UNDO,
      0},
-    {"lease", "the host to describe the VF and its wire", vfo_give_lease, VFO_DEADLINE_QUERY,
+    {"lease", "the host to describe the VF and its wire", vfo_give_lease_opened, VFO_DEADLINE_QUERY,
      vfo_give_undo_lease, VFO_DEADLINE_QUERY, 0},
     {"reserve", "the destination to be ready", vfo_source_reserve, VFO_DEADLINE_PEER,
      vfo_source_undo_reserve, VFO_DEADLINE_ARRIVE, VFO_STEP_NEEDS_VF},

@@ -153,7 +153,7 @@ void vfo_give_inspect(VfoJob *job, GTask *task)
 
 /* ------------------------------------------------------------------ lease */
 
-static gboolean lease_vf(VfoJob *job, GError **error)
+static gboolean lease_vf(VfoJob *job, gboolean must_be_open, GError **error)
 {
     VfoGive *give = vfo_give_of(job);
     VfoHost *host = give->host;
@@ -173,6 +173,14 @@ static gboolean lease_vf(VfoJob *job, GError **error)
             give->vf->index, guest_mac);
         return FALSE;
     }
+    if (must_be_open && !give->vf->opened) {
+        g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED,
+                    "VM %s: its guest has not negotiated failover (yet): QEMU has not opened VF "
+                    "%s, and cannot ask for it; migrate it when its kernel runs, with "
+                    "net_failover, or without the VF, by 'vfailover migrate'",
+                    give->info->name, give->vf->pci);
+        return FALSE;
+    }
     give->wire = host->ops->find_wire(host, give->pair->tap, give->vf, &give->vf->settings, error);
     if (!give->wire)
         return FALSE;
@@ -186,7 +194,15 @@ static gboolean lease_vf(VfoJob *job, GError **error)
 void vfo_give_lease(VfoJob *job, GTask *task)
 {
     GError *error = NULL;
-    gboolean ok = lease_vf(job, &error);
+    gboolean ok = lease_vf(job, FALSE, &error);
+
+    vfo_task_return(task, ok, error);
+}
+
+void vfo_give_lease_opened(VfoJob *job, GTask *task)
+{
+    GError *error = NULL;
+    gboolean ok = lease_vf(job, TRUE, &error);
 
     vfo_task_return(task, ok, error);
 }

@@ -108,6 +108,7 @@ void vfo_give_release_held(VfoJob *job);
 /* The steps, in the order of a table, and their undos. */
 void vfo_give_inspect(VfoJob *job, GTask *task);
 void vfo_give_lease(VfoJob *job, GTask *task);
+void vfo_give_lease_opened(VfoJob *job, GTask *task); /* of a VF that QEMU has shown to its guest */
 void vfo_give_undo_lease(VfoJob *job, GTask *task);
 void vfo_give_open(VfoJob *job, GTask *task);
 void vfo_give_undo_open(VfoJob *job, GTask *task);

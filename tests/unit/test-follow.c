@@ -745,6 +745,20 @@ static void test_destination_stuck(void)
     g_assert_nonnull(vfo_leases_holder(world->leases, VF));
 }
 
+/* QEMU has not shown it to the guest, and would migrate without waiting for it. */
+static void test_source_hidden(void)
+{
+    g_autoptr(World) world = world_new(FOLLOWING_SOURCE);
+
+    ((VfoVf *)world->vfs->pdata[0])->opened = FALSE;
+    run(world);
+    assert_state(world, VFO_JOB_FAILED);
+    g_assert_error(vfo_job_error(world->job), VFO_ERROR, VFO_ERROR_NOT_SUPPORTED);
+    g_assert_nonnull(strstr(vfo_job_error(world->job)->message, "has not negotiated failover"));
+    g_assert_false(world->ready || world->reserved);
+    assert_no_lease(world);
+}
+
 /* The VF is the guest's way when the PF side is not. */
 static void test_destination_not_opened(void)
 {
@@ -1016,6 +1030,7 @@ int main(int argc, char **argv)
     g_test_add_func("/follow/destination/stopped-in-vain", test_destination_stopped_in_vain);
     g_test_add_func("/follow/destination/not-used", test_destination_not_used);
     g_test_add_func("/follow/destination/stuck", test_destination_stuck);
+    g_test_add_func("/follow/source/hidden", test_source_hidden);
     g_test_add_func("/follow/destination/not-opened", test_destination_not_opened);
     g_test_add_func("/follow/destination/no-vf", test_destination_no_vf);
     g_test_add_func("/follow/destination/standby-only", test_destination_standby_only);
