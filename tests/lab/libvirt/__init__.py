@@ -4,6 +4,7 @@
 from .apparmor import AppArmor
 from .daemon import Libvirtd
 from .domain import Domain
+from .idle import Idle
 from .xml import Form, Spec
 
-__all__ = ["AppArmor", "Domain", "Form", "Libvirtd", "Spec"]
+__all__ = ["AppArmor", "Domain", "Form", "Idle", "Libvirtd", "Spec"]

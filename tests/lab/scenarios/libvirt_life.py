@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 from .. import state, wait
 from ..contenders import Libvirt, LibvirtVfailover
+from ..contenders.libvirt_vfailover import occupy, vacate
 from ..errors import DeadlineError, LabError
-from ..libvirt import Domain, Form, domain, xml
+from ..libvirt import Domain, Form, Idle, domain, xml
 from ..run import Run
 from .libvirt_ways import DISK, DISK_MB, with_disk
 
@@ -101,7 +102,7 @@ def run(test: Run) -> None:
         _on_standby(test, guest, "detach-device")
         guest.virsh(*save)
         guest.quit()
-        _gone(test, guest, save[0])
+        nothing_left(test, guest, save[0])
         guest.virsh(*restore)
         guest = contender.domain(test.lab, hosta, hosta.vfs[0])
         guest.expect()
@@ -112,19 +113,59 @@ def run(test: Run) -> None:
 
     guest.virsh("destroy", guest.name)
     guest.quit()
-    _gone(test, guest, "destroy")
+    nothing_left(test, guest, "destroy")
 
-    guest = contender.domain(test.lab, hosta, hosta.vfs[0])
-    guest.virsh("start", guest.name)
-    guest.expect()
-    guest.wait_ready(primary=True)
-    _on_vf(test, guest, "start again")
+    if isinstance(contender, LibvirtVfailover):
+        guest = _restore_elsewhere(test, contender.domain(test.lab, hosta, hosta.vfs[0]))
+    else:
+        guest = contender.domain(test.lab, hosta, hosta.vfs[0])
+        guest.virsh("start", guest.name)
+        guest.expect()
+        guest.wait_ready(primary=True)
+        _on_vf(test, guest, "start again")
     hosta.sh("kill -SEGV $(cat /run/libvirt/qemu/guest.pid)")
     guest.quit()
-    _gone(test, guest, "a crash of QEMU")
+    nothing_left(test, guest, "a crash of QEMU")
 
     if isinstance(contender, LibvirtVfailover):
         _boot(test, guest)
+
+
+def _restore_elsewhere(test: Run, guest: Domain) -> Domain:
+    """It is saved before its guest has booted, as one on its VF cannot be. When it is restored, its VF
+    is another domain's, which QEMU has not opened either: it gets the other VF, if that is free."""
+    host = guest.host
+    taken, other = host.vfs
+    guest.virsh("start", "--paused", guest.name)
+    guest.virsh("save", guest.name, IMAGE)
+    nothing_left(test, guest, "save of a guest that has not booted")
+    second = Idle(test.lab, "second", guest.form, taken)
+    said = second.create(host)
+    test.expect(f"a second domain on {taken}: {said}", not said)
+    second.wait_known(host)
+
+    occupy(host, other)
+    before = state.read(host)
+    result = host.run(["virsh", "-q", "restore", IMAGE, "--running"], check=False)
+    test.note("restore without a free VF", result.stderr.strip().replace("\n", " | "))
+    words = f"domain {guest.name}: its VF {taken} is taken: no VF of network 'lan' is free"
+    test.expect(f"a restore that is refused: {words}", result.status != 0 and words in result.stderr)
+    wrong = state.differences(before, state.read(host))
+    test.expect(f"no change by it: {wrong}", not wrong)
+    vacate(host, other)
+
+    contender = test.contender
+    assert isinstance(contender, Libvirt)
+    guest = contender.domain(test.lab, host, other)
+    guest.virsh("restore", IMAGE, "--running")
+    guest.expect()
+    guest.wait_ready(primary=True)
+    _on_vf(test, guest, "restore without its VF")
+    found = {vf["pci"]: (vf["owner"], vf["mac"]) for vf in state.read(host).vfs}
+    wanted = {taken: (second.name, second.mac), other: (guest.name, guest.mac)}
+    test.expect(f"owners and addresses {wanted}, not {found}", found == wanted)
+    second.destroy(host)
+    return guest
 
 
 def _boot(test: Run, guest: Domain) -> None:
@@ -217,8 +258,8 @@ def _on_standby(test: Run, guest: Domain, after: str, opened: bool = True) -> No
     test.lab.say(f"{after}: on its standby")
 
 
-def _gone(test: Run, guest: Domain, after: str) -> None:
-    """Nothing of the guest is left but its definition."""
+def nothing_left(test: Run, guest: Domain, after: str) -> None:
+    """Nothing of the guest is left in its host but its definition."""
 
     def wrong() -> list[str]:
         if not isinstance(test.contender, LibvirtVfailover):
