@@ -4,14 +4,20 @@
 import signal
 from collections.abc import Callable
 
-from .. import state
+from .. import paths, state, wait
 from ..contenders import LibvirtVfailover
-from ..contenders.libvirt_vfailover import occupy, vacate
+from ..contenders.libvirt_vfailover import HOOK, occupy, vacate
+from ..contenders.vfailover import CONFIG
+from ..errors import DeadlineError
 from ..host import Host
-from ..libvirt import Domain, daemon, domain
+from ..libvirt import Domain, Idle, daemon, domain
 from ..run import Run
+from .libvirt_life import nothing_left
 
-DESCRIPTION = "virsh migrate to a full pool, without a daemon at either end, to one that hangs, past a user's hook"
+DESCRIPTION = (
+    "virsh migrate to a full pool, without a daemon at either end, to one that hangs, past a user's hook, "
+    "with a <virtualport>, before the guest boots, to a host without vfailover"
+)
 CONTENDERS = ("libvirt-hostdev-vfailover", "libvirt-interface-vfailover")
 VFS = 2
 
@@ -23,6 +29,9 @@ migrate/begin) echo "not on a Saturday" >&2; exit 1 ;;
 esac
 """
 END_SECONDS = 150
+SETTLE_SECONDS = 30
+XML = "/run/lab/destination.xml"
+STANDBY = "<teaming type='persistent'/>"
 
 
 def run(test: Run) -> None:
@@ -69,12 +78,113 @@ def run(test: Run) -> None:
         lambda: contender.stop_daemon(hosta),
         lambda: contender.start_daemon(hosta),
     )
-    test.migrate(guest, "hostb")
+    _without_daemons(test, guest)
+    _with_virtualport(test, guest)
+    _before_it_boots(test)
+    there = test.migrate(guest, "hostb")
+    assert isinstance(there, Domain)
+    _without_vfailover(test, there)
+
+
+def _without_daemons(test: Run, guest: Domain) -> None:
+    """A domain without a pair starts and migrates all the same; one with a pair starts when the
+    administrator has said so."""
+    contender = test.contender
+    assert isinstance(contender, LibvirtVfailover)
+    hosta, hostb = test.lab.hosts
+    for host in test.lab.hosts:
+        contender.stop_daemon(host)
+
+    plain = Idle(test.lab, "plain", contender.form)
+    test.expect("no word about a domain without a pair", plain.create(hosta) == "")
+    hosta.run(["virsh", *contender.migration(plain.name, hostb)], seconds=END_SECONDS)
+    test.expect("it runs at the destination", plain.runs_in(hostb) and not plain.runs_in(hosta))
+    plain.destroy(hostb)
+
+    paired = Idle(test.lab, "paired", contender.form, hosta.vfs[1])
+    said = paired.create(hosta)
+    test.note("virsh create, no daemon", said.replace("\n", " | "))
+    for word in (f"domain {paired.name} has a VF", "vfailoverd does not answer", "no-daemon = allow"):
+        test.expect(f"a start that is refused with '{word}': {said}", word in said)
+    hosta.write(CONFIG, contender.config(test.lab, hosta, {"libvirt": {"no-daemon": "allow"}}))
+    said = paired.create(hosta)
+    test.expect(f"no-daemon = allow: a start, not {said}", paired.runs_in(hosta))
+    paired.destroy(hosta)
+    hosta.write(CONFIG, contender.config(test.lab, hosta))
+
+    for host in test.lab.hosts:
+        contender.start_daemon(host)
+    _known_again(test, guest)
+
+
+def _known_again(test: Run, guest: Domain) -> None:
+    """Wait until a new daemon has found the guest."""
+
+    def wrong() -> list[str]:
+        return state.arrived(state.read(guest.host), guest.name, guest.mac)
+
+    try:
+        wait.until("the guest known to a new daemon", lambda: not wrong(), SETTLE_SECONDS, 0.5)
+    except DeadlineError:
+        test.expect(f"the guest known to a new daemon: {wrong()}", False)
+
+
+def _with_virtualport(test: Run, guest: Domain) -> None:
+    """In the XML of the destination: no switch of this lab gives such a domain its port."""
+    contender = test.contender
+    assert isinstance(contender, LibvirtVfailover)
+    text = guest.virsh("dumpxml", "--migratable", guest.name)
+    guest.host.write(XML, text.replace(STANDBY, f"<virtualport type='openvswitch'/>{STANDBY}"))
+    options = contender.options
+    contender.options = (*options, "--xml", XML)
+    _refused(test, guest, "a <virtualport>", ["has a <virtualport>, which cannot be handed over"])
+    contender.options = options
+
+
+def _before_it_boots(test: Run) -> None:
+    """A guest that has not negotiated failover: QEMU cannot ask it for its VF, and has not opened that.
+    The VF is its own all the same."""
+    contender = test.contender
+    assert isinstance(contender, LibvirtVfailover)
+    hosta = test.lab.host("hosta")
+    idle = Idle(test.lab, "idle", contender.form, hosta.vfs[1])
+    said = idle.create(hosta)
+    test.expect(f"a domain with a pair, not {said}", idle.runs_in(hosta))
+    idle.wait_known(hosta)
+    vf = state.read(hosta).vf(hosta.vfs[1])
+    test.expect(f"its VF, closed: {vf}", vf["owner"] == idle.name and not vf["opened"])
+    listed = hosta.run([str(paths.COMMAND), "vfs"]).stdout
+    test.expect(f"a VF that is owned: {listed}", " owned " in listed)
+    _refused(test, idle, "a guest that has not booted", ["has not negotiated failover"])
+    test.expect("it runs at the source", idle.runs_in(hosta))
+    idle.destroy(hosta)
+
+
+def _without_vfailover(test: Run, guest: Domain) -> None:
+    """libvirt's own migration, with nobody at the destination who gives the VF its address, so that
+    the guest's traffic is none to judge by. The source's daemon says so, and cleans up."""
+    contender = test.contender
+    assert isinstance(contender, LibvirtVfailover)
+    test.finish()
+    hosta, hostb = test.lab.hosts
+    contender.stop_daemon(hosta)
+    hosta.run(["rm", HOOK])
+    known = contender.job_ids(hostb)
+    arrived = contender.domain(test.lab, hosta, None)
+    arrived.expect()
+    guest.virsh(*contender.migration(guest.name, hosta))
+    test.expect("the guest at the destination, on a VF", domain.opened_vfs(hosta) != [])
+    nothing_left(test, guest, "a migration to a host without vfailover")
+    warning = f"VM {guest.name} is being migrated, and no job hands it over"
+    log = (hostb.directory / "vfailoverd.log").read_text(errors="replace")
+    test.expect(f"'{warning}' in the log of {hostb.name}'s daemon", warning in log)
+    test.expect("no job of it", contender.job_ids(hostb) == known)
+    arrived.quit()
 
 
 def _refused(
     test: Run,
-    guest: Domain,
+    guest: Domain | Idle,
     what: str,
     words: list[str],
     spoil: Callable[[], None] = lambda: None,
@@ -86,7 +196,8 @@ def _refused(
     hostb = test.lab.host("hostb")
     before = {host.name: _state(host) for host in test.lab.hosts}
     spoil()
-    result = guest.host.run(
+    hosta = test.lab.host("hosta")
+    result = hosta.run(
         ["virsh", *contender.migration(guest.name, hostb)], check=False, seconds=END_SECONDS
     )
     said = result.stderr.strip()
@@ -100,7 +211,7 @@ def _refused(
     for host in test.lab.hosts:
         wrong += state.differences(before[host.name], _state(host))
     test.expect(f"both hosts as before: {'; '.join(wrong)}", not wrong)
-    test.expect("the guest on its VF", domain.opened_vfs(guest.host) != [])
+    test.expect("the guest on its VF", domain.opened_vfs(hosta) == [hosta.vfs[0]])
     test.observe()
 
 
