@@ -23,10 +23,12 @@ class Idle:
         self._file = f"/run/lab/{name}.xml"
         teaming = "<teaming type='persistent'/>" if vf else ""
         primary = xml.device(form, vf, self.mac, managed=False) if vf else ""
+        # Without <acpi> libvirt 9.0 gives QEMU an option that the one of the hosts no longer has.
         self._xml = f"""<domain type='kvm'>
 <name>{name}</name>
 <memory unit='MiB'>{MEMORY_MB}</memory>
 <os><type arch='x86_64' machine='q35'>hvm</type></os>
+<features><acpi/><apic/></features>
 <cpu mode='host-passthrough' check='none' migratable='on'/>
 <devices>
 <emulator>{lab.qemu.argv[0]}</emulator>
