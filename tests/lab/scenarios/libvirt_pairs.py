@@ -25,14 +25,14 @@ GUEST_SECONDS = 60
 CANCEL_SECONDS = 60
 
 BRIDGE = "br1"
-_PREPARE = f"""
+_PREPARE = """
 ip link set pf1 up
 device=/sys/class/net/pf1/device
 echo 0 >$device/sriov_drivers_autoprobe
 echo 2 >$device/sriov_numvfs
-ip link add {BRIDGE} type bridge stp_state 0 forward_delay 0
-ip link set pf1 master {BRIDGE}
-ip link set {BRIDGE} up
+[ -e /sys/class/net/$1 ] || ip link add $1 type bridge stp_state 0 forward_delay 0
+ip link set pf1 master $1
+ip link set $1 up
 for vf in $device/virtfn*; do
     pci=$(basename "$(readlink $vf)")
     echo vfio-pci >$vf/driver_override
@@ -54,7 +54,7 @@ def run(test: Run) -> None:
     contender = test.contender
     assert isinstance(contender, LibvirtVfailover)
     hosta, hostb = test.lab.hosts
-    vfs = [_prepare(host) for host in test.lab.hosts]
+    vfs = [prepare_second_pf(host, BRIDGE) for host in test.lab.hosts]
     for host in test.lab.hosts:
         contender.reconfigure(
             test.lab, host, {f"network {NETWORK}": {"pf": "pf1", "bridge": BRIDGE}}
@@ -94,9 +94,9 @@ def run(test: Run) -> None:
     )
 
 
-def _prepare(host: Host) -> list[str]:
-    """The second PF in a bridge, and its VFs with vfio-pci."""
-    return host.sh(_PREPARE).stdout.split()
+def prepare_second_pf(host: Host, bridge: str) -> list[str]:
+    """The second PF in a bridge, which need not be there, and its VFs with vfio-pci."""
+    return host.run(["sh", "-euc", _PREPARE, "prepare", bridge]).stdout.split()
 
 
 def _cancel(test: Run, guest: Domain, hostb: Host) -> None:
