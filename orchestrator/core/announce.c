@@ -16,8 +16,10 @@ static void on_announced(GObject *source, GAsyncResult *result, gpointer data)
     GError *error = NULL;
     gboolean ok = g_task_propagate_boolean(G_TASK(result), &error);
 
-    /* libvirt has no call for it, and QEMU's own command would taint the domain. */
-    if (g_error_matches(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED)) {
+    /* libvirt has no call for it, and QEMU's own command would taint the domain. QEMU announces the
+     * guest without a tag alone. */
+    if (g_error_matches(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED) ||
+        (ok && announcement->wire->trunk)) {
         g_clear_error(&error);
         ok = announcement->host->ops->announce(announcement->host, announcement->wire, &error);
     }

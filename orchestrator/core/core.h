@@ -299,6 +299,7 @@ typedef struct {
     guint16 tag; /* of the guest's frames on the physical network, 0: none; the same, unless
                     the VF is behind a port of the bridge, which tags for it */
     gboolean tag_outer;
+    GArray *trunk; /* of guint16: the tags that the guest itself gives its frames; NULL: none */
     GArray *vlans; /* of guint16: those in which the bridge carries the guest, 0: without one */
 } VfoWire;
 

@@ -85,6 +85,7 @@ void vfo_wire_free(VfoWire *wire)
     g_free(wire->bridge);
     g_free(wire->uplink);
     g_free(wire->vf_port);
+    g_clear_pointer(&wire->trunk, g_array_unref);
     g_clear_pointer(&wire->vlans, g_array_unref);
     g_free(wire->tap);
     g_free(wire);

@@ -125,12 +125,14 @@ static gboolean match_vlans(const VfoSearch *search, const VfoLink *uplink, VfoW
 {
     g_autofree char *advice = vlan_advice(search, wire);
     const char *tap = search->standby.name;
-    VfoTag tag;
+    g_auto(VfoCarried) carried = {0};
 
-    if (!vfo_vlan_match(search->netlink, &search->bridge, &search->standby, uplink, &wire->vlans,
-                        &tag, error) ||
-        !vfo_datapath_match_vlan(search, &tag, advice, wire, error))
+    if (!vfo_vlan_match(search->netlink, &search->bridge, &search->standby, uplink, &carried,
+                        error) ||
+        !vfo_datapath_match_vlan(search, &carried.tag, advice, wire, error))
         return FALSE;
+    wire->vlans = g_steal_pointer(&carried.vlans);
+    wire->trunk = g_steal_pointer(&carried.trunk);
     if (!wire->vlan || wire->vlans->len == 1)
         return TRUE;
     g_set_error(error, VFO_ERROR, VFO_ERROR_MISMATCH,

@@ -10,6 +10,9 @@
 #include <errno.h>
 #include <sched.h>
 
+/* VLANs of a trunk; a port may have all 4094, of which a guest uses few. */
+#define MAX_ANNOUNCED 64
+
 static const VfoDatapath *const datapaths[] = {&vfo_datapath_macvtap, &vfo_datapath_switchdev,
                                                &vfo_datapath_bridge};
 
@@ -333,9 +336,23 @@ gboolean vfo_local_hand_to_vf(VfoHost *base, const VfoWire *wire, const char *pc
     return set && vfo_local_close_pf(base, wire, TRUE, error);
 }
 
-gboolean vfo_local_announce(VfoHost *base, const VfoWire *wire, GError **error)
+/* Switches may learn where the guest is in each VLAN by itself. */
+static gboolean announce(VfoLocalHost *host, const VfoWire *wire, const VfoLink *pf, GError **error)
 {
     const VfoTag tag = {wire->tag, wire->tag_outer};
+    guint trunk = wire->trunk ? MIN(wire->trunk->len, MAX_ANNOUNCED) : 0;
+    gboolean ok = vfo_announce(host->announcer, pf, &wire->mac, &tag, error);
+
+    for (guint i = 0; i < trunk && ok; i++) {
+        const VfoTag own = {g_array_index(wire->trunk, guint16, i), wire->tag_outer};
+
+        ok = vfo_announce(host->announcer, pf, &wire->mac, &own, error);
+    }
+    return ok;
+}
+
+gboolean vfo_local_announce(VfoHost *base, const VfoWire *wire, GError **error)
+{
     VfoLocalHost *host = (VfoLocalHost *)base;
     gboolean learned;
     gboolean ok;
@@ -351,7 +368,7 @@ gboolean vfo_local_announce(VfoHost *base, const VfoWire *wire, GError **error)
     vfo_stopwatch_begin_outside();
     if (host->announcer < 0)
         host->announcer = vfo_announce_socket(error);
-    ok = host->announcer >= 0 && vfo_announce(host->announcer, &pf, &wire->mac, &tag, error);
+    ok = host->announcer >= 0 && announce(host, wire, &pf, error);
     vfo_stopwatch_end_outside();
     return ok;
 }

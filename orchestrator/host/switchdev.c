@@ -81,18 +81,16 @@ static gboolean has_vlan(const GArray *vlans, guint16 vlan)
 static gboolean match_vlans(const VfoSearch *search, const VfoLink *representor,
                             const VfoWire *wire, GError **error)
 {
-    g_autoptr(GArray) vlans = NULL;
-    VfoTag tag;
+    g_auto(VfoCarried) theirs = {0};
     gboolean same;
     VfoLink uplink;
 
     if (!vfo_link_read(search->netlink, wire->uplink, &uplink, error) ||
-        !vfo_vlan_match(search->netlink, &search->bridge, representor, &uplink, &vlans, &tag,
-                        error))
+        !vfo_vlan_match(search->netlink, &search->bridge, representor, &uplink, &theirs, error))
         return FALSE;
-    same = tag.id == wire->vlan && vlans->len == wire->vlans->len;
-    for (guint i = 0; i < vlans->len && same; i++)
-        same = has_vlan(wire->vlans, g_array_index(vlans, guint16, i));
+    same = theirs.tag.id == wire->vlan && theirs.vlans->len == wire->vlans->len;
+    for (guint i = 0; i < theirs.vlans->len && same; i++)
+        same = has_vlan(wire->vlans, g_array_index(theirs.vlans, guint16, i));
     if (!same)
         g_set_error(error, VFO_ERROR, VFO_ERROR_MISMATCH,
                     "%s and %s, behind which VF %s is, are not in the same VLANs of bridge %s: see "

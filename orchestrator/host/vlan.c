@@ -138,9 +138,22 @@ static gboolean check_vlan(const VfoLink *tap, const VfoVlan *own, const VfoLink
     return FALSE;
 }
 
-/* The ids of @own in @vlans; @bare is the tag on the network of what the guest sends untagged. */
+void vfo_carried_clear(VfoCarried *carried)
+{
+    g_clear_pointer(&carried->vlans, g_array_unref);
+    g_clear_pointer(&carried->trunk, g_array_unref);
+}
+
+static void add_to_trunk(VfoCarried *carried, guint16 id)
+{
+    if (!carried->trunk)
+        carried->trunk = g_array_new(FALSE, FALSE, sizeof(id));
+    g_array_append_val(carried->trunk, id);
+}
+
+/* The ids of @own in @carried. */
 static gboolean match_all(const VfoLink *tap, const GArray *own, const VfoLink *uplink,
-                          const GArray *theirs, GArray *vlans, VfoTag *bare, GError **error)
+                          const GArray *theirs, VfoCarried *carried, GError **error)
 {
     for (guint i = 0; i < own->len; i++) {
         const VfoVlan *vlan = &g_array_index(own, VfoVlan, i);
@@ -148,11 +161,13 @@ static gboolean match_all(const VfoLink *tap, const GArray *own, const VfoLink *
 
         if (!check_vlan(tap, vlan, uplink, outside, error))
             return FALSE;
-        if (vlan->pvid && !outside->pvid)
-            bare->id = vlan->id;
-        g_array_append_val(vlans, vlan->id);
+        if (!vlan->pvid)
+            add_to_trunk(carried, vlan->id);
+        else if (!outside->pvid)
+            carried->tag.id = vlan->id;
+        g_array_append_val(carried->vlans, vlan->id);
     }
-    if (vlans->len > 0)
+    if (carried->vlans->len > 0)
         return TRUE;
     g_set_error(error, VFO_ERROR, VFO_ERROR_MISMATCH,
                 "%s is in no VLAN of its bridge, which drops all that comes from it: 'bridge vlan "
@@ -162,27 +177,29 @@ static gboolean match_all(const VfoLink *tap, const GArray *own, const VfoLink *
 }
 
 gboolean vfo_vlan_match(VfoNetlink *netlink, const VfoLink *bridge, const VfoLink *tap,
-                        const VfoLink *uplink, GArray **vlans, VfoTag *tag, GError **error)
+                        const VfoLink *uplink, VfoCarried *carried, GError **error)
 {
-    g_autoptr(GArray) carried = g_array_new(FALSE, FALSE, sizeof(guint16));
+    g_auto(VfoCarried) found = {.vlans = g_array_new(FALSE, FALSE, sizeof(guint16))};
     g_autoptr(GArray) own = NULL;
     g_autoptr(GArray) theirs = NULL;
     const guint16 none = 0;
 
     /* A VLAN interface gets from its bridge what has no tag, and adds its own. */
-    *tag = (VfoTag){uplink->vlan,
-                    (uplink->vlan ? uplink->vlan_protocol : bridge->vlan_protocol) == ETH_P_8021AD};
+    found.tag = (VfoTag){uplink->vlan, (uplink->vlan ? uplink->vlan_protocol
+                                                     : bridge->vlan_protocol) == ETH_P_8021AD};
     if (!bridge->filters_vlans) {
-        g_array_append_val(carried, none);
-        *vlans = g_steal_pointer(&carried);
+        g_array_append_val(found.vlans, none);
+        *carried = found;
+        found = (VfoCarried){0};
         return TRUE;
     }
     own = vfo_vlan_read(netlink, tap, error);
     if (!own)
         return FALSE;
     theirs = vfo_vlan_read(netlink, uplink, error);
-    if (!theirs || !match_all(tap, own, uplink, theirs, carried, tag, error))
+    if (!theirs || !match_all(tap, own, uplink, theirs, &found, error))
         return FALSE;
-    *vlans = g_steal_pointer(&carried);
+    *carried = found;
+    found = (VfoCarried){0};
     return TRUE;
 }

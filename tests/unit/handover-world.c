@@ -496,6 +496,10 @@ static VfoWire *host_find_wire(VfoHost *host, const char *tap, const VfoVf *vf,
     wire->vlan = wire->tag = settings->vlan;
     wire->mtu = world->mtu;
     world->wire_vlan = settings->vlan;
+    if (world->wire_trunk) {
+        wire->trunk = g_array_new(FALSE, FALSE, sizeof(guint16));
+        g_array_append_val(wire->trunk, world->wire_trunk);
+    }
     return wire;
 }
 

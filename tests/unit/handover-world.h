@@ -110,6 +110,7 @@ struct World {
     GPtrArray *vfs; /* of VfoVf; the first is the guest's */
     char *wire_network;
     guint16 wire_vlan;
+    guint16 wire_trunk;
     guint mtu; /* the PF's */
     gboolean pf_open;
     gboolean held;

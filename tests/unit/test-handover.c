@@ -500,6 +500,19 @@ static void test_destination(void)
     assert_no_lease(world);
 }
 
+/* QEMU announces it without a tag. */
+static void test_destination_trunk(void)
+{
+    g_autoptr(World) world = world_new(DESTINATION);
+    guint announced;
+
+    world->wire_trunk = 100;
+    run(world);
+    assert_state(world, VFO_JOB_COMPLETED);
+    announced = number_in(world, "announce net0");
+    g_assert_cmpstr(call_at(world, announced + 1), ==, "host_announce");
+}
+
 /* The VF hears nobody until the guest's driver is seen to listen, and then both ways change at
  * once. */
 static void test_destination_quarantine(void)
@@ -1270,6 +1283,7 @@ int main(int argc, char **argv)
     ADD_SIDE("bare-source/each", test_source_each, BARE_SOURCE);
     ADD_SIDE("bare-source/two", test_source_two, BARE_SOURCE);
     g_test_add_func("/handover/destination/good", test_destination);
+    g_test_add_func("/handover/destination/trunk", test_destination_trunk);
     g_test_add_func("/handover/destination/quarantine", test_destination_quarantine);
     g_test_add_func("/handover/destination/stays-in-quarantine",
                     test_destination_stays_in_quarantine);

@@ -664,6 +664,7 @@ static void test_access(Fixture *f, gconstpointer data)
     wire = find_well(f, "tap0", 100);
     g_assert_cmpstr(wire->uplink, ==, "pf0");
     assert_vlans(wire, 100, 0);
+    g_assert_null(wire->trunk);
     assert_opens(f, wire, "tap0 100 pf0 self0 ");
     assert_closes(f, wire, TRUE, "pf0 100 ");
     assert_closes(f, wire, FALSE, "");
@@ -683,6 +684,16 @@ static void test_access(Fixture *f, gconstpointer data)
     assert_mismatch(f, 100, "'ip link set pf0 vf 2 vlan 0'");
 }
 
+/* The tags that the guest gives its frames itself. */
+static void assert_trunk(const VfoWire *wire, guint16 first, guint16 second)
+{
+    g_assert_nonnull(wire->trunk);
+    g_assert_cmpuint(wire->trunk->len, ==, second ? 2 : 1);
+    g_assert_cmpuint(g_array_index(wire->trunk, guint16, 0), ==, first);
+    if (second)
+        g_assert_cmpuint(g_array_index(wire->trunk, guint16, 1), ==, second);
+}
+
 static void test_trunk(Fixture *f, gconstpointer data)
 {
     g_autoptr(VfoWire) wire = NULL;
@@ -692,6 +703,7 @@ static void test_trunk(Fixture *f, gconstpointer data)
     link_of(f, PF)->vlans[1] = (FakeRange){2, 4094, 0};
     wire = find_well(f, "tap0", 0);
     assert_vlans(wire, 1, 100);
+    assert_trunk(wire, 100, 0);
     assert_opens(f, wire, "tap0 1 tap0 100 pf0 self0 ");
     assert_closes(f, wire, TRUE, "pf0 1 pf0 100 ");
     assert_closes(f, wire, FALSE, "");
@@ -701,6 +713,7 @@ static void test_trunk(Fixture *f, gconstpointer data)
     vfo_wire_free(wire);
     wire = find_well(f, "tap0", 0);
     assert_vlans(wire, 100, 101);
+    assert_trunk(wire, 100, 101);
     assert_mismatch(f, 100, "'ip link set pf0 vf 2 vlan 0'");
 
     /* A VF in a VLAN carries that one alone. */

@@ -5,7 +5,7 @@ one whose tap is a trunk, on its VF, its standby, its VF, and in the other host.
 import json
 from typing import Any
 
-from .. import marks, paths, state, tagging
+from .. import marks, paths, rarp, state, tagging
 from ..contenders import Vfailover
 from ..guest import Guest
 from ..host import Host
@@ -143,7 +143,14 @@ def _trunk(test: Run, guest: Guest, stranger: marks.Marks) -> None:
     _carries(test, "its standby", stranger, guest)
     get_back(test, guest, "attach", guest.name)
     _carries(test, "its VF again", stranger, guest)
+    capture = rarp.start(test.lab.host("hostb"), "pf0")
     guest = test.migrate(guest, "hostb")
+    announced = set(rarp.sources(capture))
+    tags = ["", *(f" VLAN {vlan}" for vlan in filter(None, _CARRIED.values()))]
+    test.expect(
+        f"announced in each of its VLANs: {announced}",
+        announced >= {guest.mac + tag for tag in tags},
+    )
     _carries(test, "its VF in hostb", stranger, guest)
     whole = stranger.tally(guest).since(begin)
     lost = [whole.sent[mark] - whole.delivered[mark] for mark in _CARRIED]
