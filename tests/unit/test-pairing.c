@@ -241,6 +241,10 @@ static void test_comes_with_none(Fixture *f, gconstpointer data)
     g_assert_true(vfo_mac_equal(&f->host.vf->settings.mac, &guest_mac));
     leave(f);
     assert_parked(f);
+    vfo_task_done(g_steal_pointer(&f->host.closing));
+    turn();
+    vfo_task_done(g_steal_pointer(&f->host.resetting));
+    turn();
 }
 
 /* libvirt has given it one, or an administrator. */
