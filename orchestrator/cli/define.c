@@ -105,11 +105,12 @@ static char *choose_vf(Cli *cli, virConnectPtr connection, const char *network, 
             return g_strdup(pci);
     }
     if (count)
-        vfo_fail(error, VFO_ERROR_BUSY,
-                 "no VF of network '%s' is free: the %u that it has are in use, leased, without "
-                 "vfio-pci, or in another domain's XML; 'vfailover vfs' shows them, --vf takes one "
-                 "all the same",
-                 network, count);
+        vfo_fail(
+            error, VFO_ERROR_BUSY,
+            "no VF of network '%s' is free: the %u that it has are in use, a VM's, leased, without "
+            "vfio-pci, or in another domain's XML; 'vfailover vfs' shows them, --vf takes one "
+            "all the same",
+            network, count);
     else
         vfo_fail(error, VFO_ERROR_NOT_FOUND,
                  "there is no VF of a network '%s'; see 'vfailover vfs'", network);

@@ -10,18 +10,27 @@ typedef struct {
     GTask *task;
 } Announcement;
 
+/* What QEMU sends has no tag. */
+static void announce_trunk(const Announcement *announcement)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (!announcement->host->ops->announce(announcement->host, announcement->wire, &error))
+        g_message("%s", error->message);
+}
+
 static void on_announced(GObject *source, GAsyncResult *result, gpointer data)
 {
     g_autofree Announcement *announcement = data;
     GError *error = NULL;
     gboolean ok = g_task_propagate_boolean(G_TASK(result), &error);
 
-    /* libvirt has no call for it, and QEMU's own command would taint the domain. QEMU announces the
-     * guest without a tag alone. */
-    if (g_error_matches(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED) ||
-        (ok && announcement->wire->trunk)) {
+    /* libvirt has no call for it, and QEMU's own command would taint the domain. */
+    if (g_error_matches(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED)) {
         g_clear_error(&error);
         ok = announcement->host->ops->announce(announcement->host, announcement->wire, &error);
+    } else if (ok && announcement->wire->trunk) {
+        announce_trunk(announcement);
     }
     vfo_task_return(announcement->task, ok, error);
 }

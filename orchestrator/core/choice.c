@@ -4,10 +4,10 @@
  */
 #include "core/core.h"
 
-gboolean vfo_vf_is_free(const VfoVf *vf, VfoLeases *leases)
+gboolean vfo_vf_is_free(const VfoVf *vf, VfoLeases *leases, const char *vm)
 {
     return g_strcmp0(vf->driver, "vfio-pci") == 0 && !vf->opened &&
-           !vfo_leases_holder(leases, vf->pci) && !vfo_leases_owned(leases, vf);
+           !vfo_leases_holder(leases, vf->pci) && !vfo_leases_owned(leases, vf, vm);
 }
 
 static gboolean is_same_device(const VfoVf *vf, const VfoWant *want)
@@ -19,6 +19,7 @@ static gboolean is_same_device(const VfoVf *vf, const VfoWant *want)
 VfoWant vfo_want_like(const VfoOffer *offer, const VfoPolicy *policy)
 {
     return (VfoWant){
+        .vm = offer->vm,
         .network = offer->network,
         .vendor = offer->vendor,
         .device = offer->device,
@@ -30,17 +31,17 @@ VfoWant vfo_want_like(const VfoOffer *offer, const VfoPolicy *policy)
 }
 
 /* Which of @vfs are free: asked for once, as each may be compared with each. */
-static gboolean *find_free(const GPtrArray *vfs, VfoLeases *leases)
+static gboolean *find_free(const GPtrArray *vfs, VfoLeases *leases, const char *vm)
 {
-    gboolean *free = g_new(gboolean, vfs->len);
+    gboolean *is_free = g_new(gboolean, vfs->len);
 
     for (guint i = 0; i < vfs->len; i++)
-        free[i] = vfo_vf_is_free(g_ptr_array_index(vfs, i), leases);
-    return free;
+        is_free[i] = vfo_vf_is_free(g_ptr_array_index(vfs, i), leases, vm);
+    return is_free;
 }
 
 /* How many VFs the PF of @one has in all, and in use. */
-static void count_pf(const GPtrArray *vfs, const gboolean *free, const VfoVf *one, guint *all,
+static void count_pf(const GPtrArray *vfs, const gboolean *is_free, const VfoVf *one, guint *all,
                      guint *used)
 {
     *all = *used = 0;
@@ -50,7 +51,7 @@ static void count_pf(const GPtrArray *vfs, const gboolean *free, const VfoVf *on
         if (!g_str_equal(vf->pf, one->pf))
             continue;
         ++*all;
-        *used += !free[i];
+        *used += !is_free[i];
     }
 }
 
@@ -61,7 +62,7 @@ typedef struct {
     guint all, used; /* VFs of its PF */
 } Candidate;
 
-static Candidate weigh(const VfoVf *vf, const GPtrArray *vfs, const gboolean *free,
+static Candidate weigh(const VfoVf *vf, const GPtrArray *vfs, const gboolean *is_free,
                        const VfoWant *want)
 {
     Candidate candidate = {
@@ -71,7 +72,7 @@ static Candidate weigh(const VfoVf *vf, const GPtrArray *vfs, const gboolean *fr
                    want->numa_node >= 0 && vf->numa_node == want->numa_node},
     };
 
-    count_pf(vfs, free, vf, &candidate.all, &candidate.used);
+    count_pf(vfs, is_free, vf, &candidate.all, &candidate.used);
     return candidate;
 }
 
@@ -87,7 +88,7 @@ const VfoVf *vfo_choose_vf(const GPtrArray *vfs, VfoLeases *leases, const VfoWan
                            GError **error)
 {
     const char *where = want->stays ? "" : " at the destination";
-    g_autofree gboolean *free = find_free(vfs, leases);
+    g_autofree gboolean *is_free = find_free(vfs, leases, want->vm);
     const VfoVf *other = NULL; /* free, but of another vendor:device */
     Candidate best = {0};
     guint in_network = 0;
@@ -99,13 +100,13 @@ const VfoVf *vfo_choose_vf(const GPtrArray *vfs, VfoLeases *leases, const VfoWan
         if (!g_str_equal(vf->network, want->network))
             continue;
         in_network++;
-        if (!free[i])
+        if (!is_free[i])
             continue;
         if (!want->any_vf && !is_same_device(vf, want)) {
             other = vf;
             continue;
         }
-        candidate = weigh(vf, vfs, free, want);
+        candidate = weigh(vf, vfs, is_free, want);
         if (!best.vf || is_better(&candidate, &best))
             best = candidate;
     }

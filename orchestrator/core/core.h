@@ -300,6 +300,7 @@ typedef struct {
                     the VF is behind a port of the bridge, which tags for it */
     gboolean tag_outer;
     GArray *trunk; /* of guint16: the tags that the guest itself gives its frames; NULL: none */
+    gboolean trunk_alone; /* what it sends without a tag goes nowhere */
     GArray *vlans; /* of guint16: those in which the bridge carries the guest, 0: without one */
 } VfoWire;
 
@@ -333,9 +334,11 @@ typedef struct {
     /** Tells the physical network that the guest is behind this PF now: one broadcast in the
      *  guest's name, so that switches send its frames here. */
     gboolean (*announce)(VfoHost *host, const VfoWire *wire, GError **error);
-    /** Counts from here on what is sent to the standby, for drained(), until that or close_pf().
-     *  What it cannot do is logged: the guest may lose frames then. */
+    /** Counts from here on what is sent to the standby, for drained(), until that or
+     *  unwatch_standby(). What it cannot do is logged: the guest may lose frames then. */
     void (*watch_standby)(VfoHost *host, const VfoWire *wire);
+    /** Ends that. Not counted is fine. */
+    void (*unwatch_standby)(VfoHost *host, const VfoWire *wire);
     /** Done when the guest has taken what was sent to its standby, or was never counted.
      *  VFO_ERROR_DEADLINE: it has not within @wait_ms. Returns nothing. */
     void (*drained)(VfoHost *host, const VfoWire *wire, guint wait_ms, GTask *task);
@@ -492,16 +495,17 @@ void vfo_leases_gone(VfoLeases *leases, const char *pci);
 /** vfo_leases_returned: @pci is back in the pool: its generation grows by one, its lease ends. */
 void vfo_leases_returned(VfoLeases *leases, const char *pci);
 
-/** VfoOwned: whether @vf is that of a VM which runs on this host. */
-typedef gboolean (*VfoOwned)(const VfoVf *vf, gpointer data);
+/** VfoOwned: whether @vf is that of a VM other than @vm on this host. */
+typedef gboolean (*VfoOwned)(const VfoVf *vf, const char *vm, gpointer data);
 
 /** vfo_leases_set_owned: who knows that. NULL, as at first: nobody. */
 void vfo_leases_set_owned(VfoLeases *leases, VfoOwned owned, gpointer data);
 /**
- * vfo_leases_owned: whether @vf is a VM's without a lease. It may be so and not be open: QEMU opens
- * the VF of a pair when the guest has negotiated failover, which takes until its kernel runs.
+ * vfo_leases_owned: whether @vf is a VM's other than @vm, without a lease. It may be so and not be
+ * open: QEMU opens the VF of a pair when the guest has negotiated failover, which takes until its
+ * kernel runs.
  */
-gboolean vfo_leases_owned(const VfoLeases *leases, const VfoVf *vf);
+gboolean vfo_leases_owned(const VfoLeases *leases, const VfoVf *vf, const char *vm);
 
 /**
  * vfo_clean_vf: what the steps "park", "close", "reset" and "return" do, for a VF that no guest has
@@ -515,6 +519,7 @@ void vfo_clean_vf(VfoHost *host, VfoLeases *leases, const VfoVf *vf, const char 
 
 /** VfoWant: what a guest needs of a VF. Nothing in it is owned. */
 typedef struct {
+    const char *vm; /* its name */
     const char *network;
     guint16 vendor, device; /* of the VF that its driver knows; 0: any */
     gboolean any_vf;        /* ... if there is one; else any other */
@@ -525,9 +530,9 @@ typedef struct {
     gboolean needs;         /* the VM cannot come without: likewise */
 } VfoWant;
 
-/** vfo_vf_is_free: a guest may get @vf: bound to vfio-pci, open nowhere, leased to nobody, no VM's.
- */
-gboolean vfo_vf_is_free(const VfoVf *vf, VfoLeases *leases);
+/** vfo_vf_is_free: @vm may get @vf: bound to vfio-pci, open nowhere, leased to nobody, no other
+ *  VM's. */
+gboolean vfo_vf_is_free(const VfoVf *vf, VfoLeases *leases, const char *vm);
 
 /** vfo_want_like: a VF like the one of @offer, as far as @policy wants that. QEMU's NUMA node is
  *  left unknown. */

@@ -135,10 +135,10 @@ void vfo_leases_set_owned(VfoLeases *leases, VfoOwned owned, gpointer data)
     leases->data = data;
 }
 
-gboolean vfo_leases_owned(const VfoLeases *leases, const VfoVf *vf)
+gboolean vfo_leases_owned(const VfoLeases *leases, const VfoVf *vf, const char *vm)
 {
     return leases->owned && !vfo_mac_equal(&vf->settings.mac, &vf->parking) &&
-           leases->owned(vf, leases->data);
+           leases->owned(vf, vm, leases->data);
 }
 
 void vfo_leases_gone(VfoLeases *leases, const char *pci)

@@ -97,13 +97,14 @@ static VfoVf *named_vf(const VfoTake *take, GError **error)
             error, VFO_ERROR, VFO_ERROR_MISMATCH,
             "VF %s is in network '%s', standby %s of VM %s in '%s': choose a VF of that one",
             vf->pci, vf->network, take->pair->standby, take->offer->vm, take->offer->network);
-    else if (vfo_vf_is_free(vf, take->leases))
+    else if (vfo_vf_is_free(vf, take->leases, take->offer->vm))
         return g_steal_pointer(&vf);
     else
-        g_set_error(error, VFO_ERROR, VFO_ERROR_BUSY,
-                    "VF %s is not free: it is a VM's, leased, open, or not bound to vfio-pci; "
-                    "'vfailover vfs' shows which are",
-                    vf->pci);
+        g_set_error(
+            error, VFO_ERROR, VFO_ERROR_BUSY,
+            "VF %s is not free: it is another VM's, leased, open, or not bound to vfio-pci; "
+            "'vfailover vfs' shows which are",
+            vf->pci);
     return NULL;
 }
 
@@ -233,6 +234,8 @@ void vfo_take_undo_lease(VfoJob *job, GTask *task)
 {
     VfoTake *take = vfo_take_of(job);
 
+    if (take->wire)
+        take->host->ops->unwatch_standby(take->host, take->wire);
     if (take->vf && !take->exposed)
         vfo_leases_drop(take->leases, take->vf->pci, vfo_job_id(job));
     vfo_task_done(task);
@@ -332,11 +335,13 @@ void vfo_take_shut(VfoJob *job, GTask *task)
 static void on_drained(GObject *source, GAsyncResult *result, gpointer data)
 {
     GTask *task = data;
+    VfoJob *job = g_task_get_task_data(task);
     GError *error = NULL;
 
     /* A VF helps a guest that does not keep up with its standby. */
     if (!g_task_propagate_boolean(G_TASK(result), &error) && error->domain == VFO_ERROR) {
-        vfo_job_remark(g_task_get_task_data(task), VFO_RESULT_SKIPPED, error->message);
+        g_message("job %s: VM %s: %s", vfo_job_id(job), vfo_job_vm(job), error->message);
+        vfo_job_remark(job, VFO_RESULT_SKIPPED, error->message);
         g_clear_error(&error);
     }
     vfo_task_return(task, error == NULL, error);
@@ -347,11 +352,14 @@ static void on_drained(GObject *source, GAsyncResult *result, gpointer data)
 void vfo_take_drain(VfoJob *job, GTask *task)
 {
     const VfoTake *take = vfo_take_of(job);
+    const guint *deadline_ms = vfo_job_policy(job)->deadline_ms;
 
+    /* It must not run into the step's own deadline, with which the guest would get no VF. */
     if (!vfo_take_skips(job, task))
-        take->host->ops->drained(take->host, take->wire,
-                                 vfo_job_policy(job)->deadline_ms[VFO_DEADLINE_DRAIN],
-                                 vfo_job_inner_task(job, task, on_drained));
+        take->host->ops->drained(
+            take->host, take->wire,
+            MIN(deadline_ms[VFO_DEADLINE_DRAIN], deadline_ms[VFO_DEADLINE_PLUG] / 2),
+            vfo_job_inner_task(job, task, on_drained));
 }
 
 void vfo_take_configure(VfoJob *job, GTask *task)

@@ -362,10 +362,12 @@ typedef struct {
 static gboolean read_set(const Reader *r, const char *group, const char *key, const Word *names,
                          const char *neither, guint *set, GError **error)
 {
-    g_auto(GStrv) words = g_key_file_get_string_list(r->file, group, key, NULL, NULL);
+    g_autoptr(GError) why = NULL;
+    g_auto(GStrv) words = g_key_file_get_string_list(r->file, group, key, NULL, &why);
 
     if (!words)
-        return TRUE;
+        return !g_error_matches(why, G_KEY_FILE_ERROR, G_KEY_FILE_ERROR_INVALID_VALUE) ||
+               fail(r, group, key, error, "%s", why->message);
     *set = 0;
     for (guint i = 0; words[i]; i++) {
         const Word *word = names;

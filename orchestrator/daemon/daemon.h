@@ -185,10 +185,10 @@ void vfo_inventory_on_change(VfoHost *host, const VfoVf *before, const VfoVf *no
  */
 const VfoPair *vfo_inventory_owner(GPtrArray *vms, const char *pci, VfoVm **owner);
 
-/** vfo_inventory_owned: a VfoOwned whose data is a VfoVms: @vf is in a pair of one of them, and has
- *  that pair's address. One that has been taken out of its guest has another, though the VM may not
- *  have been looked at since. */
-gboolean vfo_inventory_owned(const VfoVf *vf, gpointer vms);
+/** vfo_inventory_owned: a VfoOwned whose data is a VfoVms: @vf is in a pair of one of them other
+ *  than @vm, and has that pair's address. One that has been taken out of its guest has another,
+ * though the VM may not have been looked at since. */
+gboolean vfo_inventory_owned(const VfoVf *vf, const char *vm, gpointer vms);
 
 /* ------------------------------------------------------------------ hooks */
 

@@ -43,13 +43,19 @@ const VfoPair *vfo_inventory_owner(GPtrArray *vms, const char *pci, VfoVm **owne
     return NULL;
 }
 
-gboolean vfo_inventory_owned(const VfoVf *vf, gpointer vms)
+gboolean vfo_inventory_owned(const VfoVf *vf, const char *vm, gpointer vms)
 {
     g_autoptr(GPtrArray) list = vfo_vms_list(vms);
-    VfoVm *owner;
-    const VfoPair *pair = vfo_inventory_owner(list, vf->pci, &owner);
 
-    return pair && vfo_mac_equal(&pair->mac, &vf->settings.mac);
+    for (guint i = 0; i < list->len; i++) {
+        VfoVm *other = g_ptr_array_index(list, i);
+        const VfoVmInfo *info = vfo_vm_cached(other);
+        const VfoPair *pair = info ? find_vf(info->pairs, vf->pci) : NULL;
+
+        if (pair && g_strcmp0(other->name, vm) != 0 && vfo_mac_equal(&pair->mac, &vf->settings.mac))
+            return TRUE;
+    }
+    return FALSE;
 }
 
 /* ------------------------------------------------------------ come and go */

@@ -9,7 +9,7 @@
 
 #include "domain/domain.h"
 
-/* QEMU has the VF open by then. */
+/* For a domain to start; as long nobody gets a VF that could not be cleaned. */
 #define START_SECONDS 600
 
 struct _VfoOwners {
@@ -32,7 +32,7 @@ void vfo_owners_free(VfoOwners *owners)
 /* The name of a domain's leases while no job has them. */
 static char *holder_of(const VfoDomain *domain)
 {
-    return g_strdup_printf("domain %s", domain->uuid);
+    return g_strdup_printf("domain %s", domain->name);
 }
 
 static gboolean is_held(VfoOwners *owners, const VfoDomain *domain, const char *pci)
@@ -85,19 +85,20 @@ static gboolean refuse_taken(VfoOwners *owners, const VfoDomain *domain, const V
 static gboolean take(VfoOwners *owners, const VfoDomain *domain, const VfoDomainPair *pair,
                      GError **error)
 {
-    g_autofree char *holder = NULL;
+    VfoLeases *leases = owners->args.leases;
+    g_autofree char *holder = holder_of(domain);
     g_autoptr(VfoVf) vf = NULL;
 
     if (pair->vf && is_held(owners, domain, pair->vf))
-        return TRUE;
+        return vfo_leases_take(leases, pair->vf, holder, START_SECONDS, error);
     if (!read_vf(owners, pair, &vf, error))
         return FALSE;
     if (!vf)
         return TRUE;
-    holder = holder_of(domain);
-    if (vf->opened || vfo_leases_holder(owners->args.leases, vf->pci))
+    if (vf->opened || vfo_leases_holder(leases, vf->pci) ||
+        vfo_leases_owned(leases, vf, domain->name))
         return refuse_taken(owners, domain, vf, error);
-    return vfo_leases_take(owners->args.leases, vf->pci, holder, START_SECONDS, error);
+    return vfo_leases_take(leases, vf->pci, holder, START_SECONDS, error);
 }
 
 static void drop_all(VfoOwners *owners, const VfoDomain *domain)
@@ -229,7 +230,9 @@ static void on_cleaned(GObject *source, GAsyncResult *result, gpointer data)
         g_message("domain %s has ended: its VF %s is parked and reset", release->name,
                   cleaning->pci);
     } else {
-        /* Not clean, and nobody else's while its lease goes on. */
+        /* Not clean, and so nobody else's. */
+        vfo_leases_take(release->owners->args.leases, cleaning->pci, release->holder, START_SECONDS,
+                        NULL);
         g_warning("domain %s has ended: its VF %s: %s; no other VM gets it for %d minutes",
                   release->name, cleaning->pci, error->message, START_SECONDS / 60);
     }
@@ -238,8 +241,10 @@ static void on_cleaned(GObject *source, GAsyncResult *result, gpointer data)
     release_done(release);
 }
 
-/* A VF that somebody has open or leased is theirs: the domain has moved, or never had it. */
-static gboolean is_left(VfoOwners *owners, const VfoDomainPair *pair, const VfoVf *vf)
+/* A VF that somebody has open or leased, or whose guest only boots, is theirs: the domain has
+ * moved, or never had it. */
+static gboolean is_left(VfoOwners *owners, const VfoDomain *domain, const VfoDomainPair *pair,
+                        const VfoVf *vf)
 {
     VfoVfSettings parked = vfo_vf_parked(vf);
 
@@ -248,6 +253,7 @@ static gboolean is_left(VfoOwners *owners, const VfoDomainPair *pair, const VfoV
         pair->standby || (pair->primary && g_str_has_prefix(pair->primary, VFO_DOMAIN_BONDED));
 
     return ours && !vf->opened && !vfo_leases_holder(owners->args.leases, vf->pci) &&
+           !vfo_leases_owned(owners->args.leases, vf, domain->name) &&
            !vfo_vf_settings_equal(&vf->settings, &parked);
 }
 
@@ -290,7 +296,7 @@ void vfo_owners_release(VfoOwners *owners, const VfoDomain *domain, GTask *task)
 
         if (!read_vf(owners, pair, &vf, &error))
             g_warning("domain %s has ended: %s", domain->name, error->message);
-        if (vf && is_left(owners, pair, vf))
+        if (vf && is_left(owners, domain, pair, vf))
             give_back(release, vf);
     }
     release_done(release);
@@ -322,8 +328,9 @@ static gboolean may_have(VfoOwners *owners, const VfoDomain *domain, const VfoDo
 {
     if (!vf || vf->opened || (!pair->managed && g_strcmp0(vf->driver, "vfio-pci") != 0))
         return FALSE;
-    return is_held(owners, domain, vf->pci) || (!vfo_leases_holder(owners->args.leases, vf->pci) &&
-                                                !vfo_leases_owned(owners->args.leases, vf));
+    return is_held(owners, domain, vf->pci) ||
+           (!vfo_leases_holder(owners->args.leases, vf->pci) &&
+            !vfo_leases_owned(owners->args.leases, vf, domain->name));
 }
 
 /* A free VF of the same network as @old, the one the domain had, was in. */
@@ -332,7 +339,8 @@ static char *choose(VfoOwners *owners, const VfoDomain *domain, const VfoDomainP
 {
     VfoHost *host = owners->args.host;
     g_autoptr(GPtrArray) vfs = host->ops->list_vfs(host, error);
-    VfoWant want = {.network = old ? old->network : network_of(owners, pair),
+    VfoWant want = {.vm = domain->name,
+                    .network = old ? old->network : network_of(owners, pair),
                     .vendor = old ? old->vendor : 0,
                     .device = old ? old->device : 0,
                     .any_vf = owners->args.config->policy.any_vf,

@@ -149,6 +149,16 @@ static void set_deadline(Return *back, guint seconds)
     back->timer = g_timeout_add_seconds(seconds, on_deadline, back);
 }
 
+/* Nobody else's, as it is not clean; a lease that somebody has by now stays theirs. */
+static void warn_unclean(VfoPairing *pairing, const char *vm, const char *pci, const char *holder,
+                         const GError *why)
+{
+    gboolean kept = vfo_leases_take(pairing->args.leases, pci, holder, UNCLEAN_SECONDS, NULL);
+
+    g_warning("VF %s has left VM %s: %s; %s", pci, vm, why->message,
+              kept ? "no other VM gets it for 10 minutes" : "a job has it");
+}
+
 static void return_end(Return *back, GError *error)
 {
     VfoPairing *pairing = back->pairing;
@@ -157,11 +167,7 @@ static void return_end(Return *back, GError *error)
     if (pairing) {
         g_ptr_array_remove(pairing->returns, back);
         if (why) {
-            /* Not clean, and so nobody else's; a lease that somebody else has by now stays theirs.
-             */
-            vfo_leases_take(pairing->args.leases, back->pci, back->holder, UNCLEAN_SECONDS, NULL);
-            g_warning("VF %s has left VM %s: %s; no other VM gets it for %d minutes", back->pci,
-                      back->vm, why->message, UNCLEAN_SECONDS / 60);
+            warn_unclean(pairing, back->vm, back->pci, back->holder, why);
         } else {
             vfo_leases_returned(pairing->args.leases, back->pci);
             vfo_lending_freed(pairing->args.lending);
@@ -217,8 +223,7 @@ static void give_back(VfoPairing *pairing, const char *vm, const VfoVf *vf)
     if (!vfo_leases_take(pairing->args.leases, vf->pci, holder, CLOSE_SECONDS + RESET_SECONDS,
                          &error) ||
         !host->ops->set_vf(host, vf->pci, &parked, &error)) {
-        vfo_leases_drop(pairing->args.leases, vf->pci, holder);
-        g_warning("VF %s has left VM %s: %s", vf->pci, vm, error->message);
+        warn_unclean(pairing, vm, vf->pci, holder, error);
         return;
     }
     back = g_new0(Return, 1);

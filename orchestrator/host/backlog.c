@@ -11,7 +11,10 @@
 #include <unistd.h>
 
 /* Little enough that a guest has taken it long before its driver has made its new VF known. */
-#define MAX_WAIT_US (50 * G_TIME_SPAN_MILLISECOND)
+#define MAX_WAIT_US  (50 * G_TIME_SPAN_MILLISECOND)
+#define STEADY_LOOKS 3
+/* Frames that may be read in one look and have been sent in the one before. */
+#define FEW 8
 
 struct _VfoBacklog {
     VfoNetlink *netlink;
@@ -21,6 +24,8 @@ struct _VfoBacklog {
     guint64 taken_at; /* what the tap's counters were at the beginning */
     guint64 taken;    /* from it, or dropped by it, since then */
     gint64 looked_us; /* at the last look; 0: none yet */
+    gint64 low;       /* least that was sent and not taken: below 0, what was in it before */
+    guint steady;     /* looks since clearly more was taken than sent */
 };
 
 static void fail(const VfoBacklog *backlog, const char *what, GError **error)
@@ -103,25 +108,36 @@ static gboolean read_sent(VfoBacklog *backlog, GError **error)
     return TRUE;
 }
 
+static gint64 balance_of(const VfoBacklog *backlog)
+{
+    return (gint64)(backlog->sent - backlog->taken);
+}
+
 guint64 vfo_backlog_frames(const VfoBacklog *backlog)
 {
-    return backlog->sent > backlog->taken ? backlog->sent - backlog->taken : 0;
+    return (guint64)(balance_of(backlog) - backlog->low);
 }
 
 gboolean vfo_backlog_is_short(VfoBacklog *backlog, gboolean *is_short, GError **error)
 {
     gint64 now = g_get_monotonic_time();
     gint64 elapsed = backlog->looked_us ? now - backlog->looked_us : 0;
-    guint64 before = backlog->taken;
+    guint64 taken_before = backlog->taken;
+    guint64 sent_before = backlog->sent;
     guint64 taken;
+    gboolean falls;
 
     /* In this order: what comes in between is taken for waiting. */
     if (!read_taken(backlog, &taken, error) || !read_sent(backlog, error))
         return FALSE;
     backlog->taken = taken - backlog->taken_at;
     backlog->looked_us = now;
-    *is_short = vfo_backlog_frames(backlog) == 0 ||
-                (elapsed > 0 && vfo_backlog_frames(backlog) * (guint64)elapsed <=
-                                    (backlog->taken - before) * MAX_WAIT_US);
+    falls = backlog->taken - taken_before > (backlog->sent - sent_before) * 5 / 4 + FEW;
+    backlog->steady = falls ? 0 : backlog->steady + 1;
+    backlog->low = MIN(backlog->low, balance_of(backlog));
+    *is_short = backlog->steady >= STEADY_LOOKS &&
+                (vfo_backlog_frames(backlog) == 0 ||
+                 (elapsed > 0 && vfo_backlog_frames(backlog) * (guint64)elapsed <=
+                                     (backlog->taken - taken_before) * MAX_WAIT_US));
     return TRUE;
 }

@@ -54,10 +54,13 @@ static gboolean check_pf(const VfoSearch *search, const char *name, VfoLink *pf,
 /* It lets the guest's frames in: a daemon before this one has chosen it. */
 static gboolean is_open(const VfoSearch *search, const VfoLink *pf)
 {
+    g_autoptr(GError) error = NULL;
     gboolean found = FALSE;
 
-    return search->network->pfs[1] &&
-           vfo_fdb_has_filter(search->netlink, pf, &search->settings->mac, &found, NULL) && found;
+    if (search->network->pfs[1] &&
+        !vfo_fdb_has_filter(search->netlink, pf, &search->settings->mac, &found, &error))
+        g_message("taken as not open: %s", error->message);
+    return found;
 }
 
 /* The PF of the network that is open, or the first that can carry frames, or the reason why the
@@ -133,6 +136,7 @@ static gboolean match_vlans(const VfoSearch *search, const VfoLink *uplink, VfoW
         return FALSE;
     wire->vlans = g_steal_pointer(&carried.vlans);
     wire->trunk = g_steal_pointer(&carried.trunk);
+    wire->trunk_alone = carried.trunk_alone;
     if (!wire->vlan || wire->vlans->len == 1)
         return TRUE;
     g_set_error(error, VFO_ERROR, VFO_ERROR_MISMATCH,

@@ -14,7 +14,8 @@ typedef struct {
     int index;    /* of the device */
     guint8 flags; /* NTF_*: all of these */
     gboolean found;
-    guint count; /* of unicast addresses */
+    guint count;      /* of unicast addresses */
+    guint32 sequence; /* of the dump that they are counted in */
     struct ndmsg entry;
 } Lookup;
 
@@ -37,6 +38,10 @@ static int on_entry(struct nlmsghdr *message, gpointer data)
     if ((entry->ndm_flags & lookup->flags) != lookup->flags)
         return 0;
     memcpy(&mac, nla_data(attributes[NDA_LLADDR]), sizeof(mac));
+    /* A dump that was interrupted begins anew. */
+    if (message->nlmsg_seq != lookup->sequence)
+        lookup->count = 0;
+    lookup->sequence = message->nlmsg_seq;
     lookup->count += vfo_mac_is_unicast(&mac) ? 1 : 0;
     if (!vfo_mac_equal(&mac, lookup->mac))
         return 0;

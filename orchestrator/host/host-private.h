@@ -78,9 +78,14 @@ void vfo_local_reset_vf(VfoHost *base, const char *pci, GTask *task);
 /* ------------------------------------------------------------ local-use.c */
 
 void vfo_local_closed_vf(VfoHost *base, const char *pci, GTask *task);
-void vfo_local_drained(VfoHost *base, const VfoWire *wire, guint wait_ms, GTask *task);
 void vfo_local_used_vf(VfoHost *base, const char *pci, guint64 since, GTask *task);
 gboolean vfo_local_activity_vf(VfoHost *base, const char *pci, guint64 *activity, GError **error);
+
+/* ---------------------------------------------------------- local-drain.c */
+
+void vfo_local_watch_standby(VfoHost *base, const VfoWire *wire);
+void vfo_local_unwatch_standby(VfoHost *base, const VfoWire *wire);
+void vfo_local_drained(VfoHost *base, const VfoWire *wire, guint wait_ms, GTask *task);
 
 /* ----------------------------------------------------------- local-wire.c */
 
@@ -94,7 +99,8 @@ gboolean vfo_local_close_pf(VfoHost *base, const VfoWire *wire, gboolean to_vf, 
 gboolean vfo_local_hand_to_vf(VfoHost *base, const VfoWire *wire, const char *pci,
                               const VfoVfSettings *settings, GError **error);
 gboolean vfo_local_announce(VfoHost *base, const VfoWire *wire, GError **error);
-void vfo_local_watch_standby(VfoHost *base, const VfoWire *wire);
+/** vfo_local_is_bridged: the standby of @wire, which this host has found, is in a bridge. */
+gboolean vfo_local_is_bridged(const VfoWire *wire);
 gboolean vfo_local_draw(VfoHost *base, const VfoWire *wire, GError **error);
 void vfo_local_prepare_hand_to_vf(VfoHost *base, const VfoWire *wire);
 gboolean vfo_local_prepare_hold(VfoHost *base, const VfoWire *wire, const char *pci,

@@ -57,6 +57,7 @@ static const VfoHostOps ops = {
     .close_pf = vfo_local_close_pf,
     .announce = vfo_local_announce,
     .watch_standby = vfo_local_watch_standby,
+    .unwatch_standby = vfo_local_unwatch_standby,
     .draw = vfo_local_draw,
     .drained = vfo_local_drained,
     .prepare_hold = vfo_local_prepare_hold,

@@ -6,8 +6,7 @@
 #include "host/poll.h"
 #include "host/vf.h"
 
-#define CLOSED_EVERY_MS  5
-#define DRAINED_EVERY_MS 20
+#define CLOSED_EVERY_MS 5
 /* Until it is noticed both sides deliver, and the guest gets frames twice. */
 #define USED_EVERY_MS 10
 /* The counters of a PF are part of a message about all of its VFs: not at each look. */
@@ -92,57 +91,6 @@ static gboolean is_there(VfoLocalHost *host, const VfoPlace *place, const char *
                 "VF %s is gone: its PF %s no longer lists it as number %u", pci, place->pf,
                 place->index);
     return FALSE;
-}
-
-typedef struct {
-    VfoBacklog *backlog;
-    char *tap;
-    guint wait_ms;
-    gint64 until_us;
-} Drain;
-
-static void drain_free(gpointer data)
-{
-    Drain *drain = data;
-
-    vfo_backlog_free(drain->backlog);
-    g_free(drain->tap);
-    g_free(drain);
-}
-
-static gboolean is_drained(gpointer data, GError **error)
-{
-    const Drain *drain = data;
-    gboolean is_short;
-
-    if (!vfo_backlog_is_short(drain->backlog, &is_short, error))
-        return FALSE;
-    if (is_short || g_get_monotonic_time() < drain->until_us)
-        return is_short;
-    g_set_error(error, VFO_ERROR, VFO_ERROR_DEADLINE,
-                "the guest is %" G_GUINT64_FORMAT
-                " frames behind after %u ms: what waits in tap %s when it gets its VF is lost",
-                vfo_backlog_frames(drain->backlog), drain->wait_ms, drain->tap);
-    return FALSE;
-}
-
-/* Polled: that a tap has been read nobody is told. */
-void vfo_local_drained(VfoHost *base, const VfoWire *wire, guint wait_ms, GTask *task)
-{
-    VfoLocalHost *host = (VfoLocalHost *)base;
-    gpointer tap, backlog;
-    Drain *drain;
-
-    if (!g_hash_table_steal_extended(host->backlogs, wire->tap, &tap, &backlog)) {
-        vfo_task_done(task);
-        return;
-    }
-    drain = g_new0(Drain, 1);
-    drain->backlog = backlog;
-    drain->tap = tap;
-    drain->wait_ms = wait_ms;
-    drain->until_us = g_get_monotonic_time() + wait_ms * G_TIME_SPAN_MILLISECOND;
-    vfo_poll(task, DRAINED_EVERY_MS, is_drained, drain, drain_free);
 }
 
 /*

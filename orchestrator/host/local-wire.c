@@ -192,6 +192,11 @@ static const VfoDatapath *datapath_of(const VfoWire *wire)
     g_error("a wire that this host did not find: datapath '%s'", wire->datapath);
 }
 
+gboolean vfo_local_is_bridged(const VfoWire *wire)
+{
+    return datapath_of(wire)->bridged;
+}
+
 /* On a busy host the guest's own virtual processor takes its time in between. FALSE: it still may.
  */
 static gboolean begin_undisturbed(void)
@@ -211,20 +216,20 @@ static void end_undisturbed(gboolean ordinary)
 }
 
 /* That may be meant so, and only the network knows whether it sends them back. */
-static gboolean tell_of_vepa(VfoNetlink *netlink, const VfoWire *wire, GError **error)
+static void tell_of_vepa(VfoNetlink *netlink, const VfoWire *wire)
 {
-    gboolean vepa;
+    g_autoptr(GError) error = NULL;
+    gboolean vepa = FALSE;
     VfoLink pf;
 
-    if (!vfo_link_read(netlink, wire->pf, &pf, error) ||
-        !vfo_link_is_vepa(netlink, &pf, &vepa, error))
-        return FALSE;
-    if (vepa)
+    if (!vfo_link_read(netlink, wire->pf, &pf, &error) ||
+        !vfo_link_is_vepa(netlink, &pf, &vepa, &error))
+        g_message("%s", error->message);
+    else if (vepa)
         g_message("PF %s is in mode VEPA: a guest on one of its VFs reaches its neighbours on this "
                   "host only if the network's switch sends their frames back; else 'bridge link "
                   "set dev %s hwmode veb'",
                   pf.name, pf.name);
-    return TRUE;
 }
 
 gboolean vfo_local_try_pf(VfoHost *base, const VfoWire *wire, GError **error)
@@ -232,8 +237,8 @@ gboolean vfo_local_try_pf(VfoHost *base, const VfoWire *wire, GError **error)
     VfoNetlink *netlink = ((VfoLocalHost *)base)->netlink;
     const VfoDatapath *datapath = datapath_of(wire);
 
-    return tell_of_vepa(netlink, wire, error) &&
-           (!datapath->try_pf || datapath->try_pf(netlink, wire, error));
+    tell_of_vepa(netlink, wire);
+    return !datapath->try_pf || datapath->try_pf(netlink, wire, error);
 }
 
 static gboolean end_mute(VfoLocalHost *host, const VfoWire *wire, GError **error)
@@ -306,7 +311,6 @@ gboolean vfo_local_close_pf(VfoHost *base, const VfoWire *wire, gboolean to_vf, 
     gboolean learned;
 
     g_hash_table_remove(host->lessons, wire->tap);
-    g_hash_table_remove(host->backlogs, wire->tap);
     if (mute)
         vfo_mute_begin(mute);
     if (!to_vf && !end_mute(host, wire, error))
@@ -336,19 +340,34 @@ gboolean vfo_local_hand_to_vf(VfoHost *base, const VfoWire *wire, const char *pc
     return set && vfo_local_close_pf(base, wire, TRUE, error);
 }
 
-/* Switches may learn where the guest is in each VLAN by itself. */
+/* Switches may learn where the guest is in each VLAN by itself. One that does not hear it there
+ * learns when the guest sends. */
+static void announce_trunk(VfoLocalHost *host, const VfoWire *wire, const VfoLink *pf)
+{
+    guint n = MIN(wire->trunk->len, MAX_ANNOUNCED);
+    g_autoptr(GError) error = NULL;
+
+    for (guint i = 0; i < n && !error; i++) {
+        const VfoTag tag = {g_array_index(wire->trunk, guint16, i), wire->tag_outer};
+
+        vfo_announce(host->announcer, pf, &wire->mac, &tag, &error);
+    }
+    if (error)
+        g_message("a guest is not announced in each VLAN of %s: %s", wire->tap, error->message);
+    else if (wire->trunk->len > n)
+        g_message("%s carries %u VLANs to its guest, which is announced in the first %u", wire->tap,
+                  wire->trunk->len, n);
+}
+
 static gboolean announce(VfoLocalHost *host, const VfoWire *wire, const VfoLink *pf, GError **error)
 {
     const VfoTag tag = {wire->tag, wire->tag_outer};
-    guint trunk = wire->trunk ? MIN(wire->trunk->len, MAX_ANNOUNCED) : 0;
-    gboolean ok = vfo_announce(host->announcer, pf, &wire->mac, &tag, error);
 
-    for (guint i = 0; i < trunk && ok; i++) {
-        const VfoTag own = {g_array_index(wire->trunk, guint16, i), wire->tag_outer};
-
-        ok = vfo_announce(host->announcer, pf, &wire->mac, &own, error);
-    }
-    return ok;
+    if (!wire->trunk_alone && !vfo_announce(host->announcer, pf, &wire->mac, &tag, error))
+        return FALSE;
+    if (wire->trunk)
+        announce_trunk(host, wire, pf);
+    return TRUE;
 }
 
 gboolean vfo_local_announce(VfoHost *base, const VfoWire *wire, GError **error)
@@ -371,26 +390,6 @@ gboolean vfo_local_announce(VfoHost *base, const VfoWire *wire, GError **error)
     ok = host->announcer >= 0 && announce(host, wire, &pf, error);
     vfo_stopwatch_end_outside();
     return ok;
-}
-
-void vfo_local_watch_standby(VfoHost *base, const VfoWire *wire)
-{
-    VfoLocalHost *host = (VfoLocalHost *)base;
-    g_autoptr(GError) error = NULL;
-    VfoBacklog *backlog = NULL;
-    VfoLink tap;
-
-    /* What is read from a macvtap nobody counts (drivers/net/tap.c, Linux 6.1). */
-    if (!datapath_of(wire)->bridged)
-        return;
-    vfo_stopwatch_begin_outside();
-    if (vfo_link_read(host->netlink, wire->tap, &tap, &error))
-        backlog = vfo_backlog_new(host->netlink, &tap, &error);
-    vfo_stopwatch_end_outside();
-    if (backlog)
-        g_hash_table_replace(host->backlogs, g_strdup(wire->tap), backlog);
-    else
-        g_message("a guest that is slow may lose frames as it gets its VF: %s", error->message);
 }
 
 gboolean vfo_local_draw(VfoHost *base, const VfoWire *wire, GError **error)

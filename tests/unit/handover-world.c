@@ -515,6 +515,12 @@ static void host_watch_standby(VfoHost *host, const VfoWire *wire)
     world_of_host(host)->watched = TRUE;
 }
 
+static void host_unwatch_standby(VfoHost *host, const VfoWire *wire)
+{
+    g_assert_nonnull(wire);
+    world_of_host(host)->watched = FALSE;
+}
+
 static void host_drained(VfoHost *host, const VfoWire *wire, guint wait_ms, GTask *task)
 {
     World *world = world_of_host(host);
@@ -522,6 +528,7 @@ static void host_drained(VfoHost *host, const VfoWire *wire, guint wait_ms, GTas
     Fault fault = enter(world, "drained %s", wire->tap);
 
     g_assert_true(world->watched);
+    world->watched = FALSE;
     if (!spoiled(world, fault, task))
         vfo_task_done(task);
 }
@@ -698,6 +705,7 @@ static const VfoHostOps host_ops = {
     .hand_to_vf = host_hand_to_vf,
     .reset_vf = host_reset_vf,
     .watch_standby = host_watch_standby,
+    .unwatch_standby = host_unwatch_standby,
     .drained = host_drained,
     .closed_vf = host_closed_vf,
     .used_vf = host_used_vf,
@@ -860,6 +868,7 @@ void world_free(World *world)
     while (g_main_context_iteration(NULL, FALSE))
         ;
     vfo_job_unref(world->job);
+    g_assert_false(world->watched);
     g_assert_cmpuint(world->vm_references, ==, 0);
     g_clear_object(&world->unseen);
     vfo_leases_free(world->leases);

@@ -16,7 +16,7 @@
 #include "host/host-private.h"
 
 #define TAP  "tap0"
-#define ROOM 1000 /* frames; TUN_READQ_SIZE of drivers/net/tun.c, Linux 6.1 */
+#define ROOM 1000 /* frames: a tap's txqueuelen */
 
 typedef struct {
     int reader; /* what QEMU has */
@@ -109,20 +109,49 @@ static VfoBacklog *backlog_of(Fixture *f)
     return backlog;
 }
 
+/* It has been read to the end. */
+static void assert_steady(VfoBacklog *backlog)
+{
+    for (guint i = 0; i < 3; i++) {
+        gboolean last;
+
+        g_assert_true(vfo_backlog_is_short(backlog, &last, NULL));
+        g_assert_cmpuint(vfo_backlog_frames(backlog), ==, 0);
+        g_assert_true(last || i < 2);
+    }
+}
+
 static void test_frames(Fixture *f, gconstpointer data)
 {
     VfoBacklog *backlog = backlog_of(f);
 
-    assert_look(backlog, 0, TRUE);
+    /* It is not known at once that nothing was in it. */
+    assert_look(backlog, 0, FALSE);
     send_frames(f, 40);
     assert_look(backlog, 40, FALSE);
     assert_look(backlog, 40, FALSE);
     g_assert_cmpuint(take_frames(f, 39), ==, 39);
-    /* The last one is next. */
-    assert_look(backlog, 1, TRUE);
     assert_look(backlog, 1, FALSE);
     g_assert_cmpuint(take_frames(f, 2), ==, 1);
+    assert_look(backlog, 0, FALSE);
+    assert_look(backlog, 0, FALSE);
     assert_look(backlog, 0, TRUE);
+    vfo_backlog_free(backlog);
+}
+
+/* One waits all the time, but each is read soon. */
+static void test_rate(Fixture *f, gconstpointer data)
+{
+    VfoBacklog *backlog = backlog_of(f);
+
+    send_frames(f, 1);
+    for (guint i = 0; i < 4; i++) {
+        send_frames(f, 5);
+        g_assert_cmpuint(take_frames(f, 5), ==, 5);
+        assert_look(backlog, 1, i >= 2);
+    }
+    /* Until it is not. */
+    assert_look(backlog, 1, FALSE);
     vfo_backlog_free(backlog);
 }
 
@@ -147,7 +176,8 @@ static void test_overflow(Fixture *f, gconstpointer data)
     send_frames(f, ROOM + 100);
     assert_look(backlog, ROOM, FALSE);
     g_assert_cmpuint(take_frames(f, ROOM + 1), ==, ROOM);
-    assert_look(backlog, 0, TRUE);
+    assert_look(backlog, 0, FALSE);
+    assert_steady(backlog);
     vfo_backlog_free(backlog);
 }
 
@@ -160,20 +190,27 @@ static void test_from_guest(Fixture *f, gconstpointer data)
 
     for (guint i = 0; i < 5; i++)
         g_assert_cmpint(write(f->reader, frame, sizeof(frame)), ==, sizeof(frame));
+    assert_look(backlog, 0, FALSE);
+    assert_look(backlog, 0, FALSE);
     assert_look(backlog, 0, TRUE);
     vfo_backlog_free(backlog);
 }
 
+/* What came later waits behind it: nothing is short before it was read as well. */
 static void test_before(Fixture *f, gconstpointer data)
 {
+    enum { BEFORE = 98, STEP = 20 };
     VfoBacklog *backlog;
 
-    send_frames(f, 7);
+    send_frames(f, BEFORE);
     backlog = backlog_of(f);
     send_frames(f, 2);
     assert_look(backlog, 2, FALSE);
-    g_assert_cmpuint(take_frames(f, 10), ==, 9);
-    assert_look(backlog, 0, TRUE);
+    for (guint left = BEFORE + 2; left > 0; left -= STEP) {
+        g_assert_cmpuint(take_frames(f, STEP), ==, STEP);
+        assert_look(backlog, 0, FALSE);
+    }
+    assert_steady(backlog);
     vfo_backlog_free(backlog);
 }
 
@@ -295,10 +332,15 @@ int main(int argc, char **argv)
         const char *name;
         void (*run)(Fixture *f, gconstpointer data);
     } tests[] = {
-        {"/backlog/frames", test_frames},           {"/backlog/slow", test_slow},
-        {"/backlog/overflow", test_overflow},       {"/backlog/from-guest", test_from_guest},
-        {"/backlog/before", test_before},           {"/backlog/gone", test_gone},
-        {"/backlog/drained", test_drained},         {"/backlog/not-drained", test_not_drained},
+        {"/backlog/frames", test_frames},
+        {"/backlog/rate", test_rate},
+        {"/backlog/slow", test_slow},
+        {"/backlog/overflow", test_overflow},
+        {"/backlog/from-guest", test_from_guest},
+        {"/backlog/before", test_before},
+        {"/backlog/gone", test_gone},
+        {"/backlog/drained", test_drained},
+        {"/backlog/not-drained", test_not_drained},
         {"/backlog/not-watched", test_not_watched},
     };
 

@@ -376,11 +376,12 @@ static void test_owned(Fixture *f, gconstpointer data)
 {
     g_autoptr(VfoVf) other = vf_new(OTHER);
 
-    g_assert_true(vfo_inventory_owned(f->vf, f->vms));
-    g_assert_false(vfo_inventory_owned(other, f->vms));
+    g_assert_true(vfo_inventory_owned(f->vf, "web2", f->vms));
+    g_assert_false(vfo_inventory_owned(other, "web2", f->vms));
+    g_assert_false(vfo_inventory_owned(f->vf, VM, f->vms));
     /* It has been taken out of its guest, and the VM has not been looked at since. */
     f->vf->settings.mac = wrong_mac;
-    g_assert_false(vfo_inventory_owned(f->vf, f->vms));
+    g_assert_false(vfo_inventory_owned(f->vf, "web2", f->vms));
 }
 
 static void add(const char *path, void (*test)(Fixture *, gconstpointer))

@@ -326,6 +326,11 @@ static gboolean host_try_pf(VfoHost *host, const VfoWire *wire, GError **error)
     return outcome(world, enter(world, "try_pf %s", guest_of(world, &wire->mac)->vm.name), error);
 }
 
+static void host_unwatch_standby(VfoHost *host, const VfoWire *wire)
+{
+    g_assert_nonnull(wire);
+}
+
 static gboolean host_open_pf(VfoHost *host, const VfoWire *wire, GError **error)
 {
     World *world = world_of(host);
@@ -438,6 +443,7 @@ static const VfoHostOps host_ops = {
     .read_vf = host_read_vf,
     .find_wire = host_find_wire,
     .try_pf = host_try_pf,
+    .unwatch_standby = host_unwatch_standby,
     .open_pf = host_open_pf,
     .close_pf = host_close_pf,
     .hold = host_hold,

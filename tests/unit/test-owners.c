@@ -579,8 +579,9 @@ static void test_restore_other(Fixture *f, gconstpointer data)
     assert_mac(f, OTHER, "52:54:00:aa:00:10", 0);
 }
 
-static gboolean is_vf(const VfoVf *vf, gpointer data)
+static gboolean is_vf(const VfoVf *vf, const char *vm, gpointer data)
 {
+    g_assert_cmpstr(vm, ==, "web1");
     return g_str_equal(vf->pci, VF);
 }
 
@@ -595,6 +596,24 @@ static void test_restore_owned(Fixture *f, gconstpointer data)
     expect(G_LOG_LEVEL_MESSAGE, "*is restored with VF " OTHER " in place of " VF);
     xml = restore(f, PAIR, NULL);
     g_assert_nonnull(strstr(xml, "function=\"0x2\""));
+}
+
+/* It is left alone when libvirt has refused to start another domain with it. */
+static void test_start_owned(Fixture *f, gconstpointer data)
+{
+    g_autoptr(VfoDomain) domain = parse(PAIR);
+    g_autoptr(GError) error = NULL;
+    const VfoMac theirs = {{0x52, 0x54, 0, 0xaa, 0, 0x77}};
+
+    find_vf(&f->host, VF)->settings.mac = theirs;
+    vfo_leases_set_owned(f->host.leases, is_vf, NULL);
+    g_assert_false(vfo_owners_prepare(f->owners, domain, &error));
+    g_assert_error(error, VFO_ERROR, VFO_ERROR_BUSY);
+    g_assert_nonnull(strstr(error->message, "its VF " VF " is in use"));
+    g_assert_null(vfo_leases_holder(f->host.leases, VF));
+    release(f, domain);
+    g_assert_cmpuint(f->host.resets, ==, 0);
+    g_assert_true(vfo_mac_equal(&find_vf(&f->host, VF)->settings.mac, &theirs));
 }
 
 /* libvirt binds it to vfio-pci only if it is managed. */
@@ -681,6 +700,7 @@ int main(int argc, char **argv)
     ADD("restore/same", test_restore_same);
     ADD("restore/other", test_restore_other);
     ADD("restore/owned", test_restore_owned);
+    ADD("start/owned", test_start_owned);
     ADD("restore/host-driver", test_restore_host_driver);
     ADD("restore/two", test_restore_two);
     ADD("restore/foreign", test_restore_foreign);
