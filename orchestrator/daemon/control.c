@@ -51,6 +51,15 @@ static void query_vms(VfoQmpCall *call, json_object *arguments, gpointer data)
     vfo_qmp_call_return(call, list);
 }
 
+/* A VM that expects a VF, or has lost one, may name another VM's, or one that is free. */
+static VfoVm *owner_of(const VfoControl *control, GPtrArray *vms, const VfoVf *vf)
+{
+    VfoVm *owner;
+    const VfoPair *pair = vfo_inventory_owner(vms, vf->pci, &owner);
+
+    return pair && !vf->opened && !vfo_leases_owned(control->args.leases, vf, NULL) ? NULL : owner;
+}
+
 static void query_vfs(VfoQmpCall *call, json_object *arguments, gpointer data)
 {
     VfoControl *control = data;
@@ -71,9 +80,8 @@ static void query_vfs(VfoQmpCall *call, json_object *arguments, gpointer data)
     list = json_object_new_array();
     for (guint i = 0; i < vfs->len; i++) {
         const VfoVf *vf = g_ptr_array_index(vfs, i);
-        VfoVm *owner;
+        VfoVm *owner = owner_of(control, vms, vf);
 
-        vfo_inventory_owner(vms, vf->pci, &owner);
         json_object_array_add(list, vfo_view_vf(vf, owner ? owner->name : NULL,
                                                 vfo_leases_holder(control->args.leases, vf->pci)));
     }
