@@ -20,12 +20,13 @@
 struct _VfoMemory {
     VfoAbsences *absences; /* not owned */
     char *path;
+    char *untold; /* VM that the file does not have, as was said; NULL: there was none */
 };
 
 /* ------------------------------------------------------------------- write */
 
 /* NULL: @offer would not be taken when it is read again, as no peer would take it. */
-static json_object *from_offer(const VfoMemory *memory, const VfoOffer *offer)
+static json_object *from_offer(VfoMemory *memory, const VfoOffer *offer)
 {
     g_autoptr(json_object) object = vfo_wire_from_offer(offer);
     g_autoptr(GError) error = NULL;
@@ -33,13 +34,17 @@ static json_object *from_offer(const VfoMemory *memory, const VfoOffer *offer)
 
     if (again)
         return g_steal_pointer(&object);
+    if (g_strcmp0(memory->untold, offer->vm) == 0)
+        return NULL;
+    g_free(memory->untold);
+    memory->untold = g_strdup(offer->vm);
     g_warning("what the VF of VM %s was like cannot be written to %s: %s; a vfailoverd that is "
               "started anew will not know it",
               offer->vm, memory->path, error->message);
     return NULL;
 }
 
-static json_object *from_absences(const VfoMemory *memory, VfoAbsences *absences)
+static json_object *from_absences(VfoMemory *memory, VfoAbsences *absences)
 {
     json_object *object = json_object_new_object();
     json_object *list = json_object_new_array();
@@ -63,7 +68,7 @@ static json_object *from_absences(const VfoMemory *memory, VfoAbsences *absences
 
 static void on_changed(VfoAbsences *absences, gpointer data)
 {
-    const VfoMemory *memory = data;
+    VfoMemory *memory = data;
     g_autoptr(json_object) object = from_absences(memory, absences);
     g_autoptr(GError) error = NULL;
     size_t length = 0;
@@ -226,5 +231,6 @@ void vfo_memory_free(VfoMemory *memory)
         return;
     vfo_absences_on_change(memory->absences, NULL, NULL);
     g_free(memory->path);
+    g_free(memory->untold);
     g_free(memory);
 }
