@@ -300,7 +300,6 @@ typedef struct {
                     the VF is behind a port of the bridge, which tags for it */
     gboolean tag_outer;
     GArray *trunk; /* of guint16: the tags that the guest itself gives its frames; NULL: none */
-    gboolean trunk_alone; /* what it sends without a tag goes nowhere */
     GArray *vlans; /* of guint16: those in which the bridge carries the guest, 0: without one */
 } VfoWire;
 

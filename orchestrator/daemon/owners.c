@@ -42,6 +42,15 @@ static gboolean is_held(VfoOwners *owners, const VfoDomain *domain, const char *
     return g_strcmp0(vfo_leases_holder(owners->args.leases, pci), holder) == 0;
 }
 
+/* Somebody has @vf, or is to have it, be it the domain itself. */
+static gboolean is_taken(VfoOwners *owners, const VfoDomain *domain, const VfoVf *vf)
+{
+    VfoLeases *leases = owners->args.leases;
+
+    return vf->opened || vfo_leases_holder(leases, vf->pci) ||
+           vfo_leases_owned(leases, vf, domain->name);
+}
+
 /* The VF of @pair as it is now, in @vf; NULL there: it has none, or none of ours. */
 static gboolean read_vf(VfoOwners *owners, const VfoDomainPair *pair, VfoVf **vf, GError **error)
 {
@@ -95,8 +104,7 @@ static gboolean take(VfoOwners *owners, const VfoDomain *domain, const VfoDomain
         return FALSE;
     if (!vf)
         return TRUE;
-    if (vf->opened || vfo_leases_holder(leases, vf->pci) ||
-        vfo_leases_owned(leases, vf, domain->name))
+    if (is_taken(owners, domain, vf))
         return refuse_taken(owners, domain, vf, error);
     return vfo_leases_take(leases, vf->pci, holder, START_SECONDS, error);
 }
@@ -252,9 +260,7 @@ static gboolean is_left(VfoOwners *owners, const VfoDomain *domain, const VfoDom
     gboolean ours =
         pair->standby || (pair->primary && g_str_has_prefix(pair->primary, VFO_DOMAIN_BONDED));
 
-    return ours && !vf->opened && !vfo_leases_holder(owners->args.leases, vf->pci) &&
-           !vfo_leases_owned(owners->args.leases, vf, domain->name) &&
-           !vfo_vf_settings_equal(&vf->settings, &parked);
+    return ours && !is_taken(owners, domain, vf) && !vfo_vf_settings_equal(&vf->settings, &parked);
 }
 
 static void give_back(Release *release, const VfoVf *vf)
@@ -328,9 +334,7 @@ static gboolean may_have(VfoOwners *owners, const VfoDomain *domain, const VfoDo
 {
     if (!vf || vf->opened || (!pair->managed && g_strcmp0(vf->driver, "vfio-pci") != 0))
         return FALSE;
-    return is_held(owners, domain, vf->pci) ||
-           (!vfo_leases_holder(owners->args.leases, vf->pci) &&
-            !vfo_leases_owned(owners->args.leases, vf, domain->name));
+    return is_held(owners, domain, vf->pci) || !is_taken(owners, domain, vf);
 }
 
 /* A free VF of the same network as @old, the one the domain had, was in. */

@@ -155,8 +155,11 @@ static void warn_unclean(VfoPairing *pairing, const char *vm, const char *pci, c
 {
     gboolean kept = vfo_leases_take(pairing->args.leases, pci, holder, UNCLEAN_SECONDS, NULL);
 
-    g_warning("VF %s has left VM %s: %s; %s", pci, vm, why->message,
-              kept ? "no other VM gets it for 10 minutes" : "a job has it");
+    if (kept)
+        g_warning("VF %s has left VM %s: %s; no other VM gets it for %d minutes", pci, vm,
+                  why->message, UNCLEAN_SECONDS / 60);
+    else
+        g_warning("VF %s has left VM %s: %s; a job has it", pci, vm, why->message);
 }
 
 static void return_end(Return *back, GError *error)

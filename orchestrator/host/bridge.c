@@ -136,7 +136,6 @@ static gboolean match_vlans(const VfoSearch *search, const VfoLink *uplink, VfoW
         return FALSE;
     wire->vlans = g_steal_pointer(&carried.vlans);
     wire->trunk = g_steal_pointer(&carried.trunk);
-    wire->trunk_alone = carried.trunk_alone;
     if (!wire->vlan || wire->vlans->len == 1)
         return TRUE;
     g_set_error(error, VFO_ERROR, VFO_ERROR_MISMATCH,

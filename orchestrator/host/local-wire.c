@@ -362,8 +362,10 @@ static void announce_trunk(VfoLocalHost *host, const VfoWire *wire, const VfoLin
 static gboolean announce(VfoLocalHost *host, const VfoWire *wire, const VfoLink *pf, GError **error)
 {
     const VfoTag tag = {wire->tag, wire->tag_outer};
+    /* A tap all of whose VLANs have tags has none for what the guest sends without. */
+    gboolean bare = !wire->trunk || wire->trunk->len < wire->vlans->len;
 
-    if (!wire->trunk_alone && !vfo_announce(host->announcer, pf, &wire->mac, &tag, error))
+    if (bare && !vfo_announce(host->announcer, pf, &wire->mac, &tag, error))
         return FALSE;
     if (wire->trunk)
         announce_trunk(host, wire, pf);

@@ -155,14 +155,12 @@ static void add_to_trunk(VfoCarried *carried, guint16 id)
 static gboolean match_all(const VfoLink *tap, const GArray *own, const VfoLink *uplink,
                           const GArray *theirs, VfoCarried *carried, GError **error)
 {
-    carried->trunk_alone = TRUE;
     for (guint i = 0; i < own->len; i++) {
         const VfoVlan *vlan = &g_array_index(own, VfoVlan, i);
         const VfoVlan *outside = find(theirs, vlan->id);
 
         if (!check_vlan(tap, vlan, uplink, outside, error))
             return FALSE;
-        carried->trunk_alone = carried->trunk_alone && !vlan->pvid;
         if (!vlan->pvid)
             add_to_trunk(carried, vlan->id);
         else if (!outside->pvid)

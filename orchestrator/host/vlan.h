@@ -27,8 +27,7 @@ GArray *vfo_vlan_read(VfoNetlink *netlink, const VfoLink *port, GError **error);
 typedef struct {
     GArray *vlans; /* of guint16: in which it does; 0: without one */
     GArray *trunk; /* of guint16: the tags that the guest itself gives its frames; NULL: none */
-    gboolean trunk_alone; /* what it sends without a tag goes nowhere */
-    VfoTag tag;           /* of its untagged frames beyond the way out */
+    VfoTag tag;    /* of its untagged frames beyond the way out */
 } VfoCarried;
 
 void vfo_carried_clear(VfoCarried *carried);
