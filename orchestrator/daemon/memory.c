@@ -15,7 +15,6 @@
 
 /* An offer is 9 KiB at most, of which QEMU's features take 8; a common one is 1. */
 #define MAX_BYTES ((goffset)VFO_MAX_ABSENCES * 10 * 1024)
-#define MAX_DEPTH 8
 
 struct _VfoMemory {
     VfoAbsences *absences; /* not owned */
@@ -121,31 +120,6 @@ static char *read_file(const char *path, gsize *length, GError **error)
     return read_stream(stream, fd, length, error);
 }
 
-static json_object *parse(const char *text, gsize length, GError **error)
-{
-    json_tokener *tokener;
-    json_object *object;
-    enum json_tokener_error result;
-
-    if (!g_utf8_validate_len(text, length, NULL)) {
-        g_set_error(error, VFO_ERROR, VFO_ERROR_INVALID, "it is not UTF-8 text");
-        return NULL;
-    }
-    tokener = json_tokener_new_ex(MAX_DEPTH);
-    json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
-    object = json_tokener_parse_ex(tokener, text, (int)length);
-    result = json_tokener_get_error(tokener);
-    json_tokener_free(tokener);
-    if (result == json_tokener_success && object)
-        return object;
-    json_object_put(object);
-    g_set_error(error, VFO_ERROR, VFO_ERROR_INVALID, "JSON parse error: %s",
-                result == json_tokener_success    ? "no object"
-                : result == json_tokener_continue ? "it ends too soon"
-                                                  : json_tokener_error_desc(result));
-    return NULL;
-}
-
 static gboolean recall(VfoAbsences *absences, json_object *absence, GError **error)
 {
     static const char where[] = "absence";
@@ -200,7 +174,7 @@ static gboolean load(const VfoMemory *memory, GError **error)
 
     if (!text)
         return !*error;
-    object = parse(text, length, error);
+    object = vfo_json_parse(text, length, error);
     if (!object || !vfo_json_only(object, members, "the file", error) ||
         !vfo_json_array(object, "absences", "the file", VFO_MAX_ABSENCES, &list, error))
         return FALSE;

@@ -3,6 +3,31 @@
 
 #include <string.h>
 
+json_object *vfo_json_parse(const char *text, gsize length, GError **error)
+{
+    json_tokener *tokener;
+    json_object *object;
+    enum json_tokener_error result;
+
+    if (length > G_MAXINT || !g_utf8_validate_len(text, length, NULL)) {
+        g_set_error(error, VFO_ERROR, VFO_ERROR_INVALID, "it is not UTF-8 text");
+        return NULL;
+    }
+    tokener = json_tokener_new_ex(VFO_QMP_MAX_DEPTH);
+    json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
+    object = json_tokener_parse_ex(tokener, text, (int)length);
+    result = json_tokener_get_error(tokener);
+    json_tokener_free(tokener);
+    if (result == json_tokener_success && json_object_is_type(object, json_type_object))
+        return object;
+    json_object_put(object);
+    g_set_error(error, VFO_ERROR, VFO_ERROR_INVALID, "JSON parse error: %s",
+                result == json_tokener_success    ? "no object"
+                : result == json_tokener_continue ? "it ends too soon"
+                                                  : json_tokener_error_desc(result));
+    return NULL;
+}
+
 /* The member, when it is there and of @type. */
 static gboolean member_of(json_object *object, const char *member, const char *where,
                           json_type type, json_object **value, GError **error)

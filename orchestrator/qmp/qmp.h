@@ -146,6 +146,11 @@ void vfo_qmp_call_fail(VfoQmpCall *call, GError *error);
 
 /* ------------------------------------------------- reading foreign objects */
 
+/** vfo_json_parse: one JSON object, VFO_QMP_MAX_DEPTH deep at most, and nothing after it; NULL with
+ *  VFO_ERROR_INVALID: it is none. The caller bounds @length, in bytes. The result is the caller's
+ *  (json_object_put). */
+json_object *vfo_json_parse(const char *text, gsize length, GError **error);
+
 /*
  * Members of objects that came from outside. Each returns FALSE with
  * VFO_ERROR_INVALID, naming @where and the member, when it is missing or of

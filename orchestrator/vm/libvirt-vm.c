@@ -270,18 +270,14 @@ static gboolean tells_more(const VfoLibvirtVm *vm, const char *event, gboolean f
            (g_str_equal(event, "MIGRATION") && (!followed || vfo_libvirt_vm_status_is(vm, over)));
 }
 
-static json_object *parse(const char *details)
+/* NULL: there are none, or none that make sense. */
+static json_object *parse(const char *event, const char *details)
 {
-    json_tokener *tokener;
-    json_object *data;
+    g_autoptr(GError) error = NULL;
+    json_object *data = details ? vfo_json_parse(details, strlen(details), &error) : NULL;
 
-    if (!details)
-        return NULL;
-    tokener = json_tokener_new_ex(VFO_QMP_MAX_DEPTH);
-    data = json_tokener_parse_ex(tokener, details, (int)strlen(details));
-    if (!json_object_is_type(data, json_type_object))
-        g_clear_pointer(&data, json_object_put);
-    json_tokener_free(tokener);
+    if (error)
+        g_debug("QEMU's event %s: %s", event, error->message);
     return data;
 }
 
@@ -289,7 +285,7 @@ void vfo_libvirt_vm_on_qemu(VfoLibvirtVm *vm, virDomainPtr domain, const char *e
                             const char *details)
 {
     g_autoptr(VfoVm) keep = vfo_vm_ref(&vm->base.vm);
-    g_autoptr(json_object) data = parse(details);
+    g_autoptr(json_object) data = parse(event, details);
     gboolean followed = vm->base.ops->len > 0;
     const char *text = NULL;
 

@@ -19,6 +19,42 @@ static void assert_invalid(GError *error, const char *part)
     g_error_free(error);
 }
 
+static void test_parse(void)
+{
+    static const struct {
+        const char *text;
+        const char *part;
+    } bad[] = {
+        {"", "ends too soon"},
+        {"{\"a\": [", "ends too soon"},
+        {"[]", "no object"},
+        {"7 ", "no object"},
+        {"{} {}", "JSON parse error"},
+        {"{\"a\": \"\xff\"}", "not UTF-8"},
+    };
+    g_autoptr(json_object) object = NULL;
+    g_autoptr(GString) deep = g_string_new("{\"a\": ");
+    gint64 value = 0;
+    GError *error = NULL;
+
+    object = vfo_json_parse("{\"a\": 7} beyond", strlen("{\"a\": 7}"), &error);
+    g_assert_no_error(error);
+    g_assert_true(vfo_json_int(object, "a", "here", 0, 9, &value, NULL));
+    g_assert_cmpint(value, ==, 7);
+    for (gsize i = 0; i < G_N_ELEMENTS(bad); i++) {
+        g_assert_null(vfo_json_parse(bad[i].text, strlen(bad[i].text), &error));
+        g_assert_error(error, VFO_ERROR, VFO_ERROR_INVALID);
+        g_assert_nonnull(strstr(error->message, bad[i].part));
+        g_clear_error(&error);
+    }
+    for (guint i = 0; i < VFO_QMP_MAX_DEPTH; i++)
+        g_string_append_c(deep, '[');
+    g_assert_null(vfo_json_parse(deep->str, deep->len, &error));
+    g_assert_error(error, VFO_ERROR, VFO_ERROR_INVALID);
+    g_assert_nonnull(strstr(error->message, "nesting too deep"));
+    g_clear_error(&error);
+}
+
 static void test_string(void)
 {
     g_autoptr(json_object) object =
@@ -118,6 +154,7 @@ static void test_only(void)
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/json/parse", test_parse);
     g_test_add_func("/json/string", test_string);
     g_test_add_func("/json/int", test_int);
     g_test_add_func("/json/others", test_others);

@@ -243,11 +243,10 @@ static void test_bad(Fixture *f, gconstpointer data)
         {"{\"absences\": [", "*absences.json: JSON parse error: it ends too soon*"},
         {"{\"absences\": []} {}", "*absences.json: JSON parse error*"},
         {"null ", "*absences.json: *no object*"},
-        {"[]", "*absences.json: the file: not a JSON object*"},
+        {"[]", "*absences.json: JSON parse error: no object*"},
         {"{}", "*absences.json: the file: 'absences' is missing*"},
         {"{\"absences\": {}}", "*absences.json: the file: 'absences' must be of type array*"},
         {"{\"absences\": [], \"x\": 1}", "*absences.json: the file: *'x'*"},
-        {"{\"absences\": [[[[[[[[[]]]]]]]]]}", "*absences.json: *too deep*"},
         {"{\"absences\": [\"\xff\"]}", "*absences.json: it is not UTF-8 text*"},
     };
 
