@@ -338,8 +338,8 @@ typedef struct {
     void (*watch_standby)(VfoHost *host, const VfoWire *wire);
     /** Ends that. Not counted is fine. */
     void (*unwatch_standby)(VfoHost *host, const VfoWire *wire);
-    /** Done when the guest has taken what was sent to its standby, or was never counted.
-     *  VFO_ERROR_DEADLINE: it has not within @wait_ms. Returns nothing. */
+    /** Done when the guest has for a while taken what is sent to its standby as it comes, or was
+     *  never counted. VFO_ERROR_DEADLINE: it is behind after @wait_ms. Returns nothing. */
     void (*drained)(VfoHost *host, const VfoWire *wire, guint wait_ms, GTask *task);
     /** Both, with as little as possible in between: what is sent to the guest until then is lost.
      */

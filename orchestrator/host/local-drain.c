@@ -7,6 +7,9 @@
 #include "host/poll.h"
 
 #define DRAINED_EVERY_MS 20
+/* A VM that has just begun to run keeps up for a moment, and no longer when its driver finds the
+ * VF: all that it touches is yet to be mapped. */
+#define KEEPS_UP_US (500 * G_TIME_SPAN_MILLISECOND)
 
 void vfo_local_watch_standby(VfoHost *base, const VfoWire *wire)
 {
@@ -38,6 +41,7 @@ typedef struct {
     char *tap;
     guint wait_ms;
     gint64 until_us;
+    gint64 short_us; /* since when the backlog has been short; 0: it is not */
 } Drain;
 
 static void drain_free(gpointer data)
@@ -51,13 +55,20 @@ static void drain_free(gpointer data)
 
 static gboolean is_drained(gpointer data, GError **error)
 {
-    const Drain *drain = data;
+    Drain *drain = data;
+    gint64 now = g_get_monotonic_time();
     gboolean is_short;
 
     if (!vfo_backlog_is_short(drain->backlog, &is_short, error))
         return FALSE;
-    if (is_short || g_get_monotonic_time() < drain->until_us)
-        return is_short;
+    if (!is_short)
+        drain->short_us = 0;
+    else if (!drain->short_us)
+        drain->short_us = now;
+    if (is_short && (now - drain->short_us >= KEEPS_UP_US || now >= drain->until_us))
+        return TRUE;
+    if (now < drain->until_us)
+        return FALSE;
     g_set_error(error, VFO_ERROR, VFO_ERROR_DEADLINE,
                 "the guest is %" G_GUINT64_FORMAT
                 " frames behind after %u ms: what waits in tap %s when it gets its VF is lost",

@@ -272,6 +272,7 @@ static void test_drained(Fixture *f, gconstpointer data)
     const VfoWire wire = {.datapath = "bridge", .tap = (char *)TAP};
     VfoHost *host = host_of(f);
     Wait wait = {0};
+    gint64 taken_us;
 
     host->ops->watch_standby(host, &wire);
     send_frames(f, 3);
@@ -280,8 +281,11 @@ static void test_drained(Fixture *f, gconstpointer data)
         g_main_context_iteration(NULL, FALSE);
     g_assert_false(wait.done);
     g_assert_cmpuint(take_frames(f, 4), ==, 3);
+    taken_us = g_get_monotonic_time();
     end_wait(&wait);
     g_assert_no_error(wait.error);
+    /* It has kept up for a while. */
+    g_assert_cmpint(g_get_monotonic_time() - taken_us, >=, 500 * G_TIME_SPAN_MILLISECOND);
     vfo_host_free(host);
 }
 
