@@ -15,7 +15,7 @@ from .vfailover import Changes, Vfailover, own_of
 
 HOOK = f"{libvirtd.HOOKS}/vfailover"
 HOOK_PROGRAM = "/usr/sbin/vfailover-hook"
-JOB_SECONDS = 60
+JOB_SECONDS = 180
 ENDED = ("completed", "degraded", "failed", "cancelled")
 
 

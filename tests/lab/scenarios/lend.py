@@ -20,7 +20,7 @@ CONTENDERS = ("vfailover",)
 VFS = 2
 HOST_MEMORY_MB = 1100  # for two guests
 
-VF_SECONDS = 60
+VF_SECONDS = 180
 OTHER_TAP = "tap1"
 ABSENCES = "/run/vfailover/absences.json"
 
