@@ -9,6 +9,7 @@
 
 #define CONFIG_FILE  "/etc/vfailover/vfailoverd.conf"
 #define READ_MS      10000
+#define MENTION_MS   1000
 #define MAX_ARGUMENT 1024 /* bytes */
 #define N_HOOK_ARGS  4
 
@@ -75,6 +76,20 @@ static int report(const HookSettings *settings, const HookEvent *event, Concern 
     return refuse(why, may_refuse);
 }
 
+/* One without a VF may be one that the daemon expects from another host. Nothing else tells of its
+ * taps before it runs. All others are none of the daemon's business: nothing comes of it that it
+ * does not answer, and little that it hangs. */
+static int mention(const HookSettings *settings, const HookEvent *event, const VfoDomain *domain)
+{
+    HookSettings hasty = *settings;
+    g_autofree char *xml = NULL;
+
+    hasty.deadline_ms = MIN(hasty.deadline_ms, MENTION_MS);
+    if (domain->plain->len > 0 && g_str_equal(event->operation, "start"))
+        hook_ask(&hasty, event, &xml, NULL);
+    return 0;
+}
+
 static int handle(const HookSettings *settings, HookEvent *event, gboolean may_refuse)
 {
     g_autoptr(GError) error = NULL;
@@ -90,9 +105,9 @@ static int handle(const HookSettings *settings, HookEvent *event, gboolean may_r
     if (!domain)
         return refuse(error, may_refuse && settings->refuse &&
                                  g_strstr_len(xml, (gssize)input->len, "<teaming") != NULL);
-    if (concern_of(domain) == CONCERN_NONE)
-        return 0;
     event->xml = xml;
+    if (concern_of(domain) == CONCERN_NONE)
+        return mention(settings, event, domain);
     return report(settings, event, concern_of(domain), may_refuse);
 }
 

@@ -266,6 +266,35 @@ static void test_no_daemon(Test *test, gconstpointer data)
     assert_said(test, 0, "cannot connect");
 }
 
+/* It may be one that is expected without its VF. */
+static void test_plain(Test *test, gconstpointer data)
+{
+    static const char plain[] = DOMAIN("");
+    gint64 began;
+
+    listen_on_socket(test);
+    run(test, "start", "begin", plain);
+    assert_silent(test, 0);
+    g_assert_cmpstr(test->asked, ==, "web1 start begin -");
+    g_assert_cmpstr(test->xml, ==, plain);
+    run(test, "prepare", "begin", plain);
+    assert_silent(test, 0);
+    g_assert_null(test->asked);
+
+    /* Whatever becomes of that, the domain starts as it is. */
+    test->answer = "<domain/>";
+    run(test, "start", "begin", plain);
+    assert_silent(test, 0);
+    test->error = "something";
+    run(test, "start", "begin", plain);
+    assert_silent(test, 0);
+    test->silent = TRUE;
+    began = g_get_monotonic_time();
+    run(test, "start", "begin", plain);
+    assert_silent(test, 0);
+    g_assert_cmpint(g_get_monotonic_time() - began, <, 8 * G_USEC_PER_SEC);
+}
+
 static void test_not_in_use(Test *test, gconstpointer data)
 {
     listen_on_socket(test);
@@ -401,6 +430,7 @@ int main(int argc, char **argv)
     ADD("told-only", test_told_only);
     ADD("other-operations", test_other_operations);
     ADD("no-daemon", test_no_daemon);
+    ADD("plain", test_plain);
     ADD("not-in-use", test_not_in_use);
     ADD("hung-daemon", test_hung_daemon);
     ADD("bad-xml", test_bad_xml);

@@ -47,6 +47,11 @@ def run(test: Run) -> None:
     test.note("from a VF that becomes free to its use", f"{(since_us - freed_us) / 1000:.0f} ms")
     test.expect(f"the VF {hosta.vfs[1]}", _described(test, back) == hosta.vfs[1])
 
+    for host in test.lab.hosts:
+        log = (host.directory / "vfailoverd.log").read_text()
+        test.expect(
+            f"{host.name}: its PF side open from the VM's stop", "are lost until it runs" not in log
+        )
     test.finish()
     back.kill()
     back.quit()
