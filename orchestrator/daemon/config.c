@@ -15,7 +15,7 @@ static const struct {
     {"daemon",
      {"name", "socket", "admin-group", "listen", "port", "qmp-dir", "state", "guest-mac"}},
     {"migration", {"address", "ports", "max-bandwidth", "downtime-limit", "no-vf", "vf-match"}},
-    {"libvirt", {"uri", "no-daemon", "hook-deadline"}},
+    {"libvirt", {"uri", "update-definition", "no-daemon", "hook-deadline"}},
     {"tls", {"ca", "server-cert", "server-key", "client-cert", "client-key"}},
     {"deadlines", {NULL}}, /* checked against vfo_deadline_name() */
     {"network", {"pf", "bridge", "datapath"}},
@@ -269,6 +269,19 @@ static gboolean read_deadlines(const Reader *r, VfoConfig *config, GError **erro
     return TRUE;
 }
 
+/* FALSE: it is set to something else than yes or no. @value stays as it is when it is not set. */
+static gboolean read_yes(const Reader *r, const char *group, const char *key, gboolean *value,
+                         GError **error)
+{
+    g_autofree char *text = read_string(r, group, key, NULL);
+
+    if (text && !g_str_equal(text, "yes") && !g_str_equal(text, "no"))
+        return fail(r, group, key, error, "'%s' is neither 'yes' nor 'no'", text);
+    if (text)
+        *value = g_str_equal(text, "yes");
+    return TRUE;
+}
+
 /* The group alone says that libvirt is used. hook/ reads the last two as well, by itself. */
 static gboolean read_libvirt(const Reader *r, VfoConfig *config, GError **error)
 {
@@ -285,7 +298,9 @@ static gboolean read_libvirt(const Reader *r, VfoConfig *config, GError **error)
     if (!config->libvirt_alone && !g_str_equal(no_daemon, "refuse"))
         return fail(r, "libvirt", "no-daemon", error, "'%s' is neither 'refuse' nor 'allow'",
                     no_daemon);
-    return read_seconds(r, "libvirt", "hook-deadline", &config->hook_ms, error);
+    config->update_definition = TRUE;
+    return read_yes(r, "libvirt", "update-definition", &config->update_definition, error) &&
+           read_seconds(r, "libvirt", "hook-deadline", &config->hook_ms, error);
 }
 
 /* The name of the network that has @pf; NULL: none. */
@@ -404,19 +419,6 @@ static gboolean read_resets(const Reader *r, const char *group, VfoQuirks *quirk
         return FALSE;
     quirks->mac_resets_vf = (set & MAC) != 0;
     quirks->vlan_resets_vf = (set & VLAN) != 0;
-    return TRUE;
-}
-
-/* FALSE: it is set to something else than yes or no. @value stays as it is when it is not set. */
-static gboolean read_yes(const Reader *r, const char *group, const char *key, gboolean *value,
-                         GError **error)
-{
-    g_autofree char *text = read_string(r, group, key, NULL);
-
-    if (text && !g_str_equal(text, "yes") && !g_str_equal(text, "no"))
-        return fail(r, group, key, error, "'%s' is neither 'yes' nor 'no'", text);
-    if (text)
-        *value = g_str_equal(text, "yes");
     return TRUE;
 }
 

@@ -34,9 +34,10 @@ typedef struct {
     VfoGuestMac guest_mac;
     char *migration_address;
     char *migration_ports;
-    char *libvirt_uri;      /* NULL: libvirt is not used */
-    gboolean libvirt_alone; /* a VM may come from a host whose daemon does not hand it over */
-    guint hook_ms;          /* how long libvirt's hook waits */
+    char *libvirt_uri;          /* NULL: libvirt is not used */
+    gboolean libvirt_alone;     /* a VM may come from a host whose daemon does not hand it over */
+    guint hook_ms;              /* how long libvirt's hook waits */
+    gboolean update_definition; /* that a VM brings, for the VF that it has here */
     VfoTlsFiles tls;
     VfoPolicy policy;
     GPtrArray *networks; /* of VfoNetwork */

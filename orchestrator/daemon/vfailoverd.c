@@ -136,7 +136,7 @@ static void start_libvirt(Daemon *daemon)
         return;
     daemon->pairing = vfo_pairing_new(&pairing);
     vfo_peer_server_on_call(daemon->peers, start_followed, daemon);
-    vfo_vms_follow_libvirt(daemon->vms, config->libvirt_uri);
+    vfo_vms_follow_libvirt(daemon->vms, config->libvirt_uri, config->update_definition);
 }
 
 static gboolean start(Daemon *daemon, GError **error)

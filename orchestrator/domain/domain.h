@@ -80,6 +80,13 @@ char *vfo_domain_set_vf(const char *xml, gsize length, const char *standby, cons
                         GError **error);
 
 /**
+ * vfo_domain_set_vfs: the same of all pairs of @running, which is the same domain, that have a VF:
+ * @xml with the VFs that they have. NULL without an error: it has these. Free with g_free(). A VF
+ * that libvirt takes from a pool is left as it is; VFO_ERROR_NOT_FOUND: @xml has none for a pair.
+ */
+char *vfo_domain_set_vfs(const char *xml, gsize length, const VfoDomain *running, GError **error);
+
+/**
  * vfo_domain_make_pair: the same domain (inactive XML) with the VF @pci for one of its interfaces:
  * the interface becomes a standby, and a <hostdev> its primary. @interface: its MAC address or
  * alias; NULL: the only one that can be a standby. Nothing else is changed. Free with g_free().

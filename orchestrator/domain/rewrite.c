@@ -2,6 +2,8 @@
 /* What a domain's XML is changed to, and no more of it than that. */
 #include "domain/xml.h"
 
+#include <string.h>
+
 #define XML(text) ((const xmlChar *)(text))
 
 /* The aliases that are ours to take away again; libvirt wants "ua-" before a user's. */
@@ -54,6 +56,30 @@ char *vfo_domain_set_vf(const char *xml, gsize length, const char *standby, cons
     else
         vfo_fail(error, VFO_ERROR_NOT_FOUND, "domain XML: standby %s has no VF", standby);
     return NULL;
+}
+
+char *vfo_domain_set_vfs(const char *xml, gsize length, const VfoDomain *running, GError **error)
+{
+    g_autoptr(VfoDomain) domain = vfo_domain_parse(xml, length, error);
+    g_autofree char *text = NULL;
+
+    for (guint i = 0; domain && i < running->pairs->len; i++) {
+        const VfoDomainPair *wanted = g_ptr_array_index(running->pairs, i);
+        const VfoDomainPair *pair = vfo_domain_pair(domain, wanted->standby);
+        const char *before = text ? text : xml;
+        char *changed;
+
+        if (!wanted->standby || !wanted->vf ||
+            (pair && pair->has_vf && (!pair->vf || g_str_equal(pair->vf, wanted->vf))))
+            continue;
+        changed = vfo_domain_set_vf(before, text ? strlen(text) : length, wanted->standby,
+                                    wanted->vf, error);
+        if (!changed)
+            return NULL;
+        g_free(text);
+        text = changed;
+    }
+    return g_steal_pointer(&text);
 }
 
 /* ------------------------------------------------------------- formatting */

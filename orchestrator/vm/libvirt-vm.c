@@ -183,6 +183,10 @@ void vfo_libvirt_vm_take(VfoLibvirtVm *vm, const VfoLibvirtSeen *seen)
     info = info_of(vm->config, status_of(vm, seen->state));
     info->leaving = is_leaving(vm);
     vfo_local_vm_keep(&vm->base, info);
+    if (vm->brings && !vm->incoming && vm->domain) {
+        vm->brings = FALSE;
+        vfo_libvirt_vm_update_definition(vm);
+    }
 }
 
 /* ---------------------------------------------------------------- migrations */
@@ -339,6 +343,10 @@ void vfo_libvirt_vm_on_lifecycle(VfoLibvirtVm *vm, virDomainPtr domain, int even
         /* As it was at the source: it has arrived, and whoever paused it resumes it. */
         if (detail == VIR_DOMAIN_EVENT_SUSPENDED_PAUSED)
             vm->incoming = FALSE;
+    } else if (event == VIR_DOMAIN_EVENT_DEFINED) {
+        /* libvirt does that before it lets the VM run (qemuMigrationDstPersist() of 9.0 and 11.3),
+         * when it may still fail to come. */
+        vm->brings = vm->brings || (vm->incoming && vfo_libvirt_updates(vm->libvirt));
     } else if (event == VIR_DOMAIN_EVENT_STOPPED) {
         vm->running = FALSE;
         vm->ended = TRUE;

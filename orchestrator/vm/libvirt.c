@@ -35,6 +35,7 @@ const VfoLibvirtCalls vfo_libvirt_calls = {
     .get_state = virDomainGetState,
     .detach = virDomainDetachDeviceAlias,
     .attach = virDomainAttachDeviceFlags,
+    .define = virDomainDefineXMLFlags,
     .abort_job = virDomainAbortJob,
     .migrate = virDomainMigrateToURI3,
     .set_downtime = virDomainMigrateSetMaxDowntime,
@@ -48,6 +49,7 @@ struct _VfoLibvirt {
     gatomicrefcount refs; /* the owner's, the links', and one for each call under way */
     const VfoLibvirtCalls *calls;
     char *uri;
+    gboolean updates;
     VfoLibvirtListener listener;
     gboolean closed;
     GThreadPool *pool;
@@ -732,7 +734,7 @@ static gpointer register_loop(gpointer unused)
     return NULL;
 }
 
-VfoLibvirt *vfo_libvirt_new(const VfoLibvirtCalls *calls, const char *uri,
+VfoLibvirt *vfo_libvirt_new(const VfoLibvirtCalls *calls, const char *uri, gboolean updates,
                             const VfoLibvirtListener *listener)
 {
     static GOnce once = G_ONCE_INIT;
@@ -742,6 +744,7 @@ VfoLibvirt *vfo_libvirt_new(const VfoLibvirtCalls *calls, const char *uri,
     g_atomic_ref_count_init(&libvirt->refs);
     libvirt->calls = calls;
     libvirt->uri = g_strdup(uri);
+    libvirt->updates = updates;
     libvirt->listener = *listener;
     libvirt->pool = g_thread_pool_new(run_call, NULL, MAX_THREADS, FALSE, NULL);
     libvirt->vms = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
@@ -769,6 +772,11 @@ const char *vfo_libvirt_uri(const VfoLibvirt *libvirt)
 const VfoLibvirtCalls *vfo_libvirt_calls_of(const VfoLibvirt *libvirt)
 {
     return libvirt->calls;
+}
+
+gboolean vfo_libvirt_updates(const VfoLibvirt *libvirt)
+{
+    return libvirt->updates;
 }
 
 GError *vfo_libvirt_state(const VfoLibvirt *libvirt)

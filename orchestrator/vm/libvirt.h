@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Inside vm/: the VMs that libvirt manages (libvirt-vm.c, libvirt-follow.c, libvirt-device.c), the
- * connection through which it tells of them (libvirt.c), and what was missed while there was none
- * (libvirt-missed.c).
+ * Inside vm/: the VMs that libvirt manages (libvirt-vm.c, libvirt-follow.c, libvirt-device.c,
+ * libvirt-definition.c), the connection through which it tells of them (libvirt.c), and what was
+ * missed while there was none (libvirt-missed.c).
  */
 #pragma once
 
@@ -31,6 +31,7 @@ typedef struct {
     int (*get_state)(virDomainPtr domain, int *state, int *reason, unsigned int flags);
     int (*detach)(virDomainPtr domain, const char *alias, unsigned int flags);
     int (*attach)(virDomainPtr domain, const char *xml, unsigned int flags);
+    virDomainPtr (*define)(virConnectPtr connection, const char *xml, unsigned int flags);
     int (*abort_job)(virDomainPtr domain);
     int (*migrate)(virDomainPtr domain, const char *uri, virTypedParameterPtr params,
                    unsigned int n_params, unsigned int flags);
@@ -59,8 +60,9 @@ typedef struct {
 /* ------------------------------------------------------------- connection */
 
 /** vfo_libvirt_new: connects to @uri, now and whenever the connection is lost, and tells @listener
- *  of the running domains that have a pair or a VF. Belongs to the default main context. */
-VfoLibvirt *vfo_libvirt_new(const VfoLibvirtCalls *calls, const char *uri,
+ *  of the running domains that have a pair or a VF. @updates: as for vfo_vms_follow_libvirt().
+ *  Belongs to the default main context. */
+VfoLibvirt *vfo_libvirt_new(const VfoLibvirtCalls *calls, const char *uri, gboolean updates,
                             const VfoLibvirtListener *listener);
 /** vfo_libvirt_close: tells nothing any more, and drops the caller's reference. Every VM has been
  *  closed before. */
@@ -68,6 +70,7 @@ void vfo_libvirt_close(VfoLibvirt *libvirt);
 
 const char *vfo_libvirt_uri(const VfoLibvirt *libvirt);
 const VfoLibvirtCalls *vfo_libvirt_calls_of(const VfoLibvirt *libvirt);
+gboolean vfo_libvirt_updates(const VfoLibvirt *libvirt);
 /** vfo_libvirt_state: why there is no connection (transfer full); NULL: there is one. */
 GError *vfo_libvirt_state(const VfoLibvirt *libvirt);
 /** vfo_libvirt_find: the VM of @uuid; NULL: there is none. Borrowed. */
@@ -129,6 +132,7 @@ struct _VfoLibvirtVm {
     gboolean starting; /* libvirt is about to start its QEMU */
     gboolean incoming; /* it waits for its memory */
     gboolean began;    /* which has begun to arrive */
+    gboolean brings;   /* a definition, which has not been looked at yet */
     gboolean running;  /* its CPUs run */
     gboolean ended;    /* its QEMU has gone, */
     gboolean moved;    /* to another host */
@@ -223,6 +227,11 @@ void vfo_libvirt_vm_started(VfoVm *vm, GTask *task);
 
 void vfo_libvirt_vm_unseen(VfoVm *vm, GTask *task); /* libvirt-missed.c */
 
+/** vfo_libvirt_vm_update_definition: @vm, which has a domain, runs here, and libvirt has taken its
+ *  definition over from the source: that is to name the VFs that @vm has here. Does not block; how
+ *  it went is logged. */
+void vfo_libvirt_vm_update_definition(VfoLibvirtVm *vm); /* libvirt-definition.c */
+
 /** vfo_libvirt_device_xml: the <hostdev> that makes @pci the primary of @pair, under the alias
  *  @primary if that is one that users may choose. Free with g_free(). */
 char *vfo_libvirt_device_xml(const VfoPair *pair, const char *primary, const char *pci);
@@ -230,4 +239,5 @@ char *vfo_libvirt_device_xml(const VfoPair *pair, const char *primary, const cha
 /* ------------------------------------------------------------------- set */
 
 /** vfo_vms_follow_calls: vfo_vms_follow_libvirt() through @calls. */
-void vfo_vms_follow_calls(VfoVms *vms, const char *uri, const VfoLibvirtCalls *calls);
+void vfo_vms_follow_calls(VfoVms *vms, const char *uri, gboolean updates,
+                          const VfoLibvirtCalls *calls);

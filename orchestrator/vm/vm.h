@@ -55,8 +55,10 @@ GPtrArray *vfo_vms_list(VfoVms *vms);
  * VF, now and later; once. Does not block; what goes wrong is logged and tried again. Belongs
  * to the default main context: libvirt-glib knows no other. A domain whose name is not that of a
  * VM (vfo_vms_new()), or that another VM has already, is left alone with a line in the log.
+ * @updates: the definition that an expected domain brings from its source is changed, when it runs,
+ * to name the VFs that it has here.
  */
-void vfo_vms_follow_libvirt(VfoVms *vms, const char *uri);
+void vfo_vms_follow_libvirt(VfoVms *vms, const char *uri, gboolean updates);
 
 /**
  * vfo_vms_expect: libvirt is about to migrate @domain (copied) to this host: the VM (transfer

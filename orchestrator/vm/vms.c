@@ -175,17 +175,18 @@ static void on_gone(VfoLocalVm *vm, gpointer data)
     vms_drop(data, vm->vm.name);
 }
 
-void vfo_vms_follow_calls(VfoVms *vms, const char *uri, const VfoLibvirtCalls *calls)
+void vfo_vms_follow_calls(VfoVms *vms, const char *uri, gboolean updates,
+                          const VfoLibvirtCalls *calls)
 {
     VfoLibvirtListener listener = {on_appeared, on_gone, vms, vms->listener};
 
     g_assert(!vms->libvirt);
-    vms->libvirt = vfo_libvirt_new(calls, uri, &listener);
+    vms->libvirt = vfo_libvirt_new(calls, uri, updates, &listener);
 }
 
-void vfo_vms_follow_libvirt(VfoVms *vms, const char *uri)
+void vfo_vms_follow_libvirt(VfoVms *vms, const char *uri, gboolean updates)
 {
-    vfo_vms_follow_calls(vms, uri, &vfo_libvirt_calls);
+    vfo_vms_follow_calls(vms, uri, updates, &vfo_libvirt_calls);
 }
 
 static gboolean may_expect(VfoVms *vms, const VfoDomain *domain, GError **error)

@@ -221,7 +221,7 @@ int main(int argc, char **argv)
     g_signal_connect(run.vms, "removed", G_CALLBACK(on_removed), NULL);
     g_signal_connect(run.vms, "inspected", G_CALLBACK(on_inspected), NULL);
     g_signal_connect(run.vms, "progress", G_CALLBACK(on_progress), NULL);
-    vfo_vms_follow_libvirt(run.vms, argv[1]);
+    vfo_vms_follow_libvirt(run.vms, argv[1], FALSE);
     g_idle_add(next, &run);
     g_main_loop_run(run.loop);
     rmdir(directory);

@@ -87,6 +87,7 @@ static void test_libvirt(void)
 
     g_assert_cmpstr(config->libvirt_uri, ==, "qemu:///system");
     g_assert_false(config->libvirt_alone);
+    g_assert_true(config->update_definition);
     g_assert_cmpuint(config->hook_ms, ==, 30000);
 }
 
@@ -100,6 +101,7 @@ static void test_everything(void)
         "no-vf = standby-only\n"
         "vf-match = any\n"
         "[libvirt]\nuri = qemu+unix:///system\nno-daemon = allow\nhook-deadline = 2.5\n"
+        "update-definition = no\n"
         "[tls]\nca = /1\nserver-cert = /2\nserver-key = /3\nclient-cert = /4\nclient-key = /5\n"
         "[deadlines]\nquery = 0.001\nunplug = 2.5\narrive = 86400\n"
         "[network lan]\npf = pf0; pf1 ;\nbridge = br0\n"
@@ -127,6 +129,7 @@ static void test_everything(void)
     g_assert_cmpstr(config->state, ==, "/run/state");
     g_assert_cmpstr(config->libvirt_uri, ==, "qemu+unix:///system");
     g_assert_true(config->libvirt_alone);
+    g_assert_false(config->update_definition);
     g_assert_cmpuint(config->hook_ms, ==, 2500);
     /* where the daemon listens, QEMU does as well */
     g_assert_cmpstr(config->migration_address, ==, "10.8.0.1");
@@ -276,6 +279,7 @@ static void test_mistakes(void)
         {ADDRESS LAN "[libvirt]\nuri=system\n", "[libvirt] uri: 'system'"},
         {ADDRESS LAN "[libvirt]\nno-daemon=maybe\n", "[libvirt] no-daemon: 'maybe'"},
         {ADDRESS LAN "[libvirt]\nhook-deadline=0\n", "[libvirt] hook-deadline: '0'"},
+        {ADDRESS LAN "[libvirt]\nupdate-definition=1\n", "[libvirt] update-definition: '1'"},
         {ADDRESS LAN "[libvirt]\nurl=x\n", "[libvirt] url: there is no such setting"},
         /* [deadlines] */
         {ADDRESS LAN "[deadlines]\nunplug=0\n", "[deadlines] unplug: '0'"},

@@ -417,6 +417,63 @@ static void test_set_vf_refused(void)
     }
 }
 
+#define SECOND_PAIR_AT_SOURCE                                                                      \
+    DOMAIN_STANDBY_OF("ua-net2", "52:54:00:AA:00:20", "br1", "vnet1", DOMAIN_VLAN)                 \
+    "<hostdev mode='subsystem' type='pci'><source><address bus='0x82'/></source>"                  \
+    "<teaming type='transient' persistent='ua-net2'/></hostdev>"
+#define WITHOUT_PAIR                                                                               \
+    "<hostdev mode='subsystem' type='pci'><source><address bus='0x82'/></source></hostdev>"
+
+/* What a definition is to be when @running, the same domain, runs; NULL: what it is. */
+static void assert_set_all(const char *before, const char *running, const char *after)
+{
+    g_autoptr(VfoDomain) domain = parse(running);
+    g_autoptr(GError) error = NULL;
+    g_autofree char *xml = vfo_domain_set_vfs(before, strlen(before), domain, &error);
+    g_autofree char *expected = after ? canonical(after) : NULL;
+    g_autofree char *found = xml ? canonical(xml) : NULL;
+
+    g_assert_no_error(error);
+    g_assert_cmpstr(found, ==, expected);
+}
+
+static void test_set_vfs(void)
+{
+    static const char at_source[] = DOMAIN(SECOND_PAIR DOMAIN_STANDBY DOMAIN_HOSTDEV);
+    static const char here[] = DOMAIN(SECOND_PAIR DOMAIN_STANDBY DOMAIN_HOSTDEV_AT(OTHER_ADDRESS));
+
+    assert_set_all(at_source, here, here);
+    assert_set_all(here, here, NULL);
+    assert_set_all(DOMAIN(DOMAIN_HOSTDEV DOMAIN_STANDBY SECOND_PAIR_AT_SOURCE), here,
+                   DOMAIN(DOMAIN_HOSTDEV_AT(OTHER_ADDRESS) DOMAIN_STANDBY SECOND_PAIR));
+    /* It has its standby alone for the moment. */
+    assert_set_all(at_source, DOMAIN(DOMAIN_STANDBY), NULL);
+    assert_set_all(at_source, DOMAIN(WITHOUT_PAIR), NULL);
+    /* The VF of a pool has an address when the domain runs. */
+    assert_set_all(DOMAIN(DOMAIN_STANDBY DOMAIN_NETWORK), DOMAIN(DOMAIN_STANDBY DOMAIN_INTERFACE),
+                   NULL);
+}
+
+static void test_set_vfs_refused(void)
+{
+    g_autoptr(VfoDomain) domain = parse(DOMAIN(DOMAIN_STANDBY DOMAIN_HOSTDEV));
+    static const struct {
+        const char *xml;
+        int code;
+    } cases[] = {
+        {DOMAIN(""), VFO_ERROR_NOT_FOUND},
+        {DOMAIN(DOMAIN_STANDBY), VFO_ERROR_NOT_FOUND},
+        {"<domain", VFO_ERROR_INVALID},
+    };
+
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(GError) error = NULL;
+
+        g_assert_null(vfo_domain_set_vfs(cases[i].xml, strlen(cases[i].xml), domain, &error));
+        g_assert_error(error, VFO_ERROR, cases[i].code);
+    }
+}
+
 /* ------------------------------------------------------------------- pair */
 
 /* As the user has it before: inactive, libvirt's own aliases are not in it. */
@@ -631,6 +688,8 @@ int main(int argc, char **argv)
     g_test_add_func("/domain/set-vf", test_set_vf);
     g_test_add_func("/domain/set-vf/several", test_set_vf_of_several);
     g_test_add_func("/domain/set-vf/refused", test_set_vf_refused);
+    g_test_add_func("/domain/set-vfs", test_set_vfs);
+    g_test_add_func("/domain/set-vfs/refused", test_set_vfs_refused);
     g_test_add_func("/domain/pair", test_pair);
     g_test_add_func("/domain/pair/second", test_pair_second);
     g_test_add_func("/domain/pair/refused", test_pair_refused);

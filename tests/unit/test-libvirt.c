@@ -53,7 +53,8 @@ static struct {
     char *xml; /* NULL: the test driver's */
     char *detached;
     char *attached;
-    const char *error; /* of detach, attach, abort_job; NULL: they succeed */
+    int defined;
+    const char *error; /* of detach, attach, define, abort_job; NULL: they succeed */
     int error_code;
     int aborted;
     int jobs;          /* so many more looks see one */
@@ -132,6 +133,10 @@ static char *fake_get_xml(virDomainPtr domain, unsigned int flags)
     g_mutex_lock(&driver.hang);
     g_mutex_unlock(&driver.hang);
     g_atomic_int_inc(&driver.looks);
+    if (flags) {
+        g_assert_cmpuint(flags, ==, VIR_DOMAIN_XML_INACTIVE | VIR_DOMAIN_XML_SECURE);
+        return virDomainGetXMLDesc(domain, flags);
+    }
     return driver.xml ? strdup(driver.xml) : virDomainGetXMLDesc(domain, flags);
 }
 
@@ -173,6 +178,14 @@ static int fake_attach(virDomainPtr domain, const char *xml, unsigned int flags)
     g_free(driver.attached);
     driver.attached = g_strdup(xml);
     return fail_if_told();
+}
+
+static virDomainPtr fake_define(virConnectPtr connection, const char *xml, unsigned int flags)
+{
+    virDomainPtr domain = driver.error ? NULL : virDomainDefineXMLFlags(connection, xml, flags);
+
+    g_atomic_int_inc(&driver.defined);
+    return domain;
 }
 
 static int fake_abort(virDomainPtr domain)
@@ -235,6 +248,7 @@ static const VfoLibvirtCalls fakes = {
     .get_state = fake_get_state,
     .detach = fake_detach,
     .attach = fake_attach,
+    .define = fake_define,
     .abort_job = fake_abort,
     .migrate = fake_migrate,
     .set_downtime = fake_set_downtime,
@@ -327,7 +341,7 @@ static void wait_for_look(int looks)
 static void set_up(Fixture *f, gconstpointer data)
 {
     set_up_alone(f, data);
-    vfo_vms_follow_calls(f->vms, URI, &fakes);
+    vfo_vms_follow_calls(f->vms, URI, TRUE, &fakes);
     connect_test(f);
     wait_for_list();
     f->domain = create(f, "web1", UUID, STANDBY VF);
@@ -339,6 +353,7 @@ static void tear_down(Fixture *f, gconstpointer data)
     g_clear_object(&f->vms);
     if (f->domain) {
         virDomainDestroy(f->domain);
+        virDomainUndefine(f->domain);
         virDomainFree(f->domain);
     }
     if (f->connection)
@@ -476,7 +491,7 @@ static void test_real(Fixture *f, gconstpointer data)
     g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_MESSAGE, "*tells nothing of QEMU*");
     connect_test(f);
     f->domain = create(f, "web1", UUID, STANDBY VF);
-    vfo_vms_follow_libvirt(f->vms, URI);
+    vfo_vms_follow_libvirt(f->vms, URI, TRUE);
     WAIT_UNTIL(strstr(f->signals->str, "+web1 ?web1:running "));
     g_test_assert_expected_messages();
     g_assert_true(vfo_vm_is_libvirts(web1(f)));
@@ -680,7 +695,7 @@ static void test_no_libvirt(Fixture *f, gconstpointer data)
 {
     driver.refuses = TRUE;
     g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "*does not answer*");
-    vfo_vms_follow_calls(f->vms, URI, &fakes);
+    vfo_vms_follow_calls(f->vms, URI, TRUE, &fakes);
     WAIT_UNTIL(driver.opened >= 2); /* tried again after a second */
     g_test_assert_expected_messages();
 }
@@ -1017,11 +1032,12 @@ static VfoVm *expect(const Fixture *f)
     return vm;
 }
 
+/* @data: not NULL: the definitions that VMs bring stay as they are. */
 static void set_up_expecting(Fixture *f, gconstpointer data)
 {
     set_up_alone(f, data);
     driver.deaf = TRUE;
-    vfo_vms_follow_calls(f->vms, URI, &fakes);
+    vfo_vms_follow_calls(f->vms, URI, !data, &fakes);
     connect_test(f);
     wait_for_list();
     g_assert_true(expect(f) == web1(f));
@@ -1197,6 +1213,119 @@ static void test_does_not_arrive(Fixture *f, gconstpointer data)
     lifecycle(f, VIR_DOMAIN_EVENT_STOPPED, VIR_DOMAIN_EVENT_STOPPED_FAILED);
     ASSERT_FAILED(gone, VFO_ERROR_CLOSED, "has gone");
     g_assert_null(vfo_vms_get(f->vms, "web1", NULL));
+}
+
+#define VF_AT_SOURCE                                                                               \
+    "<hostdev mode='subsystem' type='pci' managed='yes'><source>"                                  \
+    "<address domain='0x0000' bus='0x82' slot='0x02' function='0x1'/></source>"                    \
+    "<teaming type='transient' persistent='ua-net1'/><alias name='ua-vf0'/></hostdev>"
+
+/* libvirt takes over the definition of the domain that arrives, which has @devices. */
+static void bring(const Fixture *f, const char *devices)
+{
+    g_autofree char *xml = domain_xml("web1", UUID, devices);
+    virDomainPtr defined = virDomainDefineXML(f->connection, xml);
+
+    g_assert_nonnull(defined);
+    virDomainFree(defined);
+    lifecycle(f, VIR_DOMAIN_EVENT_DEFINED, VIR_DOMAIN_EVENT_DEFINED_ADDED);
+}
+
+/* The VF of web1's definition. */
+static char *defined_vf(const Fixture *f)
+{
+    char *xml = virDomainGetXMLDesc(f->domain, VIR_DOMAIN_XML_INACTIVE);
+    g_autoptr(VfoDomain) domain = vfo_domain_parse(xml, strlen(xml), NULL);
+    const VfoDomainPair *pair = vfo_domain_pair(domain, "ua-net1");
+
+    free(xml);
+    return g_strdup(pair->vf);
+}
+
+/* The VM runs, and what follows from that has happened. */
+static void resume(const Fixture *f)
+{
+    virDomainResume(f->domain);
+    lifecycle(f, VIR_DOMAIN_EVENT_RESUMED, VIR_DOMAIN_EVENT_RESUMED_MIGRATED);
+    WAIT_UNTIL(strstr(f->signals->str, "?web1:running "));
+    run_for(200);
+}
+
+static void test_brings_definition(Fixture *f, gconstpointer data)
+{
+    g_autofree char *before = NULL, *after = NULL;
+
+    start(f);
+    migration(f, "active");
+    bring(f, PLAIN STANDBY VF_AT_SOURCE);
+    /* It may still fail to come. */
+    WAIT_UNTIL(strstr(f->signals->str, "?web1:inmigrate "));
+    run_for(200);
+    before = defined_vf(f);
+    g_assert_cmpstr(before, ==, "0000:82:02.1");
+
+    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_MESSAGE, "*'web1'*names its VF on this host*");
+    resume(f);
+    g_test_assert_expected_messages();
+    after = defined_vf(f);
+    g_assert_cmpstr(after, ==, "0000:01:10.0");
+
+    /* From here on it is its user's. */
+    bring(f, STANDBY VF_AT_SOURCE);
+    vfo_vm_refresh(web1(f));
+    run_for(1000);
+    g_assert_cmpint(driver.defined, ==, 1);
+}
+
+static void test_brings_right_definition(Fixture *f, gconstpointer data)
+{
+    start(f);
+    bring(f, STANDBY VF);
+    resume(f);
+    g_assert_cmpint(driver.defined, ==, 0);
+}
+
+/* It was here before, and --persistent was not called for. */
+static void test_brings_no_definition(Fixture *f, gconstpointer data)
+{
+    g_autofree char *xml = domain_xml("web1", UUID, STANDBY VF_AT_SOURCE);
+
+    start(f);
+    virDomainFree(virDomainDefineXML(f->connection, xml));
+    resume(f);
+    g_assert_cmpint(driver.defined, ==, 0);
+}
+
+static void test_brings_odd_definition(Fixture *f, gconstpointer data)
+{
+    start(f);
+    bring(f, STANDBY);
+    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING,
+                          "*left as it is*standby ua-net1 has no VF*virsh edit web1*");
+    resume(f);
+    g_test_assert_expected_messages();
+    g_assert_cmpint(driver.defined, ==, 0);
+}
+
+static void test_definition_refused(Fixture *f, gconstpointer data)
+{
+    start(f);
+    bring(f, STANDBY VF_AT_SOURCE);
+    driver.error_code = VIR_ERR_ACCESS_DENIED;
+    driver.error = "access denied";
+    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING,
+                          "*left as it is*cannot have libvirt change it: access denied*");
+    resume(f);
+    g_test_assert_expected_messages();
+    g_assert_cmpint(driver.defined, ==, 1);
+}
+
+static void test_keeps_definition(Fixture *f, gconstpointer data)
+{
+    start(f);
+    bring(f, STANDBY VF_AT_SOURCE);
+    resume(f);
+    g_assert_cmpint(driver.defined, ==, 0);
 }
 
 /* The connection is lost and made again while libvirt's hook waits for us. */
@@ -1474,7 +1603,7 @@ static void test_found_leaving(Fixture *f, gconstpointer data)
     connect_test(f);
     f->domain = create(f, "web1", UUID, STANDBY VF);
     driver.jobs = 1000;
-    vfo_vms_follow_calls(f->vms, URI, &fakes);
+    vfo_vms_follow_calls(f->vms, URI, TRUE, &fakes);
     WAIT_UNTIL(strstr(f->signals->str, "?web1:running "));
     vm = web1(f);
     g_assert_true(vfo_vm_cached((VfoVm *)vm)->leaving);
@@ -1872,6 +2001,13 @@ int main(int argc, char **argv)
     ADD("expect-refused", set_up, test_expect_refused);
     ADD("arrives-paused", set_up_expecting, test_arrives_paused);
     ADD("does-not-arrive", set_up_expecting, test_does_not_arrive);
+    ADD("brings-definition", set_up_expecting, test_brings_definition);
+    ADD("brings-right-definition", set_up_expecting, test_brings_right_definition);
+    ADD("brings-no-definition", set_up_expecting, test_brings_no_definition);
+    ADD("brings-odd-definition", set_up_expecting, test_brings_odd_definition);
+    ADD("definition-refused", set_up_expecting, test_definition_refused);
+    g_test_add("/libvirt/keeps-definition", Fixture, "no", set_up_expecting, test_keeps_definition,
+               tear_down);
     ADD("expected-while-lost", set_up_expecting, test_expected_while_lost);
     ADD("missed-start", set_up_expecting, test_missed_start);
     ADD("missed-unplug", set_up, test_missed_unplug);
