@@ -4,6 +4,7 @@
 import os
 import re
 
+from .. import wait
 from ..contenders import Libvirt, LibvirtVfailover
 from ..errors import LabError
 from ..libvirt import Domain, Form, domain, xml
@@ -25,6 +26,7 @@ SPACING_US = 2000 if TIMES <= 2 else 20_000
 """With many it is what they leave that counts, and a guest with little to do moves sooner."""
 LABS_TAINTS = {"custom-argv", "high-privileges", "host-cpu"}
 """Of the lab's own XML, and of a QEMU that is root."""
+DEFINED_SECONDS = 15
 DIRECT = ("--live",)
 """virsh itself drives it, in place of the source's libvirtd (--p2p)."""
 
@@ -72,6 +74,18 @@ def described(guest: Domain) -> str:
     if said is None or found != [said]:
         raise LabError(f"{guest.host.name}: dumpxml says {said}, QEMU has {found}")
     return said
+
+
+def defined(guest: Domain) -> str:
+    """The definition of a running domain that has just come with it, once it names the VF that the
+    domain has; vfailoverd sees to that when the domain runs."""
+    vf = described(guest)
+
+    def right() -> str | None:
+        text = guest.virsh("dumpxml", "--inactive", guest.name)
+        return text if xml.vf_of(text) == vf else None
+
+    return wait.until(f"{guest.host.name}: a definition with {vf}", right, DEFINED_SECONDS)
 
 
 def gone(guest: Domain) -> None:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """`virsh migrate` with the options that people use, one after the other, hence and forth."""
 
-from ..contenders.libvirt import Libvirt
+from ..contenders import Libvirt, LibvirtVfailover
 from ..libvirt import Domain, xml
 from ..run import Run
-from .libvirt_migrate import described, gone
+from .libvirt_migrate import defined, described, gone
 
 DESCRIPTION = "virsh migrate direct, tunnelled, persistent, post-copy, with disks, with --xml"
 TEST = False  # Five minutes.
@@ -52,12 +52,15 @@ def run(test: Run) -> None:
         guest = arrived
 
 
-def _expect_defined(test: Run, guest: Domain, defined: bool) -> None:
-    """Whether the host that the domain has come to has a definition of it, with the pair."""
+def _expect_defined(test: Run, guest: Domain, wanted: bool) -> None:
+    """Whether the host that the domain has come to has a definition of it, with the pair, and with
+    vfailover the VF that the domain has there."""
     listed = guest.name in guest.virsh("list", "--all", "--persistent", "--name").split()
-    test.expect(f"{guest.host.name}: a definition: {defined}, not {listed}", listed == defined)
-    if defined:
-        vf = xml.vf_of(guest.virsh("dumpxml", "--inactive", guest.name))
+    test.expect(f"{guest.host.name}: a definition: {wanted}, not {listed}", listed == wanted)
+    if wanted:
+        followed = isinstance(test.contender, LibvirtVfailover)
+        text = defined(guest) if followed else guest.virsh("dumpxml", "--inactive", guest.name)
+        vf = xml.vf_of(text)
         test.note(f"VF of the definition in {guest.host.name}", str(vf))
         test.expect("a definition with the VF's half of the pair", vf is not None)
 
