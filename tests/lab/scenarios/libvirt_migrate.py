@@ -26,7 +26,7 @@ SPACING_US = 2000 if TIMES <= 2 else 20_000
 """With many it is what they leave that counts, and a guest with little to do moves sooner."""
 LABS_TAINTS = {"custom-argv", "high-privileges", "host-cpu"}
 """Of the lab's own XML, and of a QEMU that is root."""
-DEFINED_SECONDS = 15
+DEFINED_SECONDS = 60
 DIRECT = ("--live",)
 """virsh itself drives it, in place of the source's libvirtd (--p2p)."""
 
