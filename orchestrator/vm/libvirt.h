@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Inside vm/: the VMs that libvirt manages (libvirt-vm.c, libvirt-follow.c, libvirt-device.c,
- * libvirt-definition.c), the connection through which it tells of them (libvirt.c), and what was
- * missed while there was none (libvirt-missed.c).
+ * libvirt-definition.c), the connection through which it tells of them (libvirt.c), what is called
+ * of it (libvirt-calls.c), and what was missed while there was none (libvirt-missed.c).
  */
 #pragma once
 
