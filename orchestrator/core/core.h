@@ -486,6 +486,9 @@ gboolean vfo_leases_check(VfoLeases *leases, const char *pci, const char *job, G
 void vfo_leases_drop(VfoLeases *leases, const char *pci, const char *job);
 /** vfo_leases_holder: the job that holds @pci, NULL: nobody. Valid until the next call. */
 const char *vfo_leases_holder(VfoLeases *leases, const char *pci);
+/** vfo_leases_of_domain: the name under which something is kept for @domain itself while no job of it
+ *  has it, in place of a job's. Free with g_free(). */
+char *vfo_leases_of_domain(const char *domain);
 /** vfo_leases_generation: how often @pci has gone back to the pool. */
 guint64 vfo_leases_generation(VfoLeases *leases, const char *pci);
 /** vfo_leases_gone: @pci is no longer there: its lease ends, and what comes back under its address

@@ -159,6 +159,7 @@ static gboolean lease_vf(VfoJob *job, gboolean must_be_open, GError **error)
     VfoHost *host = give->host;
     char vf_mac[VFO_MAC_STRLEN], guest_mac[VFO_MAC_STRLEN];
     g_autofree char *way = NULL;
+    g_autofree char *own = vfo_leases_of_domain(give->info->name);
 
     give->vf = host->ops->read_vf(host, give->pair->vf, error);
     if (!give->vf)
@@ -186,6 +187,8 @@ static gboolean lease_vf(VfoJob *job, gboolean must_be_open, GError **error)
         return FALSE;
     way = vfo_wire_describe(give->wire);
     vfo_job_remark(job, VFO_RESULT_OK, way);
+    /* What is kept for the VM until it has been looked at is the VM's to give. */
+    vfo_leases_drop(give->leases, give->vf->pci, own);
     return vfo_leases_take(give->leases, give->vf->pci, vfo_job_id(job),
                            vfo_job_policy(job)->deadline_ms[VFO_DEADLINE_MIGRATE] / 1000 + 3600,
                            error);

@@ -122,6 +122,11 @@ const char *vfo_leases_holder(VfoLeases *leases, const char *pci)
     return stands(lease) ? lease->job : NULL;
 }
 
+char *vfo_leases_of_domain(const char *domain)
+{
+    return g_strdup_printf("domain %s", domain);
+}
+
 guint64 vfo_leases_generation(VfoLeases *leases, const char *pci)
 {
     const Lease *lease = lease_of(leases, pci);

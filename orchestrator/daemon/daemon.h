@@ -268,13 +268,14 @@ typedef struct {
 VfoOwners *vfo_owners_new(const VfoOwnersArgs *args);
 void vfo_owners_free(VfoOwners *owners);
 
-/** vfo_owners_prepare: @domain is about to start: nobody else gets its VFs until "started".
+/** vfo_owners_prepare: @domain is about to start: nobody else gets its VFs until its VM is known to
+ *  have them, or it has taken too long to start.
  *  VFO_ERROR_BUSY: somebody has one of them already. */
 gboolean vfo_owners_prepare(VfoOwners *owners, const VfoDomain *domain, GError **error);
 /** vfo_owners_start: its taps are there, its QEMU is not: its VFs get the guest's MAC and VLAN,
  *  unless libvirt sees to that. */
 gboolean vfo_owners_start(VfoOwners *owners, const VfoDomain *domain, GError **error);
-/** vfo_owners_started: its QEMU has its VFs. */
+/** vfo_owners_started: its QEMU runs, and its VM will be looked at. */
 void vfo_owners_started(VfoOwners *owners, const VfoDomain *domain);
 /** vfo_owners_release: its QEMU has ended, or has never begun: VFs of its pairs that nobody has go
  *  back to the pool, parked and reset. @task returns nothing; what goes wrong is logged. */

@@ -2,8 +2,9 @@
 /*
  * The VFs of VMs that libvirt starts and stops.
  *
- * From "prepare" until "started" nobody else gets a VF that a domain names; at "start", when its
- * tap is in its bridge, the VF gets the guest's address; at "release" it is parked and reset.
+ * From "prepare" until its VM has been looked at nobody else gets a VF that a domain names; at
+ * "start", when its tap is in its bridge, the VF gets the guest's address; at "release" it is
+ * parked and reset.
  */
 #include "daemon/daemon.h"
 
@@ -14,30 +15,13 @@
 
 struct _VfoOwners {
     VfoOwnersArgs args;
+    GHashTable *started; /* PCI address -> name of the domain, of whose VM nobody knows it yet */
+    gulong inspected_handler;
 };
-
-VfoOwners *vfo_owners_new(const VfoOwnersArgs *args)
-{
-    VfoOwners *owners = g_new0(VfoOwners, 1);
-
-    owners->args = *args;
-    return owners;
-}
-
-void vfo_owners_free(VfoOwners *owners)
-{
-    g_free(owners);
-}
-
-/* The name of a domain's leases while no job has them. */
-static char *holder_of(const VfoDomain *domain)
-{
-    return g_strdup_printf("domain %s", domain->name);
-}
 
 static gboolean is_held(VfoOwners *owners, const VfoDomain *domain, const char *pci)
 {
-    g_autofree char *holder = holder_of(domain);
+    g_autofree char *holder = vfo_leases_of_domain(domain->name);
 
     return g_strcmp0(vfo_leases_holder(owners->args.leases, pci), holder) == 0;
 }
@@ -95,7 +79,7 @@ static gboolean take(VfoOwners *owners, const VfoDomain *domain, const VfoDomain
                      GError **error)
 {
     VfoLeases *leases = owners->args.leases;
-    g_autofree char *holder = holder_of(domain);
+    g_autofree char *holder = vfo_leases_of_domain(domain->name);
     g_autoptr(VfoVf) vf = NULL;
 
     if (pair->vf && is_held(owners, domain, pair->vf))
@@ -111,13 +95,15 @@ static gboolean take(VfoOwners *owners, const VfoDomain *domain, const VfoDomain
 
 static void drop_all(VfoOwners *owners, const VfoDomain *domain)
 {
-    g_autofree char *holder = holder_of(domain);
+    g_autofree char *holder = vfo_leases_of_domain(domain->name);
 
     for (guint i = 0; i < domain->pairs->len; i++) {
         const VfoDomainPair *pair = g_ptr_array_index(domain->pairs, i);
 
-        if (pair->vf)
-            vfo_leases_drop(owners->args.leases, pair->vf, holder);
+        if (!pair->vf)
+            continue;
+        vfo_leases_drop(owners->args.leases, pair->vf, holder);
+        g_hash_table_remove(owners->started, pair->vf);
     }
 }
 
@@ -196,9 +182,48 @@ gboolean vfo_owners_start(VfoOwners *owners, const VfoDomain *domain, GError **e
     return TRUE;
 }
 
+/* ----------------------------------------------------------------- started */
+
+/*
+ * QEMU opens the VF of a pair when the guest has negotiated failover: until then only what its VM
+ * is known to have tells whose the VF is, and libvirt tells of a VM after it has run the hook.
+ */
+static void drop_known(VfoOwners *owners)
+{
+    g_autoptr(GPtrArray) vms = vfo_vms_list(owners->args.vms);
+    GHashTableIter iter;
+    gpointer pci, name;
+
+    g_hash_table_iter_init(&iter, owners->started);
+    while (g_hash_table_iter_next(&iter, &pci, &name)) {
+        g_autofree char *holder = vfo_leases_of_domain(name);
+        VfoVm *owner;
+
+        vfo_inventory_owner(vms, pci, &owner);
+        if (!owner || !g_str_equal(owner->name, name))
+            continue;
+        vfo_leases_drop(owners->args.leases, pci, holder);
+        g_hash_table_iter_remove(&iter);
+    }
+}
+
+static void on_inspected(VfoVms *vms, VfoVm *vm, gpointer data)
+{
+    VfoOwners *owners = data;
+
+    if (g_hash_table_size(owners->started))
+        drop_known(owners);
+}
+
 void vfo_owners_started(VfoOwners *owners, const VfoDomain *domain)
 {
-    drop_all(owners, domain);
+    for (guint i = 0; i < domain->pairs->len; i++) {
+        const VfoDomainPair *pair = g_ptr_array_index(domain->pairs, i);
+
+        if (pair->vf && is_held(owners, domain, pair->vf))
+            g_hash_table_replace(owners->started, g_strdup(pair->vf), g_strdup(domain->name));
+    }
+    drop_known(owners);
 }
 
 /* ----------------------------------------------------------------- release */
@@ -292,7 +317,7 @@ void vfo_owners_release(VfoOwners *owners, const VfoDomain *domain, GTask *task)
         vfo_vm_refresh(vm);
     release->owners = owners;
     release->name = g_strdup(domain->name);
-    release->holder = holder_of(domain);
+    release->holder = vfo_leases_of_domain(domain->name);
     release->task = task;
     release->waits = 1;
     for (guint i = 0; i < domain->pairs->len; i++) {
@@ -351,7 +376,7 @@ static char *choose(VfoOwners *owners, const VfoDomain *domain, const VfoDomainP
                     .mac = pair->mac,
                     .numa_node = domain->numa_node,
                     .stays = TRUE};
-    g_autofree char *holder = holder_of(domain);
+    g_autofree char *holder = vfo_leases_of_domain(domain->name);
     const VfoVf *vf;
 
     if (!vfs)
@@ -378,7 +403,7 @@ static char *choose(VfoOwners *owners, const VfoDomain *domain, const VfoDomainP
 /* None of them is to be chosen for another pair. */
 static gboolean keep_own(VfoOwners *owners, const VfoDomain *domain, GError **error)
 {
-    g_autofree char *holder = holder_of(domain);
+    g_autofree char *holder = vfo_leases_of_domain(domain->name);
 
     for (guint i = 0; i < domain->pairs->len; i++) {
         const VfoDomainPair *pair = g_ptr_array_index(domain->pairs, i);
@@ -426,4 +451,26 @@ char *vfo_owners_restore(VfoOwners *owners, const VfoDomain *domain, const char 
             return NULL;
     }
     return g_steal_pointer(&changed);
+}
+
+/* ---------------------------------------------------------------- lifetime */
+
+VfoOwners *vfo_owners_new(const VfoOwnersArgs *args)
+{
+    VfoOwners *owners = g_new0(VfoOwners, 1);
+
+    owners->args = *args;
+    owners->started = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+    owners->inspected_handler =
+        g_signal_connect(args->vms, "inspected", G_CALLBACK(on_inspected), owners);
+    return owners;
+}
+
+void vfo_owners_free(VfoOwners *owners)
+{
+    if (!owners)
+        return;
+    g_signal_handler_disconnect(owners->args.vms, owners->inspected_handler);
+    g_hash_table_unref(owners->started);
+    g_free(owners);
 }

@@ -55,18 +55,13 @@ static void forget(VfoPairing *pairing, const char *vm)
     }
 }
 
-static char *holder_of(const char *vm)
-{
-    return g_strdup_printf("domain %s", vm);
-}
-
 /* ---------------------------------------------------------------- it comes */
 
 static gboolean set_vf(VfoPairing *pairing, const char *vm, const VfoVf *vf,
                        const VfoVfSettings *settings, GError **error)
 {
     VfoHost *host = pairing->args.host;
-    g_autofree char *holder = holder_of(vm);
+    g_autofree char *holder = vfo_leases_of_domain(vm);
     gboolean ok = vfo_leases_take(pairing->args.leases, vf->pci, holder, CLOSE_SECONDS, error) &&
                   host->ops->set_vf(host, vf->pci, settings, error);
 
@@ -219,7 +214,7 @@ static void give_back(VfoPairing *pairing, const char *vm, const VfoVf *vf)
 {
     VfoHost *host = pairing->args.host;
     VfoVfSettings parked = vfo_vf_parked(vf);
-    g_autofree char *holder = holder_of(vm);
+    g_autofree char *holder = vfo_leases_of_domain(vm);
     g_autoptr(GError) error = NULL;
     Return *back;
 

@@ -851,6 +851,25 @@ static void test_detach(void)
     g_assert_cmpuint(known->settings.max_tx_rate, ==, 500);
 }
 
+/* What is kept for a VM that has only just started is its own; another's is not. */
+static void test_detach_kept(void)
+{
+    g_autoptr(World) world = world_new(DETACH);
+    g_autoptr(World) others = world_new(DETACH);
+    g_autofree char *own = vfo_leases_of_domain(TAKER);
+    g_autofree char *other = vfo_leases_of_domain("web9");
+
+    g_assert_true(vfo_leases_take(world->leases, VF, own, 600, NULL));
+    run(world);
+    assert_good(world);
+    assert_no_lease(world);
+    g_assert_true(vfo_leases_take(others->leases, VF, other, 600, NULL));
+    run(others);
+    g_assert_cmpint(vfo_job_state(others->job), ==, VFO_JOB_FAILED);
+    g_assert_error(vfo_job_error(others->job), VFO_ERROR, VFO_ERROR_BUSY);
+    g_assert_cmpstr(vfo_leases_holder(others->leases, VF), ==, other);
+}
+
 static void assert_refused(World *world, VfoError code, const char *word)
 {
     run(world);
@@ -1304,6 +1323,7 @@ int main(int argc, char **argv)
     /* A failed step is a warning in the log, and here it is meant to fail. */
     g_log_set_always_fatal(G_LOG_LEVEL_CRITICAL | G_LOG_FATAL_MASK);
     g_test_add_func("/lend/detach/good", test_detach);
+    g_test_add_func("/lend/detach/kept", test_detach_kept);
     g_test_add_func("/lend/detach/none", test_detach_none);
     g_test_add_func("/lend/detach/several", test_detach_several);
     g_test_add_data_func("/lend/detach/each", GINT_TO_POINTER(DETACH), test_each);

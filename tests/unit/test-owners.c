@@ -2,6 +2,7 @@
 /* The VFs of domains that libvirt starts, stops and restores. */
 #include "daemon/daemon.h"
 #include "domain-xml.h"
+#include "fake-vms.h"
 
 #define VF    "0000:01:10.0"
 #define OTHER "0000:01:10.2"
@@ -33,6 +34,7 @@ gboolean vfo_vms_tell_start(VfoVms *vms, const VfoDomain *domain, GError **error
 
 static VfoVm known_vm = {NULL, (char *)"web1"};
 static guint refreshed;
+static gboolean looked_at; /* web1, since it has started */
 
 VfoVm *vfo_vms_get_uuid(VfoVms *vms, const char *uuid, GError **error)
 {
@@ -52,7 +54,7 @@ GPtrArray *vfo_vms_list(VfoVms *vms)
 
 const VfoPair *vfo_inventory_owner(GPtrArray *vms, const char *pci, VfoVm **owner)
 {
-    *owner = g_strcmp0(owned, pci) == 0 ? &other_vm : NULL;
+    *owner = g_strcmp0(owned, pci) == 0 ? &other_vm : looked_at ? &known_vm : NULL;
     return NULL;
 }
 
@@ -178,6 +180,7 @@ static const VfoHostOps host_ops = {.list_vfs = list_vfs,
 typedef struct {
     VfoConfig config;
     FakeHost host;
+    GObject *vms;
     VfoJobs *jobs;
     VfoOwners *owners;
     VfoNetwork network;
@@ -211,15 +214,19 @@ static void set_up(Fixture *f, gconstpointer data)
     f->host.vfs = g_ptr_array_new_with_free_func((GDestroyNotify)vfo_vf_free);
     f->host.leases = args.leases = vfo_leases_new();
     f->jobs = args.jobs = vfo_jobs_new();
+    f->vms = g_object_new(vms_get_type(), NULL);
+    args.vms = (VfoVms *)f->vms;
     f->owners = vfo_owners_new(&args);
     add_vf(f, VF, 0);
     freed = told = 0;
     owned = NULL;
+    looked_at = FALSE;
 }
 
 static void tear_down(Fixture *f, gconstpointer data)
 {
     vfo_owners_free(f->owners);
+    g_object_unref(f->vms);
     g_object_unref(f->jobs);
     vfo_leases_free(f->host.leases);
     g_ptr_array_unref(f->host.vfs);
@@ -249,6 +256,13 @@ static void assert_mac(Fixture *f, const char *pci, const char *mac, guint vlan)
     g_assert_cmpuint(vf->settings.vlan, ==, vlan);
 }
 
+/* libvirt has told of web1's VM, and what it has is known. */
+static void look(Fixture *f)
+{
+    looked_at = TRUE;
+    g_signal_emit_by_name(f->vms, "inspected", &known_vm);
+}
+
 static void start(Fixture *f, const VfoDomain *domain)
 {
     g_autoptr(GError) error = NULL;
@@ -256,6 +270,7 @@ static void start(Fixture *f, const VfoDomain *domain)
     g_assert_true(vfo_owners_prepare(f->owners, domain, &error));
     g_assert_true(vfo_owners_start(f->owners, domain, &error));
     vfo_owners_started(f->owners, domain);
+    look(f);
     g_test_assert_expected_messages();
 }
 
@@ -270,6 +285,7 @@ static void release(Fixture *f, const VfoDomain *domain)
     gboolean done = FALSE;
 
     refreshed = 0;
+    looked_at = FALSE;
     vfo_owners_release(f->owners, domain, g_task_new(NULL, NULL, on_released, &done));
     /* libvirt may have told nobody else. */
     g_assert_cmpuint(refreshed, ==, 1);
@@ -327,7 +343,7 @@ static void test_two_pairs(Fixture *f, gconstpointer data)
     g_assert_null(vfo_leases_holder(f->host.leases, VF));
 }
 
-/* Nobody else gets it until QEMU has it open. */
+/* Nobody else gets it until it is known that its VM has it. */
 static void test_leased_while_starting(Fixture *f, gconstpointer data)
 {
     g_autoptr(VfoDomain) domain = parse(PAIR);
@@ -338,6 +354,41 @@ static void test_leased_while_starting(Fixture *f, gconstpointer data)
     /* A start that fails. */
     release(f, domain);
     g_assert_true(vfo_leases_take(f->host.leases, VF, JOB, 10, NULL));
+}
+
+static void test_leased_until_looked_at(Fixture *f, gconstpointer data)
+{
+    g_autoptr(VfoDomain) domain = parse(DOMAIN(DOMAIN_STANDBY DOMAIN_INTERFACE));
+
+    g_assert_true(vfo_owners_prepare(f->owners, domain, NULL));
+    /* Another VM is looked at, and web1 as it was before. */
+    g_signal_emit_by_name(f->vms, "inspected", &other_vm);
+    g_signal_emit_by_name(f->vms, "inspected", &known_vm);
+    g_assert_cmpstr(vfo_leases_holder(f->host.leases, VF), ==, "domain web1");
+    vfo_owners_started(f->owners, domain);
+    g_assert_cmpstr(vfo_leases_holder(f->host.leases, VF), ==, "domain web1");
+    g_signal_emit_by_name(f->vms, "inspected", &other_vm);
+    g_assert_cmpstr(vfo_leases_holder(f->host.leases, VF), ==, "domain web1");
+    look(f);
+    g_assert_null(vfo_leases_holder(f->host.leases, VF));
+
+    /* It has gone before that. */
+    looked_at = FALSE;
+    g_assert_true(vfo_owners_prepare(f->owners, domain, NULL));
+    vfo_owners_started(f->owners, domain);
+    release(f, domain);
+    g_assert_null(vfo_leases_holder(f->host.leases, VF));
+    g_assert_true(vfo_leases_take(f->host.leases, VF, JOB, 10, NULL));
+    look(f);
+    g_assert_cmpstr(vfo_leases_holder(f->host.leases, VF), ==, JOB);
+    vfo_leases_drop(f->host.leases, VF, JOB);
+
+    /* libvirt has told of it before it has run the hook. */
+    g_assert_true(vfo_owners_prepare(f->owners, domain, NULL));
+    look(f);
+    g_assert_nonnull(vfo_leases_holder(f->host.leases, VF));
+    vfo_owners_started(f->owners, domain);
+    g_assert_null(vfo_leases_holder(f->host.leases, VF));
 }
 
 static void test_vlan(Fixture *f, gconstpointer data)
@@ -392,6 +443,7 @@ static void test_pool(Fixture *f, gconstpointer data)
     g_assert_true(vfo_owners_start(f->owners, late, NULL));
     g_assert_nonnull(vfo_leases_holder(f->host.leases, VF));
     vfo_owners_started(f->owners, late);
+    look(f);
     g_assert_null(vfo_leases_holder(f->host.leases, VF));
 }
 
@@ -687,6 +739,7 @@ int main(int argc, char **argv)
     ADD("life", test_life);
     ADD("two-pairs", test_two_pairs);
     ADD("leased-while-starting", test_leased_while_starting);
+    ADD("leased-until-looked-at", test_leased_until_looked_at);
     ADD("vlan", test_vlan);
     ADD("interface", test_interface);
     ADD("pool", test_pool);
