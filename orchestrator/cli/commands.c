@@ -110,6 +110,8 @@ const char *cli_vf_state(json_object *vf)
         return is_true(vf, "usable") ? "in use" : "in use, PF down";
     if (cli_member(vf, "owner"))
         return "owned";
+    if (cli_member(vf, "doubt"))
+        return "maybe owned";
     return is_true(vf, "usable") ? "free" : "PF down";
 }
 

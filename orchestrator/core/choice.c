@@ -4,10 +4,26 @@
  */
 #include "core/core.h"
 
-gboolean vfo_vf_is_free(const VfoVf *vf, VfoLeases *leases, const char *vm)
+/* As far as is known. */
+static gboolean is_unused(const VfoVf *vf, VfoLeases *leases, const char *vm)
 {
     return g_strcmp0(vf->driver, "vfio-pci") == 0 && !vf->opened &&
            !vfo_leases_holder(leases, vf->pci) && !vfo_leases_owned(leases, vf, vm);
+}
+
+GError *vfo_vf_doubt(const VfoVf *vf, VfoLeases *leases, const char *vm)
+{
+    return is_unused(vf, leases, vm) ? vfo_leases_doubt(leases, vf) : NULL;
+}
+
+gboolean vfo_vf_is_free(const VfoVf *vf, VfoLeases *leases, const char *vm)
+{
+    g_autoptr(GError) doubt = NULL;
+
+    if (!is_unused(vf, leases, vm))
+        return FALSE;
+    doubt = vfo_leases_doubt(leases, vf);
+    return doubt == NULL;
 }
 
 static gboolean is_same_device(const VfoVf *vf, const VfoWant *want)
@@ -89,7 +105,8 @@ const VfoVf *vfo_choose_vf(const GPtrArray *vfs, VfoLeases *leases, const VfoWan
 {
     const char *where = want->stays ? "" : " at the destination";
     g_autofree gboolean *is_free = find_free(vfs, leases, want->vm);
-    const VfoVf *other = NULL; /* free, but of another vendor:device */
+    const VfoVf *other = NULL;      /* free, but of another vendor:device */
+    g_autoptr(GError) doubt = NULL; /* about one of them */
     Candidate best = {0};
     guint in_network = 0;
 
@@ -100,8 +117,10 @@ const VfoVf *vfo_choose_vf(const GPtrArray *vfs, VfoLeases *leases, const VfoWan
         if (!g_str_equal(vf->network, want->network))
             continue;
         in_network++;
-        if (!is_free[i])
+        if (!is_free[i]) {
+            doubt = doubt ? doubt : vfo_vf_doubt(vf, leases, want->vm);
             continue;
+        }
         if (!want->any_vf && !is_same_device(vf, want)) {
             other = vf;
             continue;
@@ -119,6 +138,10 @@ const VfoVf *vfo_choose_vf(const GPtrArray *vfs, VfoLeases *leases, const VfoWan
                     want->stays   ? ""
                     : want->needs ? " there"
                                   : " or 'no-vf = standby-only' there");
+    else if (!best.vf && doubt)
+        g_set_error(error, VFO_ERROR, VFO_ERROR_BUSY,
+                    "no VF of network '%s' is known to be free%s: %s", want->network, where,
+                    doubt->message);
     else if (!best.vf)
         g_set_error(
             error, VFO_ERROR, VFO_ERROR_BUSY,

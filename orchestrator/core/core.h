@@ -127,6 +127,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VfoVf, vfo_vf_free)
  *  priority, spoof check on, not trusted, no rates, the PF's link state. */
 VfoVfSettings vfo_vf_parked(const VfoVf *vf);
 
+/** vfo_vf_is_anybodys: it has the parking address, or none: drivers show zero for a VF that nobody
+ * has given one since it was made. */
+gboolean vfo_vf_is_anybodys(const VfoVf *vf);
+
 gboolean vfo_vf_settings_equal(const VfoVfSettings *a, const VfoVfSettings *b);
 
 /** VfoPair: a standby and its primary as QEMU describes them. Free with vfo_pair_free(). */
@@ -486,8 +490,8 @@ gboolean vfo_leases_check(VfoLeases *leases, const char *pci, const char *job, G
 void vfo_leases_drop(VfoLeases *leases, const char *pci, const char *job);
 /** vfo_leases_holder: the job that holds @pci, NULL: nobody. Valid until the next call. */
 const char *vfo_leases_holder(VfoLeases *leases, const char *pci);
-/** vfo_leases_of_domain: the name under which something is kept for @domain itself while no job of it
- *  has it, in place of a job's. Free with g_free(). */
+/** vfo_leases_of_domain: the name under which something is kept for @domain itself while no job of
+ * it has it, in place of a job's. Free with g_free(). */
 char *vfo_leases_of_domain(const char *domain);
 /** vfo_leases_generation: how often @pci has gone back to the pool. */
 guint64 vfo_leases_generation(VfoLeases *leases, const char *pci);
@@ -508,6 +512,17 @@ void vfo_leases_set_owned(VfoLeases *leases, VfoOwned owned, gpointer data);
  * kernel runs.
  */
 gboolean vfo_leases_owned(const VfoLeases *leases, const VfoVf *vf, const char *vm);
+
+/** VfoUnmet: why there may be a VM on this host of which nothing is known yet (transfer full);
+ * NULL: there is none. */
+typedef GError *(*VfoUnmet)(gpointer data);
+
+/** vfo_leases_set_unmet: who knows that. NULL, as at first: nobody. */
+void vfo_leases_set_unmet(VfoLeases *leases, VfoUnmet unmet, gpointer data);
+/** vfo_leases_doubt: why @vf, of which vfo_leases_owned() knows no owner, may have one all the same
+ *  (transfer full); NULL: it has none. It has an address that somebody has given it, which may be
+ *  that of a VM of which nothing is known yet. */
+GError *vfo_leases_doubt(const VfoLeases *leases, const VfoVf *vf);
 
 /**
  * vfo_clean_vf: what the steps "park", "close", "reset" and "return" do, for a VF that no guest has
@@ -533,8 +548,11 @@ typedef struct {
 } VfoWant;
 
 /** vfo_vf_is_free: @vm may get @vf: bound to vfio-pci, open nowhere, leased to nobody, no other
- *  VM's. */
+ *  VM's, without a doubt. */
 gboolean vfo_vf_is_free(const VfoVf *vf, VfoLeases *leases, const char *vm);
+/** vfo_vf_doubt: the doubt (vfo_leases_doubt()) that alone keeps @vf from being free; NULL: there
+ * is none, or more. Transfer full. */
+GError *vfo_vf_doubt(const VfoVf *vf, VfoLeases *leases, const char *vm);
 
 /** vfo_want_like: a VF like the one of @offer, as far as @policy wants that. QEMU's NUMA node is
  *  left unknown. */

@@ -12,6 +12,8 @@ struct _VfoLeases {
     GHashTable *by_pci; /* char * -> Lease */
     VfoOwned owned;
     gpointer data; /* for it */
+    VfoUnmet unmet;
+    gpointer unmet_data;
 };
 
 static void lease_free(gpointer data)
@@ -144,6 +146,26 @@ gboolean vfo_leases_owned(const VfoLeases *leases, const VfoVf *vf, const char *
 {
     return leases->owned && !vfo_mac_equal(&vf->settings.mac, &vf->parking) &&
            leases->owned(vf, vm, leases->data);
+}
+
+void vfo_leases_set_unmet(VfoLeases *leases, VfoUnmet unmet, gpointer data)
+{
+    leases->unmet = unmet;
+    leases->unmet_data = data;
+}
+
+GError *vfo_leases_doubt(const VfoLeases *leases, const VfoVf *vf)
+{
+    g_autoptr(GError) unmet = NULL;
+
+    if (!leases->unmet || vfo_vf_is_anybodys(vf))
+        return NULL;
+    unmet = leases->unmet(leases->unmet_data);
+    return unmet ? g_error_new(VFO_ERROR, VFO_ERROR_BUSY,
+                               "VF %s has an address, which may be that of a VM that is not known "
+                               "here yet: %s",
+                               vf->pci, unmet->message)
+                 : NULL;
 }
 
 void vfo_leases_gone(VfoLeases *leases, const char *pci)

@@ -28,6 +28,14 @@ VfoVfSettings vfo_vf_parked(const VfoVf *vf)
     return (VfoVfSettings){.mac = vf->parking, .spoofchk = TRUE, .link = VFO_LINK_AUTO};
 }
 
+gboolean vfo_vf_is_anybodys(const VfoVf *vf)
+{
+    static const VfoMac zero;
+
+    return vfo_mac_equal(&vf->settings.mac, &vf->parking) ||
+           vfo_mac_equal(&vf->settings.mac, &zero);
+}
+
 gboolean vfo_vf_settings_equal(const VfoVfSettings *a, const VfoVfSettings *b)
 {
     return vfo_mac_equal(&a->mac, &b->mac) && a->vlan == b->vlan &&

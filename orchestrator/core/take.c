@@ -89,14 +89,18 @@ static VfoVf *choose_vf(const VfoTake *take, const VfoPolicy *policy, GError **e
 static VfoVf *named_vf(const VfoTake *take, GError **error)
 {
     g_autoptr(VfoVf) vf = take->host->ops->read_vf(take->host, take->pci, error);
+    g_autoptr(GError) doubt = NULL;
 
     if (!vf)
         return NULL;
+    doubt = vfo_vf_doubt(vf, take->leases, take->offer->vm);
     if (!g_str_equal(vf->network, take->offer->network))
         g_set_error(
             error, VFO_ERROR, VFO_ERROR_MISMATCH,
             "VF %s is in network '%s', standby %s of VM %s in '%s': choose a VF of that one",
             vf->pci, vf->network, take->pair->standby, take->offer->vm, take->offer->network);
+    else if (doubt)
+        g_propagate_error(error, g_steal_pointer(&doubt));
     else if (vfo_vf_is_free(vf, take->leases, take->offer->vm))
         return g_steal_pointer(&vf);
     else

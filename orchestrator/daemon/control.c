@@ -80,10 +80,13 @@ static void query_vfs(VfoQmpCall *call, json_object *arguments, gpointer data)
     list = json_object_new_array();
     for (guint i = 0; i < vfs->len; i++) {
         const VfoVf *vf = g_ptr_array_index(vfs, i);
-        VfoVm *owner = owner_of(control, vms, vf);
+        const VfoVm *owner = owner_of(control, vms, vf);
+        g_autoptr(GError) doubt = vfo_vf_doubt(vf, control->args.leases, NULL);
+        const VfoVfUse use = {.owner = owner ? owner->name : NULL,
+                              .lease = vfo_leases_holder(control->args.leases, vf->pci),
+                              .doubt = doubt};
 
-        json_object_array_add(list, vfo_view_vf(vf, owner ? owner->name : NULL,
-                                                vfo_leases_holder(control->args.leases, vf->pci)));
+        json_object_array_add(list, vfo_view_vf(vf, &use));
     }
     vfo_qmp_call_return(call, list);
 }

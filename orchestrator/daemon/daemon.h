@@ -96,7 +96,12 @@ gboolean vfo_jobs_cancel_all(VfoJobs *jobs);
 
 /* How the control socket shows things; docs/control-socket.md describes each member. */
 json_object *vfo_view_vm(VfoVm *vm, VfoJobs *jobs, VfoHost *host, VfoAbsences *absences);
-json_object *vfo_view_vf(const VfoVf *vf, const char *owner, const char *lease);
+typedef struct {
+    const char *owner;   /* VM; NULL: none */
+    const char *lease;   /* job; NULL: none */
+    const GError *doubt; /* vfo_vf_doubt() */
+} VfoVfUse;
+json_object *vfo_view_vf(const VfoVf *vf, const VfoVfUse *use);
 json_object *vfo_view_record(const VfoRecord *record);
 /* @jobs: those that @job is among, to be told which others belong to it, and its steps; NULL:
  * neither. */

@@ -5,6 +5,7 @@ struct _VfoLending {
     VfoLendingArgs args;
     gulong inspected_handler;
     gulong removed_handler;
+    gulong met_handler;
     gulong changed_handler;
     gboolean stopped;
     GHashTable *unwired; /* "VM standby": the way was not found, which was logged */
@@ -274,6 +275,12 @@ static void on_vm_inspected(VfoVms *vms, VfoVm *vm, gpointer data)
     vfo_stopwatch_end_spare();
 }
 
+/* A VF may have been free all the time. */
+static void on_met(VfoVms *vms, VfoVm *none, gpointer data)
+{
+    vfo_lending_freed(data);
+}
+
 /* ---------------------------------------------------------------- lifetime */
 
 static void on_vm_removed(VfoVms *vms, VfoVm *vm, gpointer data)
@@ -303,6 +310,7 @@ VfoLending *vfo_lending_new(const VfoLendingArgs *args)
         g_signal_connect(args->vms, "inspected", G_CALLBACK(on_vm_inspected), lending);
     lending->removed_handler =
         g_signal_connect(args->vms, "removed", G_CALLBACK(on_vm_removed), lending);
+    lending->met_handler = g_signal_connect(args->vms, "met", G_CALLBACK(on_met), lending);
     lending->changed_handler =
         g_signal_connect(args->jobs, "changed", G_CALLBACK(on_job_changed), lending);
     return lending;
@@ -315,6 +323,7 @@ void vfo_lending_free(VfoLending *lending)
     vfo_lending_stop(lending);
     g_signal_handler_disconnect(lending->args.vms, lending->inspected_handler);
     g_signal_handler_disconnect(lending->args.vms, lending->removed_handler);
+    g_signal_handler_disconnect(lending->args.vms, lending->met_handler);
     g_signal_handler_disconnect(lending->args.jobs, lending->changed_handler);
     vfo_job_unref(lending->supply);
     g_free(lending->standby);

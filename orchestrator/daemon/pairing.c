@@ -69,15 +69,6 @@ static gboolean set_vf(VfoPairing *pairing, const char *vm, const VfoVf *vf,
     return ok;
 }
 
-/* Drivers show the zero address for a VF that nobody has given one since it was made. */
-static gboolean is_anybodys(const VfoVf *vf)
-{
-    static const VfoMac zero;
-
-    return vfo_mac_equal(&vf->settings.mac, &vf->parking) ||
-           vfo_mac_equal(&vf->settings.mac, &zero);
-}
-
 /* The guest's driver looks for the address a moment after QEMU has the VF. One that has another
  * address than its parking address has got it from somebody who wants it so. */
 static void on_came(VfoPairing *pairing, VfoVm *vm, const VfoPair *pair)
@@ -98,7 +89,7 @@ static void on_came(VfoPairing *pairing, VfoVm *vm, const VfoPair *pair)
     known->vf = vfo_vf_copy(vf);
     g_ptr_array_add(pairing->known, known);
     vfo_absences_forget(pairing->args.absences, vm->name, pair->standby);
-    if (!is_anybodys(vf))
+    if (!vfo_vf_is_anybodys(vf))
         return;
     settings = vf->settings;
     settings.mac = pair->mac;

@@ -139,6 +139,11 @@ static void start_libvirt(Daemon *daemon)
     vfo_vms_follow_libvirt(daemon->vms, config->libvirt_uri, config->update_definition);
 }
 
+static GError *unmet(gpointer vms)
+{
+    return vfo_vms_unmet(vms);
+}
+
 static gboolean start(Daemon *daemon, GError **error)
 {
     VfoConfig *config = daemon->config;
@@ -158,6 +163,7 @@ static gboolean start(Daemon *daemon, GError **error)
     if (!daemon->vms)
         return FALSE;
     vfo_leases_set_owned(daemon->leases, vfo_inventory_owned, daemon->vms);
+    vfo_leases_set_unmet(daemon->leases, unmet, daemon->vms);
     lending.vms = daemon->vms;
     lending.host = daemon->host;
     lending.leases = daemon->leases;

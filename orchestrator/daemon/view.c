@@ -98,7 +98,7 @@ json_object *vfo_view_vm(VfoVm *vm, VfoJobs *jobs, VfoHost *host, VfoAbsences *a
     return view;
 }
 
-json_object *vfo_view_vf(const VfoVf *vf, const char *owner, const char *lease)
+json_object *vfo_view_vf(const VfoVf *vf, const VfoVfUse *use)
 {
     static const char *const links[] = {"auto", "enable", "disable"};
     json_object *view = json_object_new_object();
@@ -114,8 +114,9 @@ json_object *vfo_view_vf(const VfoVf *vf, const char *owner, const char *lease)
     add_int(view, "device", vf->device);
     add_bool(view, "usable", vf->usable);
     add_int(view, "mtu", vf->mtu);
-    add_string(view, "owner", owner);
-    add_string(view, "lease", lease);
+    add_string(view, "owner", use->owner);
+    add_string(view, "lease", use->lease);
+    add_string(view, "doubt", use->doubt ? use->doubt->message : NULL);
     add_bool(view, "opened", vf->opened);
     add_int(view, "generation", (gint64)vf->generation);
     add_mac(view, "mac", &vf->settings.mac);

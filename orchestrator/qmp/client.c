@@ -32,7 +32,8 @@ struct _VfoQmpClient {
     gboolean reconnect;
     GMainContext *context;
     State state;
-    gboolean told; /* "closed" was emitted for the present loss */
+    gboolean unheard; /* nobody listened at the last try to connect */
+    gboolean told;    /* "closed" was emitted for the present loss */
     GCancellable *connecting;
     VfoLink *link;
     GSource *timer; /* the next try, or the deadline of the greeting */
@@ -385,6 +386,8 @@ static void on_connected(GObject *source, GAsyncResult *result, gpointer data)
     g_clear_object(&self->connecting);
     if (self->state == STATE_CLOSED)
         return;
+    self->unheard = g_error_matches(error, G_IO_ERROR, G_IO_ERROR_NOT_FOUND) ||
+                    g_error_matches(error, G_IO_ERROR, G_IO_ERROR_CONNECTION_REFUSED);
     if (connection)
         adopt_stream(self, G_IO_STREAM(connection));
     else
@@ -503,6 +506,11 @@ json_object *vfo_qmp_client_greeting(VfoQmpClient *self)
 pid_t vfo_qmp_client_peer_pid(VfoQmpClient *self)
 {
     return self->peer_pid;
+}
+
+gboolean vfo_qmp_client_is_unheard(VfoQmpClient *self)
+{
+    return self->unheard;
 }
 
 const GError *vfo_qmp_client_last_error(VfoQmpClient *self)

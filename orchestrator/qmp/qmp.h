@@ -60,6 +60,9 @@ json_object *vfo_qmp_client_greeting(VfoQmpClient *client);
 /** vfo_qmp_client_peer_pid: the process behind a Unix socket (SO_PEERCRED); -1: unknown. */
 pid_t vfo_qmp_client_peer_pid(VfoQmpClient *client);
 
+/** vfo_qmp_client_is_unheard: nobody listened on the socket at the last try to connect. */
+gboolean vfo_qmp_client_is_unheard(VfoQmpClient *client);
+
 /** vfo_qmp_client_last_error: why it is not ready; NULL: it is, or has not tried yet. Borrowed. */
 const GError *vfo_qmp_client_last_error(VfoQmpClient *client);
 

@@ -37,6 +37,8 @@ struct _VfoLibvirt {
     GError *error;     /* why not */
     guint back_off;    /* ms until the next try */
     guint timer;       /* of the next try */
+    gboolean listed;   /* over this link: the domains that run */
+    gboolean met;      /* each of those has been looked at, once */
     GHashTable *vms;   /* UUID -> VfoLibvirtVm, not owned */
     GHashTable *looks; /* UUID -> Look, not owned */
 };
@@ -237,6 +239,8 @@ static void look_take(Look *one, const VfoLibvirtSeen *seen)
         libvirt->listener.vm.inspected(&vm->base.vm, libvirt->listener.vm.data);
 }
 
+static void note_met(VfoLibvirt *libvirt);
+
 static void on_looked(GObject *source, GAsyncResult *result, gpointer data)
 {
     Look *one = data;
@@ -245,6 +249,9 @@ static void on_looked(GObject *source, GAsyncResult *result, gpointer data)
     VfoLibvirtSeen *seen = g_task_propagate_pointer(G_TASK(result), &error);
 
     g_hash_table_remove(libvirt->looks, one->uuid);
+    /* It has not been looked at because the link is lost, of which nobody has told yet. */
+    if (error && virConnectIsAlive(virDomainGetConnect(one->domain)) == 0)
+        libvirt->listed = FALSE;
     if (error && !g_error_matches(error, VFO_ERROR, VFO_ERROR_CLOSED) && !libvirt->closed)
         g_message("libvirt's domain '%s' is left alone: %s", virDomainGetName(one->domain),
                   error->message);
@@ -254,8 +261,19 @@ static void on_looked(GObject *source, GAsyncResult *result, gpointer data)
         look(libvirt, one->domain);
     else if (seen && !one->gone && !vfo_libvirt_find(libvirt, one->uuid))
         look_take(one, seen);
+    if (!libvirt->closed && libvirt->link)
+        note_met(libvirt);
     vfo_libvirt_seen_free(seen);
     look_free(one);
+}
+
+/* Those that start later are told of, and what was known before a link was lost is known on. */
+static void note_met(VfoLibvirt *libvirt)
+{
+    if (libvirt->met || !libvirt->listed || g_hash_table_size(libvirt->looks))
+        return;
+    libvirt->met = TRUE;
+    libvirt->listener.met(libvirt->listener.data);
 }
 
 /* Finds out whether @domain, of which nothing is known, is a VM for us. */
@@ -534,6 +552,8 @@ static void meet(VfoLibvirt *libvirt, const Opened *opened)
         else if (uuid && !vm)
             look(libvirt, opened->domains[i]);
     }
+    libvirt->listed = TRUE;
+    note_met(libvirt);
 }
 
 static void on_opened(GObject *source, GAsyncResult *result, gpointer data)
@@ -603,6 +623,7 @@ static void on_link_closed(virConnectPtr connection, int reason, void *data)
     if (link->dead || libvirt->link != link)
         return;
     libvirt->link = NULL;
+    libvirt->listed = FALSE;
     drop_link(link);
     try_again(libvirt, g_error_new(VFO_ERROR, VFO_ERROR_CLOSED, "the connection is lost: %s",
                                    close_reason(reason)));
@@ -677,4 +698,20 @@ GError *vfo_libvirt_state(const VfoLibvirt *libvirt)
     if (libvirt->error)
         return g_error_copy(libvirt->error);
     return g_error_new(VFO_ERROR, VFO_ERROR_CLOSED, "the connection is not made yet");
+}
+
+GError *vfo_libvirt_unmet(const VfoLibvirt *libvirt)
+{
+    g_autoptr(GError) lost = libvirt->met ? NULL : vfo_libvirt_state(libvirt);
+
+    if (libvirt->met)
+        return NULL;
+    if (lost)
+        return g_error_new(VFO_ERROR, VFO_ERROR_CLOSED,
+                           "libvirt at %s has not told of its domains: %s; start libvirtd, or take "
+                           "[libvirt] out of vfailoverd.conf",
+                           libvirt->uri, lost->message);
+    return g_error_new(VFO_ERROR, VFO_ERROR_BUSY,
+                       "libvirt at %s has not described all of its domains; try again in a moment",
+                       libvirt->uri);
 }

@@ -53,6 +53,8 @@ typedef struct {
     gboolean (*appeared)(VfoLocalVm *vm, gpointer data);
     /** A VM that it took is not there any more: closes it and lets go of it. */
     void (*gone)(VfoLocalVm *vm, gpointer data);
+    /** vfo_libvirt_unmet() is NULL from now on. */
+    void (*met)(gpointer data);
     gpointer data;
     VfoVmListener vm;
 } VfoLibvirtListener;
@@ -73,6 +75,9 @@ const VfoLibvirtCalls *vfo_libvirt_calls_of(const VfoLibvirt *libvirt);
 gboolean vfo_libvirt_updates(const VfoLibvirt *libvirt);
 /** vfo_libvirt_state: why there is no connection (transfer full); NULL: there is one. */
 GError *vfo_libvirt_state(const VfoLibvirt *libvirt);
+/** vfo_libvirt_unmet: why not every domain that ran at the beginning has been looked at (transfer
+ *  full); NULL: it has, be there a connection or not. */
+GError *vfo_libvirt_unmet(const VfoLibvirt *libvirt);
 /** vfo_libvirt_find: the VM of @uuid; NULL: there is none. Borrowed. */
 VfoLibvirtVm *vfo_libvirt_find(VfoLibvirt *libvirt, const char *uuid);
 /** vfo_libvirt_add: offers @vm (transfer full), which is known under its UUID from now on if the

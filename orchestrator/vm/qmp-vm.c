@@ -339,3 +339,10 @@ gboolean vfo_qmp_vm_is(const VfoLocalVm *vm)
 {
     return vm->backend == &qmp_backend;
 }
+
+gboolean vfo_qmp_vm_is_dead(const VfoLocalVm *vm)
+{
+    const VfoQmpClient *client = ((const VfoQmpVm *)vm)->client;
+
+    return client && vfo_qmp_client_is_unheard((VfoQmpClient *)client);
+}

@@ -36,6 +36,8 @@ struct _VfoQmpVm {
 VfoLocalVm *vfo_qmp_vm_new(const char *name, const char *path, const VfoVmListener *listener);
 /** vfo_qmp_vm_is: @vm is one of this back end. */
 gboolean vfo_qmp_vm_is(const VfoLocalVm *vm);
+/** vfo_qmp_vm_is_dead: there is no QEMU behind the socket of @vm, which is one of this back end. */
+gboolean vfo_qmp_vm_is_dead(const VfoLocalVm *vm);
 
 /** vfo_qmp_vm_take_status: the RunState in an answer to query-status, which @op's VM now has.
  *  NULL: the answer is malformed; the op has failed. */

@@ -15,6 +15,7 @@ G_DECLARE_FINAL_TYPE(VfoVms, vfo_vms, VFO, VMS, GObject)
  *          libvirt's domain started, or is expected; ended, or is not expected any more.
  *          "progress" (vms, VfoVm *vm): a migration moved on (about once a second).
  *          "inspected" (vms, VfoVm *vm): vfo_vm_cached() is new, because QEMU told of something.
+ *          "met" (vms, NULL): vfo_vms_unmet() is NULL now, and was not.
  *
  * They are emitted on the thread-default main context in which the set was
  * made, to which all of its VMs belong. */
@@ -47,6 +48,11 @@ VfoVm *vfo_vms_get_uuid(VfoVms *vms, const char *uuid, GError **error);
 
 /** vfo_vms_list: every VM by name, ready or not (transfer container) of VfoVm. */
 GPtrArray *vfo_vms_list(VfoVms *vms);
+
+/** vfo_vms_unmet: why there may be VMs here of which nothing is known (transfer full): libvirt, if
+ *  it is followed, has not told of those that ran before, or what listens on a QMP socket has never
+ *  been looked at. NULL: there are none. */
+GError *vfo_vms_unmet(VfoVms *vms);
 
 /* ------------------------------------------------------------------ libvirt */
 

@@ -20,11 +20,12 @@ struct _VfoVms {
     VfoVmListener listener;
     VfoLibvirt *libvirt; /* NULL: it is not followed */
     GHashTable *vms;     /* name -> VfoLocalVm */
+    gboolean unmet;      /* vfo_vms_unmet() was not NULL the last time */
 };
 
 G_DEFINE_FINAL_TYPE(VfoVms, vfo_vms, G_TYPE_OBJECT)
 
-enum { ADDED, REMOVED, PROGRESS, INSPECTED, N_SIGNALS };
+enum { ADDED, REMOVED, PROGRESS, INSPECTED, MET, N_SIGNALS };
 
 static guint signals[N_SIGNALS];
 
@@ -56,9 +57,41 @@ static void on_moved(VfoVm *vm, gpointer data)
     g_signal_emit(data, signals[PROGRESS], 0, vm);
 }
 
+GError *vfo_vms_unmet(VfoVms *vms)
+{
+    GError *error = vms->libvirt ? vfo_libvirt_unmet(vms->libvirt) : NULL;
+    GHashTableIter iter;
+    gpointer vm;
+
+    g_hash_table_iter_init(&iter, vms->vms);
+    while (!error && g_hash_table_iter_next(&iter, NULL, &vm)) {
+        const GError *state;
+
+        if (((VfoLocalVm *)vm)->info || vfo_qmp_vm_is_dead(vm))
+            continue;
+        state = vfo_vm_state(vm);
+        error = state ? g_error_copy(state)
+                      : g_error_new(VFO_ERROR, VFO_ERROR_BUSY,
+                                    "VM '%s' has not been looked at yet; try again in a moment",
+                                    ((VfoLocalVm *)vm)->vm.name);
+    }
+    return error;
+}
+
+static void note_met(VfoVms *vms)
+{
+    g_autoptr(GError) error = vfo_vms_unmet(vms);
+    gboolean was_unmet = vms->unmet;
+
+    vms->unmet = error != NULL;
+    if (was_unmet && !error)
+        g_signal_emit(vms, signals[MET], 0, NULL);
+}
+
 static void on_inspected(VfoVm *vm, gpointer data)
 {
     g_signal_emit(data, signals[INSPECTED], 0, vm);
+    note_met(data);
 }
 
 static gboolean set_bad_name(GError **error)
@@ -89,6 +122,7 @@ static void vms_insert(VfoVms *vms, VfoLocalVm *vm)
 {
     g_hash_table_insert(vms->vms, g_strdup(vm->vm.name), vm);
     g_signal_emit(vms, signals[ADDED], 0, vm);
+    note_met(vms);
 }
 
 static void vms_drop(VfoVms *vms, const char *name)
@@ -100,6 +134,7 @@ static void vms_drop(VfoVms *vms, const char *name)
     vfo_local_vm_close(vm);
     g_signal_emit(vms, signals[REMOVED], 0, vm);
     vfo_vm_unref(&vm->vm);
+    note_met(vms);
 }
 
 static void vms_add(VfoVms *vms, const char *base)
@@ -175,13 +210,19 @@ static void on_gone(VfoLocalVm *vm, gpointer data)
     vms_drop(data, vm->vm.name);
 }
 
+static void on_met(gpointer data)
+{
+    note_met(data);
+}
+
 void vfo_vms_follow_calls(VfoVms *vms, const char *uri, gboolean updates,
                           const VfoLibvirtCalls *calls)
 {
-    VfoLibvirtListener listener = {on_appeared, on_gone, vms, vms->listener};
+    VfoLibvirtListener listener = {on_appeared, on_gone, on_met, vms, vms->listener};
 
     g_assert(!vms->libvirt);
     vms->libvirt = vfo_libvirt_new(calls, uri, updates, &listener);
+    note_met(vms);
 }
 
 void vfo_vms_follow_libvirt(VfoVms *vms, const char *uri, gboolean updates)
@@ -435,4 +476,5 @@ static void vfo_vms_class_init(VfoVmsClass *class)
     signals[REMOVED] = new_signal("removed");
     signals[PROGRESS] = new_signal("progress");
     signals[INSPECTED] = new_signal("inspected");
+    signals[MET] = new_signal("met");
 }

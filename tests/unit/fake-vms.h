@@ -11,7 +11,7 @@ G_DEFINE_FINAL_TYPE(Vms, vms, G_TYPE_OBJECT)
 
 static void vms_class_init(VmsClass *class)
 {
-    static const char *const names[] = {"inspected", "removed"};
+    static const char *const names[] = {"inspected", "removed", "met"};
 
     for (gsize i = 0; i < G_N_ELEMENTS(names); i++)
         g_signal_new(names[i], G_TYPE_FROM_CLASS(class), G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL,

@@ -201,6 +201,42 @@ static void test_case(gconstpointer data)
     g_assert_null(strchr(error->message, '\n'));
 }
 
+static GError *is_unmet(gpointer data)
+{
+    return *(gboolean *)data ? g_error_new(VFO_ERROR, VFO_ERROR_CLOSED, "libvirt is silent") : NULL;
+}
+
+/* One that has an address may be that of a VM that nobody knows yet. */
+static void test_unmet(void)
+{
+    static const Row given = {"p0", .left = TRUE};
+    static const Row none = {"p0"};
+    g_autoptr(GPtrArray) vfs = g_ptr_array_new_with_free_func((GDestroyNotify)vfo_vf_free);
+    g_autoptr(VfoLeases) leases = vfo_leases_new();
+    g_autoptr(GError) error = NULL;
+    const VfoWant want = {.vm = "web1", .network = "blue", .numa_node = -1};
+    gboolean unmet = TRUE;
+    VfoVf *vf = vf_of(&given, 0);
+
+    vfo_leases_set_unmet(leases, is_unmet, &unmet);
+    g_ptr_array_add(vfs, vf);
+    g_assert_false(vfo_vf_is_free(vf, leases, "web1"));
+    g_assert_null(vfo_choose_vf(vfs, leases, &want, &error));
+    g_assert_error(error, VFO_ERROR, VFO_ERROR_BUSY);
+    g_assert_true(g_str_has_prefix(error->message, "no VF of network 'blue' is known to be free"));
+    g_assert_nonnull(strstr(error->message, "VF 0000:01:10.0 has an address"));
+    g_assert_nonnull(strstr(error->message, "libvirt is silent"));
+
+    g_ptr_array_add(vfs, vf_of(&none, 1));
+    g_assert_true(vfo_choose_vf(vfs, leases, &want, NULL) == g_ptr_array_index(vfs, 1));
+    vf->parking = vf->settings.mac;
+    g_assert_true(vfo_vf_is_free(vf, leases, "web1"));
+    memset(&vf->parking, 0, sizeof(vf->parking));
+    g_assert_false(vfo_vf_is_free(vf, leases, "web1"));
+    unmet = FALSE;
+    g_assert_true(vfo_vf_is_free(vf, leases, "web1"));
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -210,5 +246,6 @@ int main(int argc, char **argv)
         g_strdelimit(path, " :,", '-');
         g_test_add_data_func(path, &cases[i], test_case);
     }
+    g_test_add_func("/choice/unmet", test_unmet);
     return g_test_run();
 }

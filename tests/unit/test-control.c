@@ -56,6 +56,8 @@ void vfo_hooks_call(VfoHooks *hooks, VfoQmpCall *call, json_object *arguments)
 
 static GError *vfs_error; /* what list_vfs fails with; NULL: it works */
 
+static gboolean vf_given; /* the VF has got an address */
+
 static GPtrArray *list_vfs(VfoHost *host, GError **error)
 {
     GPtrArray *vfs;
@@ -76,6 +78,8 @@ static GPtrArray *list_vfs(VfoHost *host, GError **error)
     vf->generation = 3;
     vfo_mac_parse("02:00:00:00:00:01", &vf->parking);
     vf->settings = vfo_vf_parked(vf);
+    if (vf_given)
+        vfo_mac_parse("52:54:00:aa:00:10", &vf->settings.mac);
     g_ptr_array_add(vfs, vf);
     return vfs;
 }
@@ -386,7 +390,7 @@ static void test_queries(Fixture *f, gconstpointer data)
         "[{\"pci\":\"0000:01:10.0\",\"network\":\"lan\",\"pf\":\"pf0\",\"index\":0,"
         "\"driver\":\"vfio-pci\",\"iommu-group\":17,\"numa-node\":-1,\"vendor\":0,\"device\":0,"
         "\"usable\":false,\"mtu\":0,\"owner\":null,"
-        "\"lease\":null,\"opened\":false,\"generation\":3,"
+        "\"lease\":null,\"doubt\":null,\"opened\":false,\"generation\":3,"
         "\"mac\":\"02:00:00:00:00:01\",\"parked\":true,\"vlan\":0,\"vlan-outer\":false,\"qos\":0,"
         "\"spoofchk\":true,\"trust\":false,\"min-tx-rate\":0,\"max-tx-rate\":0,"
         "\"link\":\"auto\"}]");
@@ -396,6 +400,26 @@ static void test_queries(Fixture *f, gconstpointer data)
                   "{\"name\":\"query-job\"},{\"name\":\"migrate\"},{\"name\":\"detach\"},"
                   "{\"name\":\"attach\"},{\"name\":\"cancel-job\"},"
                   "{\"name\":\"libvirt-hook\"}]");
+}
+
+static GError *is_unmet(gpointer data)
+{
+    return g_error_new(VFO_ERROR, VFO_ERROR_CLOSED, "libvirt is silent");
+}
+
+/* It may be that of a VM that nobody knows yet. */
+static void test_doubted_vf(Fixture *f, gconstpointer data)
+{
+    g_autoptr(json_object) vfs = NULL;
+    const char *doubt;
+
+    vfo_leases_set_unmet(f->leases, is_unmet, NULL);
+    vf_given = TRUE;
+    vfs = call(f, "query-vfs", NULL, NULL);
+    vf_given = FALSE;
+    doubt =
+        json_object_get_string(json_object_object_get(json_object_array_get_idx(vfs, 0), "doubt"));
+    g_assert_nonnull(strstr(doubt, "libvirt is silent"));
 }
 
 static void test_leased_vf(Fixture *f, gconstpointer data)
@@ -899,6 +923,7 @@ int main(int argc, char **argv)
         g_log_set_handler(NULL, G_LOG_LEVEL_WARNING | G_LOG_LEVEL_MESSAGE | G_LOG_LEVEL_INFO,
                           ignore, NULL);
     ADD("queries", test_queries);
+    ADD("doubted-vf", test_doubted_vf);
     ADD("leased-vf", test_leased_vf);
     ADD("host-fails", test_host_fails);
     ADD("bad-input", test_bad_input);

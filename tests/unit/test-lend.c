@@ -1031,6 +1031,28 @@ static void test_attach_vf(void)
     assert_refused(elsewhere, VFO_ERROR_MISMATCH, "'xlue'");
 }
 
+static GError *is_unmet(gpointer data)
+{
+    return g_error_new(VFO_ERROR, VFO_ERROR_CLOSED, "libvirt is silent");
+}
+
+/* Not even one that was named. */
+static void test_attach_unmet(void)
+{
+    g_autoptr(World) world = world_new(ATTACH);
+    g_autoptr(World) parked = world_new(ATTACH);
+    VfoVf *vf = vf_of(parked, OTHER);
+
+    vfo_leases_set_unmet(world->leases, is_unmet, NULL);
+    vfo_leases_set_unmet(parked->leases, is_unmet, NULL);
+    world->pci = parked->pci = OTHER;
+    vf_of(world, OTHER)->settings.mac = world->guests[1].mac;
+    assert_refused(world, VFO_ERROR_BUSY, "libvirt is silent");
+    vf->settings = vfo_vf_parked(vf);
+    run(parked);
+    assert_good(parked);
+}
+
 static void test_attach_no_vf(void)
 {
     g_autoptr(World) world = world_new(ATTACH);
@@ -1335,6 +1357,7 @@ int main(int argc, char **argv)
     g_test_add_func("/lend/attach/other-vm", test_attach_other_vm);
     g_test_add_func("/lend/attach/other-bus", test_attach_other_bus);
     g_test_add_func("/lend/attach/vf", test_attach_vf);
+    g_test_add_func("/lend/attach/unmet", test_attach_unmet);
     g_test_add_func("/lend/attach/no-vf", test_attach_no_vf);
     g_test_add_func("/lend/attach/refused", test_attach_refused);
     g_test_add_func("/lend/attach/not-parked", test_attach_not_parked);

@@ -326,6 +326,17 @@ static void test_wanted(Fixture *f, gconstpointer data)
     g_assert_false(is_wanted(f));
 }
 
+/* No VF was free as long as it was not known whose they are. */
+static void test_wanted_and_met(Fixture *f, gconstpointer data)
+{
+    recall(f, TRUE);
+    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_MESSAGE, "job *: VM web1 came without a VF*");
+    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "*it does not answer*");
+    g_signal_emit_by_name(f->vms, "met", NULL);
+    turn();
+    g_assert_cmpuint(vfo_jobs_list(f->jobs)->len, ==, 1);
+}
+
 /* It would be given one for ever. */
 static void test_wanted_has_one(Fixture *f, gconstpointer data)
 {
@@ -362,6 +373,7 @@ int main(int argc, char **argv)
     ADD("leaves-late", test_leaves_late);
     ADD("has-one-again", test_has_one_again);
     ADD("wanted", test_wanted);
+    ADD("wanted-and-met", test_wanted_and_met);
     ADD("wanted-has-one", test_wanted_has_one);
     ADD("freed", test_freed);
     return g_test_run();

@@ -691,13 +691,103 @@ static void test_gone_meanwhile(Fixture *f, gconstpointer data)
     virDomainFree(other);
 }
 
+static void on_vms_met(VfoVms *vms, VfoVm *none, gpointer data)
+{
+    g_assert_null(none);
+    g_string_append(data, "met ");
+}
+
+static gboolean is_met(const Fixture *f)
+{
+    g_autoptr(GError) unmet = vfo_vms_unmet(f->vms);
+
+    return !unmet;
+}
+
+/* libvirt has listed its domains, and does not describe them. */
+static void wait_for_listed(const Fixture *f, GError **unmet)
+{
+    for (;;) {
+        *unmet = vfo_vms_unmet(f->vms);
+        g_assert_nonnull(*unmet);
+        if (g_error_matches(*unmet, VFO_ERROR, VFO_ERROR_BUSY))
+            return;
+        g_clear_error(unmet);
+        run_for(5);
+    }
+}
+
+/* A domain that ran before: until it has been looked at nobody knows that it has a VF. */
+static void test_unmet(Fixture *f, gconstpointer data)
+{
+    g_autoptr(GError) early = NULL;
+    g_autoptr(GError) error = NULL;
+
+    connect_test(f);
+    f->domain = create(f, "web1", UUID, STANDBY VF);
+    g_signal_connect(f->vms, "met", G_CALLBACK(on_vms_met), f->signals);
+    g_assert_true(is_met(f));
+    g_mutex_lock(&driver.hang);
+    vfo_vms_follow_calls(f->vms, URI, &fakes);
+    early = vfo_vms_unmet(f->vms);
+    g_assert_error(early, VFO_ERROR, VFO_ERROR_CLOSED);
+    g_assert_nonnull(strstr(early->message, "has not told of its domains: the connection is not"));
+    wait_for_listed(f, &error);
+    g_assert_nonnull(strstr(error->message, "has not described all of its domains"));
+    g_assert_cmpstr(f->signals->str, ==, "");
+    g_mutex_unlock(&driver.hang);
+    WAIT_UNTIL(is_met(f));
+    g_assert_cmpstr(f->signals->str, ==, "+web1 ?web1:running met ");
+
+    /* What is known is known on. */
+    driver.refuses = TRUE;
+    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "*test:///default does not answer*");
+    driver.closed(driver.connection, VIR_CONNECT_CLOSE_REASON_EOF, driver.closed_data);
+    g_test_assert_expected_messages();
+    g_assert_true(is_met(f));
+}
+
+/* The connection is lost in the middle of that: it begins anew. */
+static void test_unmet_lost(Fixture *f, gconstpointer data)
+{
+    g_autoptr(GError) error = NULL;
+
+    connect_test(f);
+    f->domain = create(f, "web1", UUID, STANDBY VF);
+    g_signal_connect(f->vms, "met", G_CALLBACK(on_vms_met), f->signals);
+    g_mutex_lock(&driver.hang);
+    vfo_vms_follow_calls(f->vms, URI, &fakes);
+    wait_for_listed(f, &error);
+    g_clear_error(&error);
+    driver.refuses = TRUE;
+    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "*does not answer*");
+    driver.closed(driver.connection, VIR_CONNECT_CLOSE_REASON_EOF, driver.closed_data);
+    g_test_assert_expected_messages();
+    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "*does not answer*");
+    g_mutex_unlock(&driver.hang);
+    run_for(200);
+    g_test_assert_expected_messages();
+    error = vfo_vms_unmet(f->vms);
+    g_assert_error(error, VFO_ERROR, VFO_ERROR_CLOSED);
+    g_assert_nonnull(strstr(error->message, "start libvirtd"));
+    g_assert_null(strstr(f->signals->str, "met"));
+    driver.refuses = FALSE;
+    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_MESSAGE, "*answers");
+    WAIT_UNTIL(strstr(f->signals->str, "+web1 ?web1:running met "));
+    g_test_assert_expected_messages();
+}
+
 static void test_no_libvirt(Fixture *f, gconstpointer data)
 {
+    g_autoptr(GError) error = NULL;
+
     driver.refuses = TRUE;
     g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "*does not answer*");
     vfo_vms_follow_calls(f->vms, URI, TRUE, &fakes);
     WAIT_UNTIL(driver.opened >= 2); /* tried again after a second */
     g_test_assert_expected_messages();
+    error = vfo_vms_unmet(f->vms);
+    g_assert_error(error, VFO_ERROR, VFO_ERROR_CLOSED);
 }
 
 /* A call that hangs keeps neither its op nor the daemon. */
@@ -1978,6 +2068,8 @@ int main(int argc, char **argv)
     ADD("gone-while-looking", set_up, test_gone_while_looking);
     ADD("connection-lost", set_up, test_connection_lost);
     ADD("gone-meanwhile", set_up, test_gone_meanwhile);
+    ADD("unmet", set_up_alone, test_unmet);
+    ADD("unmet-lost", set_up_alone, test_unmet_lost);
     ADD("no-libvirt", set_up_alone, test_no_libvirt);
     ADD("hang", set_up, test_hang);
     ADD("source", set_up, test_source);

@@ -230,6 +230,50 @@ static void test_inspected(Fixture *f, gconstpointer data)
     g_assert_cmpstr(f->signals->str, ==, "+web1 ?web1:running ?web1:paused -web1 ");
 }
 
+static void on_met(VfoVms *vms, VfoVm *none, gpointer data)
+{
+    g_assert_null(none);
+    g_string_append(data, "met ");
+}
+
+static gboolean is_met(const Fixture *f)
+{
+    g_autoptr(GError) unmet = vfo_vms_unmet(f->vms);
+
+    return !unmet;
+}
+
+/* A QEMU that was killed has left it. */
+static void put_dead_socket(const Fixture *f, const char *file)
+{
+    g_autofree char *path = path_of(f, file);
+    g_autoptr(GSocketAddress) address = g_unix_socket_address_new(path);
+    g_autoptr(GSocket) dead =
+        g_socket_new(G_SOCKET_FAMILY_UNIX, G_SOCKET_TYPE_STREAM, G_SOCKET_PROTOCOL_DEFAULT, NULL);
+
+    g_assert_true(g_socket_bind(dead, address, FALSE, NULL));
+}
+
+/* Whose VFs nobody knows: of a QEMU that has not been looked at; not of one that has ended. */
+static void test_unmet(Fixture *f, gconstpointer data)
+{
+    g_autoptr(GError) error = NULL;
+    FakeQemu *fake = put_qemu(f, "web1.sock");
+
+    put_dead_socket(f, "dead.sock");
+    watch(f);
+    g_signal_connect(f->vms, "met", G_CALLBACK(on_met), f->signals);
+    error = vfo_vms_unmet(f->vms);
+    g_assert_nonnull(strstr(error->message, "has not answered on its QMP socket yet"));
+    WAIT_UNTIL(is_met(f));
+    g_assert_cmpstr(f->signals->str, ==, "met ");
+    /* It does not answer any more: what it has is known. */
+    fake_close(fake);
+    WAIT_UNTIL(!vfo_vms_get(f->vms, "web1", NULL));
+    g_assert_true(is_met(f));
+    fake_free(fake);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -240,5 +284,6 @@ int main(int argc, char **argv)
     g_test_add("/vms/get", Fixture, NULL, set_up, test_get, tear_down);
     g_test_add("/vms/restart", Fixture, NULL, set_up, test_restart, tear_down);
     g_test_add("/vms/inspected", Fixture, NULL, set_up, test_inspected, tear_down);
+    g_test_add("/vms/unmet", Fixture, NULL, set_up, test_unmet, tear_down);
     return g_test_run();
 }
