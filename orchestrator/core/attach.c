@@ -101,7 +101,7 @@ static VfoOffer *new_offer(const VfoPair *pair)
     VfoOffer *offer = g_new0(VfoOffer, 1);
 
     offer->pair = vfo_pair_copy(pair);
-    offer->pair->primary = g_strconcat("vf-", pair->standby, NULL);
+    offer->pair->primary = g_strdup_printf("vf-%.*s", VFO_MAX_ID - 3, pair->standby);
     offer->settings.mac = pair->mac;
     offer->settings.vlan = VFO_VLAN_ANY;
     offer->settings.spoofchk = TRUE;

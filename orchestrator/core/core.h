@@ -133,6 +133,9 @@ gboolean vfo_vf_is_anybodys(const VfoVf *vf);
 
 gboolean vfo_vf_settings_equal(const VfoVfSettings *a, const VfoVfSettings *b);
 
+/** VFO_MAX_ID: bytes of a device's id that is told to another host, or written down. */
+#define VFO_MAX_ID 64
+
 /** VfoPair: a standby and its primary as QEMU describes them. Free with vfo_pair_free(). */
 typedef struct {
     char *standby;  /* device id of the virtio-net device with failover=on */

@@ -8,6 +8,8 @@
  */
 #include "core/parts.h"
 
+#include <string.h>
+
 void vfo_give_init(VfoGive *give, VfoVm *vm, VfoHost *host, VfoLeases *leases)
 {
     give->vm = vm;
@@ -127,12 +129,34 @@ static const VfoPair *find_pair(const VfoGive *give, GError **error)
     return found;
 }
 
+/* What is too long now would not be taken when it is needed: by a peer, or by the next daemon. */
+static gboolean check_id(const VfoGive *give, const char *what, const char *id, GError **error)
+{
+    if (!id || strlen(id) <= VFO_MAX_ID)
+        return TRUE;
+    g_set_error(error, VFO_ERROR, VFO_ERROR_NOT_SUPPORTED,
+                "VM %s: the id '%.*s...' of its %s has more than %d characters: give the device a "
+                "shorter one",
+                give->info->name, VFO_MAX_ID, id, what, VFO_MAX_ID);
+    return FALSE;
+}
+
+static gboolean check_ids(const VfoGive *give, GError **error)
+{
+    const VfoPair *pair = give->pair;
+
+    return check_id(give, "standby", pair->standby, error) &&
+           check_id(give, "VF", pair->primary, error) &&
+           check_id(give, "VF's port", pair->bus, error);
+}
+
 static void on_inspected(GObject *source, GAsyncResult *result, gpointer data)
 {
     GTask *task = data;
     VfoJob *job = g_task_get_task_data(task);
     VfoGive *give = vfo_give_of(job);
     GError *error = NULL;
+    gboolean ok;
 
     give->info = g_task_propagate_pointer(G_TASK(result), &error);
     if (give->info && !g_str_equal(give->info->status, "running"))
@@ -141,7 +165,8 @@ static void on_inspected(GObject *source, GAsyncResult *result, gpointer data)
                     give->info->name, give->info->status);
     else if (give->info)
         give->pair = find_pair(give, &error);
-    vfo_task_return(task, error == NULL, error);
+    ok = !error && check_ids(give, &error);
+    vfo_task_return(task, ok, error);
 }
 
 void vfo_give_inspect(VfoJob *job, GTask *task)

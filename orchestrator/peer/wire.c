@@ -181,15 +181,16 @@ static VfoPair *to_pair(json_object *object, GError **error)
     const char *bus = NULL;
 
     if (!vfo_json_only(object, members, where, error) ||
-        !name_of(object, "standby", where, "-._", 64, &standby, error) ||
+        !name_of(object, "standby", where, "-._", VFO_MAX_ID, &standby, error) ||
         !vfo_json_string(object, "mac", where, &mac, error) ||
         !vfo_json_string(object, "features", where, &features, error) ||
         !check_features(features, error) ||
         !vfo_json_bool(object, "rombar", where, &pair->rombar, error))
         return NULL;
     if ((vfo_json_has(object, "primary") &&
-         !name_of(object, "primary", where, "-._", 64, &primary, error)) ||
-        (vfo_json_has(object, "bus") && !name_of(object, "bus", where, "-._", 64, &bus, error)) ||
+         !name_of(object, "primary", where, "-._", VFO_MAX_ID, &primary, error)) ||
+        (vfo_json_has(object, "bus") &&
+         !name_of(object, "bus", where, "-._", VFO_MAX_ID, &bus, error)) ||
         (vfo_json_has(object, "bonded") &&
          !vfo_json_bool(object, "bonded", where, &pair->bonded, error)))
         return NULL;
@@ -349,7 +350,7 @@ gboolean vfo_wire_to_call(json_object *object, VfoPeerCall *call, GError **error
            uuid_of(object, "job", where, &call->job, error) &&
            name_of(object, "vm", where, VM_CHARACTERS, MAX_VM, &call->vm, error) &&
            uuid_of(object, "uuid", where, &call->uuid, error) &&
-           name_of(object, "standby", where, "-._", 64, &call->standby, error);
+           name_of(object, "standby", where, "-._", VFO_MAX_ID, &call->standby, error);
 }
 
 /* ---------------------------------------------------------------- events */

@@ -166,7 +166,7 @@ static void vm_inspect(VfoVm *vm, GTask *task)
         VfoPair *pair = vfo_pair_copy(g_ptr_array_index(guest->pairs, i));
 
         if (i == 0 && guest->vf) {
-            pair->primary = g_strdup("vf0");
+            pair->primary = pair->primary ? pair->primary : g_strdup("vf0");
             pair->vf = g_strdup(guest->vf);
         }
         if (guest->bonded)
@@ -195,7 +195,7 @@ static void vm_unplug(VfoVm *vm, const VfoPair *pair, GTask *task)
         const VfoOffer *known = vfo_absences_find(guest->world->absences, vm->name, pair->standby);
 
         g_assert_nonnull(known);
-        g_assert_cmpstr(known->pair->primary, ==, "vf0");
+        g_assert_cmpstr(known->pair->primary, ==, pair->primary);
         g_assert_cmpuint(known->settings.max_tx_rate, ==, 500);
     }
     /* The guest lets go whether or not the user still wants it: that is waited for. */
@@ -898,6 +898,47 @@ static void add_pair(Guest *guest, const char *standby, const char *vf)
     g_ptr_array_add(guest->pairs, pair);
 }
 
+/* Of what is known of its VF nobody could read it. */
+static void test_detach_long_ids(void)
+{
+    g_autofree char *longest = g_strnfill(VFO_MAX_ID, 'x');
+    g_autofree char *too_long = g_strnfill(VFO_MAX_ID + 1, 'x');
+    enum { STANDBY, PRIMARY, BUS, N_IDS };
+
+    for (int i = 0; i < 2 * N_IDS; i++) {
+        g_autoptr(World) world = world_new(DETACH);
+        VfoPair *pair = g_ptr_array_index(world->guests[0].pairs, 0);
+        char **id = i % N_IDS == STANDBY   ? &pair->standby
+                    : i % N_IDS == PRIMARY ? &pair->primary
+                                           : &pair->bus;
+
+        g_free(*id);
+        *id = g_strdup(i < N_IDS ? too_long : longest);
+        if (i < N_IDS) {
+            assert_refused(world, VFO_ERROR_NOT_SUPPORTED, "has more than 64 characters");
+            g_assert_null(vfo_absences_find(world->absences, TAKER, NULL));
+        } else {
+            run(world);
+            assert_good(world);
+        }
+    }
+}
+
+/* The VF that a VM is given there can be taken out again. */
+static void test_attach_long_id(void)
+{
+    g_autoptr(World) world = world_new(ATTACH);
+    VfoPair *pair = g_ptr_array_index(world->guests[0].pairs, 0);
+    g_autofree char *rest = g_strnfill(VFO_MAX_ID - 3, 'x');
+    g_autofree char *plug = g_strdup_printf("plug web1 vf-%s rp1 " VF, rest);
+
+    g_free(pair->standby);
+    pair->standby = g_strnfill(VFO_MAX_ID, 'x');
+    run(world);
+    assert_good(world);
+    g_assert_cmpstr(call_at(world, world->calls->len - 5), ==, plug);
+}
+
 static void test_detach_several(void)
 {
     g_autoptr(World) world = world_new(DETACH);
@@ -1347,6 +1388,8 @@ int main(int argc, char **argv)
     g_test_add_func("/lend/detach/good", test_detach);
     g_test_add_func("/lend/detach/kept", test_detach_kept);
     g_test_add_func("/lend/detach/none", test_detach_none);
+    g_test_add_func("/lend/detach/long-ids", test_detach_long_ids);
+    g_test_add_func("/lend/attach/long-id", test_attach_long_id);
     g_test_add_func("/lend/detach/several", test_detach_several);
     g_test_add_data_func("/lend/detach/each", GINT_TO_POINTER(DETACH), test_each);
     g_test_add_data_func("/lend/detach/two", GINT_TO_POINTER(DETACH), test_two);
