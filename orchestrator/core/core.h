@@ -708,6 +708,10 @@ void vfo_job_run(VfoJob *job);
  */
 gboolean vfo_job_cancel(VfoJob *job, GError **error);
 
+/** vfo_job_undo_within: the daemon stops: from here on all undos of @job, the one that runs
+ * included, are waited for no longer than @ms together. Each is begun all the same. */
+void vfo_job_undo_within(VfoJob *job, guint ms);
+
 /** vfo_job_lost_vf: the VF that @job has leased is gone, as @why says: a step that needs it fails
  *  with a copy of that. FALSE: the job goes on, until it finds the VF missing or without it. */
 gboolean vfo_job_lost_vf(VfoJob *job, const GError *why);

@@ -35,6 +35,7 @@ struct _VfoJob {
 
     guint present;     /* the step that runs, or is being undone */
     guint undo_floor;  /* steps before this one are not undone */
+    gint64 undo_by_us; /* undos are not waited for longer; 0: as long as they may take */
     VfoRecord *record; /* of the present step; owned by records */
     gint64 started_us;
     gint64 own_counted_us; /* up to here the daemon's own time is in the records */
@@ -212,10 +213,19 @@ static gboolean on_deadline(gpointer data)
     return G_SOURCE_REMOVE;
 }
 
+/* What is left to wait for the present undo, of which it takes @ms at most. */
+static guint left_ms(const VfoJob *job, guint ms)
+{
+    gint64 left = (job->undo_by_us - g_get_monotonic_time()) / 1000;
+
+    return job->undo_by_us ? (guint)CLAMP(left, 0, (gint64)ms) : ms;
+}
+
 static void begin(VfoJob *job, gboolean undo)
 {
     const VfoStep *step = &job->steps[job->present];
     VfoDeadline deadline = undo ? step->undo_deadline : step->deadline;
+    guint ms = job->policy.deadline_ms[deadline];
     VfoRecord *record = g_new0(VfoRecord, 1);
 
     record->step = g_strconcat(undo ? "undo " : "", step->name, NULL);
@@ -227,7 +237,7 @@ static void begin(VfoJob *job, gboolean undo)
     job->expired = FALSE;
     g_clear_object(&job->cancellable);
     job->cancellable = g_cancellable_new();
-    job->timer = g_timeout_add(job->policy.deadline_ms[deadline], on_deadline, job);
+    job->timer = g_timeout_add(undo ? left_ms(job, ms) : ms, on_deadline, job);
     g_ptr_array_add(job->records, record);
     if (!g_log_writer_default_would_drop(G_LOG_LEVEL_INFO, G_LOG_DOMAIN)) {
         vfo_notes_flush(job->log);
@@ -290,6 +300,12 @@ static void explain(VfoJob *job, VfoDeadline deadline, GError **error)
         return;
     }
     g_clear_error(error);
+    if (job->state == VFO_JOB_UNDOING && job->undo_by_us) {
+        g_set_error(error, VFO_ERROR, VFO_ERROR_DEADLINE,
+                    "VM %s: step '%s' could not be undone before the daemon stops", job->vm,
+                    step->name);
+        return;
+    }
     seconds = (double)job->policy.deadline_ms[deadline] / 1000;
     if (job->state == VFO_JOB_UNDOING)
         g_set_error(error, VFO_ERROR, VFO_ERROR_DEADLINE,
@@ -454,6 +470,15 @@ gboolean vfo_job_cancel(VfoJob *job, GError **error)
     if (!job->record || !(job->steps[job->present].flags & VFO_STEP_CANCEL_AFTER))
         g_cancellable_cancel(job->cancellable);
     return TRUE;
+}
+
+void vfo_job_undo_within(VfoJob *job, guint ms)
+{
+    job->undo_by_us = g_get_monotonic_time() + (gint64)ms * 1000;
+    if (job->state != VFO_JOB_UNDOING || !job->timer)
+        return;
+    g_source_remove(job->timer);
+    job->timer = g_timeout_add(ms, on_deadline, job);
 }
 
 gboolean vfo_job_lost_vf(VfoJob *job, const GError *why)

@@ -89,6 +89,9 @@ gboolean vfo_jobs_are_idle(VfoJobs *jobs);
 /** vfo_jobs_list: of VfoJob, oldest first (transfer none). */
 GPtrArray *vfo_jobs_list(VfoJobs *jobs);
 
+/** vfo_jobs_undo_within: vfo_job_undo_within() for each that is under way. */
+void vfo_jobs_undo_within(VfoJobs *jobs, guint ms);
+
 /** vfo_jobs_cancel_all: cancels what can be; TRUE when nothing is under way any more. */
 gboolean vfo_jobs_cancel_all(VfoJobs *jobs);
 

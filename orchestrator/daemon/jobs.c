@@ -194,3 +194,13 @@ gboolean vfo_jobs_cancel_all(VfoJobs *jobs)
     }
     return all_ended;
 }
+
+void vfo_jobs_undo_within(VfoJobs *jobs, guint ms)
+{
+    for (guint i = 0; i < jobs->list->len; i++) {
+        VfoJob *job = g_ptr_array_index(jobs->list, i);
+
+        if (!vfo_job_ended(job))
+            vfo_job_undo_within(job, ms);
+    }
+}

@@ -11,8 +11,10 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
-/* How long a job may take to be undone when the daemon is told to stop. */
+/* How long the daemon goes on when it is told to stop, and how long it waits for jobs to be undone:
+ * a little less, so that each ends, and says what was not. */
 #define STOP_SECONDS 20
+#define UNDO_SECONDS 18
 
 typedef struct {
     VfoConfig *config;
@@ -270,6 +272,7 @@ static gboolean on_signal(gpointer data)
     sd_notify(0, "STOPPING=1");
     g_message("stopping: jobs under way are cancelled and undone");
     daemon->stop_timer = g_timeout_add_seconds(STOP_SECONDS, on_stopped_too_long, daemon);
+    vfo_jobs_undo_within(daemon->jobs, UNDO_SECONDS * 1000);
     quit_if_idle(daemon);
     return G_SOURCE_CONTINUE;
 }

@@ -495,6 +495,46 @@ static void test_source_other_half_slow(void)
     assert_no_lease(world);
 }
 
+/* The other half takes longer than the daemon goes on when it is told to stop: it has been told,
+ * and ends without us. */
+static void test_source_daemon_stops(void)
+{
+    g_autoptr(World) rehearsal = fails_at(FOLLOWING_SOURCE, "stopped", FAULT_CANCEL);
+
+    run(rehearsal);
+    for (int early = 0; early < 2; early++) {
+        g_autoptr(World) world = fails_at(FOLLOWING_SOURCE, "stopped", FAULT_SILENT);
+        guint release = number_in(rehearsal, "peer_release");
+        const VfoRecord *record;
+        gint64 begun;
+
+        world->faults[1] = FAULT_SILENT;
+        world->fault_at[1] = release;
+        world->policy.deadline_ms[VFO_DEADLINE_ARRIVE] = 120 * 1000;
+        start_until(world, "migrate");
+        begun = g_get_monotonic_time();
+        if (early)
+            vfo_job_undo_within(world->job, 100);
+        g_assert_true(vfo_job_cancel(world->job, NULL));
+        while (world->calls->len < release)
+            g_main_context_iteration(NULL, TRUE);
+        if (!early)
+            vfo_job_undo_within(world->job, 100);
+        finish(world);
+        g_assert_cmpint(g_get_monotonic_time() - begun, <, 10 * G_USEC_PER_SEC);
+        assert_state(world, VFO_JOB_CANCELLED);
+        g_assert_true(called(world, "peer_release"));
+        record = record_of(world, "undo reserve");
+        g_assert_cmpint(record->result, ==, VFO_RESULT_UNDO_FAILED);
+        g_assert_nonnull(strstr(record->detail, "before the daemon stops"));
+        /* All of this host's own was undone. */
+        g_assert_true(world->in_guest && world->given_up);
+        g_assert_true(vfo_mac_equal(&vf_of(world, VF)->settings.mac, &guest_mac));
+        g_assert_false(world->pf_open || world->held);
+        assert_no_lease(world);
+    }
+}
+
 static void test_source_late_cancel(void)
 {
     static const char *const late[] = {"close_pf", "completed", "ended", "finished"};
@@ -1015,6 +1055,7 @@ int main(int argc, char **argv)
     g_test_add_func("/follow/source/no-activity", test_source_no_activity);
     g_test_add_func("/follow/source/not-back", test_source_not_back);
     g_test_add_func("/follow/source/other-half-slow", test_source_other_half_slow);
+    g_test_add_func("/follow/source/daemon-stops", test_source_daemon_stops);
     g_test_add_func("/follow/source/late-cancel", test_source_late_cancel);
     g_test_add_func("/follow/source/mismatch", test_source_mismatch);
     g_test_add_func("/follow/source/several", test_source_several);

@@ -312,6 +312,7 @@ static void test_cancel_all(void)
     /* one that may not be cancelled is waited for */
     g_assert_false(vfo_job_ended(busy));
     g_assert_false(vfo_jobs_cancel_all(jobs));
+    vfo_jobs_undo_within(jobs, 0);
     g_assert_false(vfo_job_ended(busy));
 }
 
