@@ -5,6 +5,8 @@
  */
 #include "core/parts.h"
 
+#include <string.h>
+
 typedef struct {
     VfoParts parts; /* give: of the other VM; its VM is NULL if the VF is from the pool */
     char *standby;  /* NULL: the one without a VF */
@@ -99,9 +101,12 @@ static const VfoPair *find_gap(const VfoVmInfo *info, const char *standby, GErro
 static VfoOffer *new_offer(const VfoPair *pair)
 {
     VfoOffer *offer = g_new0(VfoOffer, 1);
+    gsize length = strlen(pair->standby);
+    /* Numbers, which tell one from the other, are at an id's end. */
+    const char *tail = pair->standby + (length > VFO_MAX_ID - 3 ? length - (VFO_MAX_ID - 3) : 0);
 
     offer->pair = vfo_pair_copy(pair);
-    offer->pair->primary = g_strdup_printf("vf-%.*s", VFO_MAX_ID - 3, pair->standby);
+    offer->pair->primary = g_strconcat("vf-", tail, NULL);
     offer->settings.mac = pair->mac;
     offer->settings.vlan = VFO_VLAN_ANY;
     offer->settings.spoofchk = TRUE;

@@ -213,12 +213,15 @@ static gboolean on_deadline(gpointer data)
     return G_SOURCE_REMOVE;
 }
 
+/* For an undo that needs no more than its turn on the main loop, when no time is left. */
+#define LEAST_UNDO_MS 100
+
 /* What is left to wait for the present undo, of which it takes @ms at most. */
-static guint left_ms(const VfoJob *job, guint ms)
+static guint left_ms(const VfoJob *job, gint64 ms)
 {
     gint64 left = (job->undo_by_us - g_get_monotonic_time()) / 1000;
 
-    return job->undo_by_us ? (guint)CLAMP(left, 0, (gint64)ms) : ms;
+    return (guint)(job->undo_by_us ? CLAMP(left, MIN(ms, LEAST_UNDO_MS), ms) : ms);
 }
 
 static void begin(VfoJob *job, gboolean undo)
@@ -300,7 +303,8 @@ static void explain(VfoJob *job, VfoDeadline deadline, GError **error)
         return;
     }
     g_clear_error(error);
-    if (job->state == VFO_JOB_UNDOING && job->undo_by_us) {
+    if (job->state == VFO_JOB_UNDOING && job->undo_by_us &&
+        g_get_monotonic_time() >= job->undo_by_us) {
         g_set_error(error, VFO_ERROR, VFO_ERROR_DEADLINE,
                     "VM %s: step '%s' could not be undone before the daemon stops", job->vm,
                     step->name);
@@ -474,11 +478,16 @@ gboolean vfo_job_cancel(VfoJob *job, GError **error)
 
 void vfo_job_undo_within(VfoJob *job, guint ms)
 {
-    job->undo_by_us = g_get_monotonic_time() + (gint64)ms * 1000;
+    gint64 now = g_get_monotonic_time();
+    gint64 own;
+
+    job->undo_by_us = now + (gint64)ms * 1000;
     if (job->state != VFO_JOB_UNDOING || !job->timer)
         return;
+    own = job->policy.deadline_ms[job->steps[job->present].undo_deadline] -
+          (now - job->started_us) / 1000;
     g_source_remove(job->timer);
-    job->timer = g_timeout_add(ms, on_deadline, job);
+    job->timer = g_timeout_add(left_ms(job, MAX(own, 0)), on_deadline, job);
 }
 
 gboolean vfo_job_lost_vf(VfoJob *job, const GError *why)

@@ -70,7 +70,8 @@ gboolean vfo_leases_take(VfoLeases *leases, const char *pci, const char *job, gu
 
     if (stands(lease) && g_strcmp0(lease->job, job) != 0) {
         g_set_error(error, VFO_ERROR, VFO_ERROR_BUSY,
-                    "VF %s is leased to job %s; wait for it or cancel it", pci, lease->job);
+                    "VF %s is leased to %s%s ('vfailover vfs'); wait until that is over", pci,
+                    g_uuid_string_is_valid(lease->job) ? "job " : "", lease->job);
         return FALSE;
     }
     if (g_strcmp0(lease->job, job) != 0) {

@@ -99,6 +99,7 @@ gboolean vfo_jobs_cancel_all(VfoJobs *jobs);
 
 /* How the control socket shows things; docs/control-socket.md describes each member. */
 json_object *vfo_view_vm(VfoVm *vm, VfoJobs *jobs, VfoHost *host, VfoAbsences *absences);
+/** VfoVfUse: whose a VF is; all borrowed, for a call. */
 typedef struct {
     const char *owner;   /* VM; NULL: none */
     const char *lease;   /* job; NULL: none */

@@ -82,7 +82,8 @@ char *vfo_domain_set_vf(const char *xml, gsize length, const char *standby, cons
 /**
  * vfo_domain_set_vfs: the same of all pairs of @running, which is the same domain, that have a VF:
  * @xml with the VFs that they have. NULL without an error: it has these. Free with g_free(). A VF
- * that libvirt takes from a pool is left as it is; VFO_ERROR_NOT_FOUND: @xml has none for a pair.
+ * that libvirt takes from a pool is left as it is, and so is a pair that has no VF in @xml;
+ * VFO_ERROR_NOT_FOUND: there is such a pair, and nothing to change for any other.
  */
 char *vfo_domain_set_vfs(const char *xml, gsize length, const VfoDomain *running, GError **error);
 

@@ -61,6 +61,7 @@ char *vfo_domain_set_vf(const char *xml, gsize length, const char *standby, cons
 char *vfo_domain_set_vfs(const char *xml, gsize length, const VfoDomain *running, GError **error)
 {
     g_autoptr(VfoDomain) domain = vfo_domain_parse(xml, length, error);
+    g_autoptr(GError) missing = NULL;
     g_autofree char *text = NULL;
 
     for (guint i = 0; domain && i < running->pairs->len; i++) {
@@ -72,13 +73,16 @@ char *vfo_domain_set_vfs(const char *xml, gsize length, const VfoDomain *running
         if (!wanted->standby || !wanted->vf ||
             (pair && pair->has_vf && (!pair->vf || g_str_equal(pair->vf, wanted->vf))))
             continue;
+        g_clear_error(&missing);
         changed = vfo_domain_set_vf(before, text ? strlen(text) : length, wanted->standby,
-                                    wanted->vf, error);
+                                    wanted->vf, &missing);
         if (!changed)
-            return NULL;
+            continue;
         g_free(text);
         text = changed;
     }
+    if (!text && missing)
+        g_propagate_error(error, g_steal_pointer(&missing));
     return g_steal_pointer(&text);
 }
 

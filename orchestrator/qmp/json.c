@@ -10,7 +10,8 @@ json_object *vfo_json_parse(const char *text, gsize length, GError **error)
     enum json_tokener_error result;
 
     if (length > G_MAXINT || !g_utf8_validate_len(text, length, NULL)) {
-        g_set_error(error, VFO_ERROR, VFO_ERROR_INVALID, "it is not UTF-8 text");
+        g_set_error(error, VFO_ERROR, VFO_ERROR_INVALID,
+                    length > G_MAXINT ? "it is too long" : "it is not UTF-8 text");
         return NULL;
     }
     tokener = json_tokener_new_ex(VFO_QMP_MAX_DEPTH);

@@ -15,7 +15,8 @@ G_DECLARE_FINAL_TYPE(VfoVms, vfo_vms, VFO, VMS, GObject)
  *          libvirt's domain started, or is expected; ended, or is not expected any more.
  *          "progress" (vms, VfoVm *vm): a migration moved on (about once a second).
  *          "inspected" (vms, VfoVm *vm): vfo_vm_cached() is new, because QEMU told of something.
- *          "met" (vms, NULL): vfo_vms_unmet() is NULL now, and was not.
+ *          "met" (vms, NULL): a VM, or libvirt, has told what was missing: vfo_vms_unmet() is
+ *          NULL now, and was not.
  *
  * They are emitted on the thread-default main context in which the set was
  * made, to which all of its VMs belong. */

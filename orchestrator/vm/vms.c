@@ -67,12 +67,13 @@ GError *vfo_vms_unmet(VfoVms *vms)
     while (!error && g_hash_table_iter_next(&iter, NULL, &vm)) {
         const GError *state;
 
-        if (((VfoLocalVm *)vm)->info || vfo_qmp_vm_is_dead(vm))
+        if (((VfoLocalVm *)vm)->info || (vfo_qmp_vm_is(vm) && vfo_qmp_vm_is_dead(vm)))
             continue;
         state = vfo_vm_state(vm);
         error = state ? g_error_copy(state)
                       : g_error_new(VFO_ERROR, VFO_ERROR_BUSY,
-                                    "VM '%s' has not been looked at yet; try again in a moment",
+                                    "VM '%s' has not been looked at; try again in a moment, or see "
+                                    "the daemon's log for why it cannot be",
                                     ((VfoLocalVm *)vm)->vm.name);
     }
     return error;

@@ -446,6 +446,9 @@ static void test_set_vfs(void)
     assert_set_all(here, here, NULL);
     assert_set_all(DOMAIN(DOMAIN_HOSTDEV DOMAIN_STANDBY SECOND_PAIR_AT_SOURCE), here,
                    DOMAIN(DOMAIN_HOSTDEV_AT(OTHER_ADDRESS) DOMAIN_STANDBY SECOND_PAIR));
+    /* One that the user has left out changes nothing for the other. */
+    assert_set_all(DOMAIN(DOMAIN_STANDBY DOMAIN_HOSTDEV), here,
+                   DOMAIN(DOMAIN_STANDBY DOMAIN_HOSTDEV_AT(OTHER_ADDRESS)));
     /* It has its standby alone for the moment. */
     assert_set_all(at_source, DOMAIN(DOMAIN_STANDBY), NULL);
     assert_set_all(at_source, DOMAIN(WITHOUT_PAIR), NULL);

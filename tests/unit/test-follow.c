@@ -527,6 +527,7 @@ static void test_source_daemon_stops(void)
         record = record_of(world, "undo reserve");
         g_assert_cmpint(record->result, ==, VFO_RESULT_UNDO_FAILED);
         g_assert_nonnull(strstr(record->detail, "before the daemon stops"));
+        g_assert_cmpint(record_of(world, "undo lease")->result, ==, VFO_RESULT_UNDONE);
         /* All of this host's own was undone. */
         g_assert_true(world->in_guest && world->given_up);
         g_assert_true(vfo_mac_equal(&vf_of(world, VF)->settings.mac, &guest_mac));

@@ -728,7 +728,7 @@ static void test_unmet(Fixture *f, gconstpointer data)
     g_signal_connect(f->vms, "met", G_CALLBACK(on_vms_met), f->signals);
     g_assert_true(is_met(f));
     g_mutex_lock(&driver.hang);
-    vfo_vms_follow_calls(f->vms, URI, &fakes);
+    vfo_vms_follow_calls(f->vms, URI, TRUE, &fakes);
     early = vfo_vms_unmet(f->vms);
     g_assert_error(early, VFO_ERROR, VFO_ERROR_CLOSED);
     g_assert_nonnull(strstr(early->message, "has not told of its domains: the connection is not"));
@@ -756,7 +756,7 @@ static void test_unmet_lost(Fixture *f, gconstpointer data)
     f->domain = create(f, "web1", UUID, STANDBY VF);
     g_signal_connect(f->vms, "met", G_CALLBACK(on_vms_met), f->signals);
     g_mutex_lock(&driver.hang);
-    vfo_vms_follow_calls(f->vms, URI, &fakes);
+    vfo_vms_follow_calls(f->vms, URI, TRUE, &fakes);
     wait_for_listed(f, &error);
     g_clear_error(&error);
     driver.refuses = TRUE;
