@@ -25,12 +25,8 @@ static void test_parse(void)
         const char *text;
         const char *part;
     } bad[] = {
-        {"", "ends too soon"},
-        {"{\"a\": [", "ends too soon"},
-        {"[]", "no object"},
-        {"7 ", "no object"},
-        {"{} {}", "JSON parse error"},
-        {"{\"a\": \"\xff\"}", "not UTF-8"},
+        {"", "ends too soon"}, {"{\"a\": [", "ends too soon"}, {"[]", "no object"},
+        {"7 ", "no object"},   {"{} {}", "JSON parse error"},  {"{\"a\": \"\xff\"}", "not UTF-8"},
     };
     g_autoptr(json_object) object = NULL;
     g_autoptr(GString) deep = g_string_new("{\"a\": ");
