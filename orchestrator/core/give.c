@@ -156,16 +156,17 @@ static void on_inspected(GObject *source, GAsyncResult *result, gpointer data)
     VfoJob *job = g_task_get_task_data(task);
     VfoGive *give = vfo_give_of(job);
     GError *error = NULL;
-    gboolean ok;
+    gboolean ok = FALSE;
 
     give->info = g_task_propagate_pointer(G_TASK(result), &error);
     if (give->info && !g_str_equal(give->info->status, "running"))
         g_set_error(&error, VFO_ERROR, VFO_ERROR_FAILED,
                     "VM %s is not running (%s): its guest cannot release the VF; resume it first",
                     give->info->name, give->info->status);
-    else if (give->info)
+    else if (give->info) {
         give->pair = find_pair(give, &error);
-    ok = !error && check_ids(give, &error);
+        ok = !error && check_ids(give, &error);
+    }
     vfo_task_return(task, ok, error);
 }
 
