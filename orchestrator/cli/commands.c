@@ -108,6 +108,8 @@ const char *cli_vf_state(json_object *vf)
         return "no vfio-pci";
     if (is_true(vf, "opened"))
         return is_true(vf, "usable") ? "in use" : "in use, PF down";
+    if (cli_member(vf, "unclean"))
+        return "unclean";
     if (cli_member(vf, "owner"))
         return "owned";
     if (cli_member(vf, "doubt"))

@@ -74,16 +74,16 @@ static void count_pf(const GPtrArray *vfs, const gboolean *is_free, const VfoVf 
 /* What is better about one VF than another, the most important first. */
 typedef struct {
     const VfoVf *vf;
-    gboolean merits[5];
+    gboolean merits[6];
     guint all, used; /* VFs of its PF */
 } Candidate;
 
 static Candidate weigh(const VfoVf *vf, const GPtrArray *vfs, const gboolean *is_free,
-                       const VfoWant *want)
+                       const VfoWant *want, gboolean is_clean)
 {
     Candidate candidate = {
         .vf = vf,
-        .merits = {vf->usable, vf->mtu >= want->mtu, is_same_device(vf, want),
+        .merits = {vf->usable, vf->mtu >= want->mtu, is_same_device(vf, want), is_clean,
                    vfo_mac_equal(&vf->settings.mac, &want->mac),
                    want->numa_node >= 0 && vf->numa_node == want->numa_node},
     };
@@ -125,7 +125,7 @@ const VfoVf *vfo_choose_vf(const GPtrArray *vfs, VfoLeases *leases, const VfoWan
             other = vf;
             continue;
         }
-        candidate = weigh(vf, vfs, is_free, want);
+        candidate = weigh(vf, vfs, is_free, want, !vfo_leases_unclean(leases, vf->pci, NULL));
         if (!best.vf || is_better(&candidate, &best))
             best = candidate;
     }

@@ -67,7 +67,7 @@ void vfo_clean_vf(VfoHost *host, VfoLeases *leases, const VfoVf *vf, const char 
     clean->holder = g_strdup(holder);
     clean->task = task;
     if (!park(clean, &error))
-        g_warning("%s: %s (to be tried again when nobody has it open)", holder, error->message);
+        g_debug("%s: %s (to be tried again when nobody has it open)", holder, error->message);
     host->ops->closed_vf(host, vf->pci,
                          g_task_new(NULL, g_task_get_cancellable(task), on_closed, clean));
 }

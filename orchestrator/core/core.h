@@ -501,7 +501,8 @@ guint64 vfo_leases_generation(VfoLeases *leases, const char *pci);
 /** vfo_leases_gone: @pci is no longer there: its lease ends, and what comes back under its address
  *  is another VF, of the next generation. */
 void vfo_leases_gone(VfoLeases *leases, const char *pci);
-/** vfo_leases_returned: @pci is back in the pool: its generation grows by one, its lease ends. */
+/** vfo_leases_returned: @pci is clean, and back in the pool: its generation grows by one, its lease
+ *  ends. */
 void vfo_leases_returned(VfoLeases *leases, const char *pci);
 
 /** VfoOwned: whether @vf is that of a VM other than @vm on this host. */
@@ -510,11 +511,28 @@ typedef gboolean (*VfoOwned)(const VfoVf *vf, const char *vm, gpointer data);
 /** vfo_leases_set_owned: who knows that. NULL, as at first: nobody. */
 void vfo_leases_set_owned(VfoLeases *leases, VfoOwned owned, gpointer data);
 /**
- * vfo_leases_owned: whether @vf is a VM's other than @vm, without a lease. It may be so and not be
- * open: QEMU opens the VF of a pair when the guest has negotiated failover, which takes until its
- * kernel runs.
+ * vfo_leases_owned: whether @vf is a VM's other than @vm, without a lease; or is kept for it, as
+ * vfo_leases_keep() has it. It may be a VM's and not be open: QEMU opens the VF of a pair when the
+ * guest has negotiated failover, which takes until its kernel runs.
  */
 gboolean vfo_leases_owned(const VfoLeases *leases, const VfoVf *vf, const char *vm);
+
+/**
+ * vfo_leases_keep: @pci, which @vm had and of which @holder has a lease, could not be cleaned, as
+ * @why says: the lease ends, and nobody but @vm gets it until vfo_leases_returned(), or it goes
+ * away. Logged the first time. One of which @holder has no lease (any more) is not kept.
+ */
+void vfo_leases_keep(VfoLeases *leases, const char *pci, const char *holder, const char *vm,
+                     const GError *why);
+/** vfo_leases_unkeep: it is kept no longer, as a VM has it again. */
+void vfo_leases_unkeep(VfoLeases *leases, const char *pci);
+/** vfo_leases_unclean: why @pci, if it is kept and @vm is not the VM that had it; else NULL. Valid
+ *  until the next call. */
+const char *vfo_leases_unclean(const VfoLeases *leases, const char *pci, const char *vm);
+/** vfo_leases_kept: all that are kept (transfer full): PCI address -> VM that had it. */
+GHashTable *vfo_leases_kept(const VfoLeases *leases);
+/** vfo_leases_held: of char * (transfer full): the PCI addresses of those that @job holds. */
+GPtrArray *vfo_leases_held(const VfoLeases *leases, const char *job);
 
 /** VfoUnmet: why there may be a VM on this host of which nothing is known yet (transfer full);
  * NULL: there is none. */

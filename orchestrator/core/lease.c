@@ -6,6 +6,8 @@ typedef struct {
     gint64 expires_us;
     guint64 leased; /* the generation that it has */
     guint64 generation;
+    char *left_by; /* VM, by which it was not left clean; NULL: it is clean, or a VM's */
+    char *unclean; /* why */
 } Lease;
 
 struct _VfoLeases {
@@ -21,6 +23,8 @@ static void lease_free(gpointer data)
     Lease *lease = data;
 
     g_free(lease->job);
+    g_free(lease->left_by);
+    g_free(lease->unclean);
     g_free(lease);
 }
 
@@ -145,6 +149,8 @@ void vfo_leases_set_owned(VfoLeases *leases, VfoOwned owned, gpointer data)
 
 gboolean vfo_leases_owned(const VfoLeases *leases, const VfoVf *vf, const char *vm)
 {
+    if (vfo_leases_unclean(leases, vf->pci, vm))
+        return TRUE;
     return leases->owned && !vfo_mac_equal(&vf->settings.mac, &vf->parking) &&
            leases->owned(vf, vm, leases->data);
 }
@@ -169,9 +175,91 @@ GError *vfo_leases_doubt(const VfoLeases *leases, const VfoVf *vf)
                  : NULL;
 }
 
+/* ----------------------------------------------------------------- unclean */
+
+/* GLib's own words do not say that it took too long. */
+static const char *reason_of(const GError *why)
+{
+    return g_error_matches(why, G_IO_ERROR, G_IO_ERROR_CANCELLED)
+               ? "it was not closed, or has not come back from its reset, in time"
+               : why->message;
+}
+
+void vfo_leases_keep(VfoLeases *leases, const char *pci, const char *holder, const char *vm,
+                     const GError *why)
+{
+    Lease *lease = make_lease(leases, pci);
+    gboolean stood = stands(lease) && g_str_equal(lease->job, holder);
+
+    vfo_leases_drop(leases, pci, holder);
+    if (!stood) {
+        g_warning("VF %s, which VM %s had, could not be cleaned: %s; it has gone, or is somebody "
+                  "else's by now",
+                  pci, vm, reason_of(why));
+        return;
+    }
+    if (g_strcmp0(lease->left_by, vm) != 0)
+        g_warning("VF %s, which VM %s had, could not be cleaned: %s; no other VM gets it until "
+                  "that has been done, which is tried once a minute",
+                  pci, vm, reason_of(why));
+    g_free(lease->left_by);
+    lease->left_by = g_strdup(vm);
+    g_free(lease->unclean);
+    lease->unclean = g_strdup(reason_of(why));
+}
+
+const char *vfo_leases_unclean(const VfoLeases *leases, const char *pci, const char *vm)
+{
+    const Lease *lease = g_hash_table_lookup(leases->by_pci, pci);
+
+    return lease && lease->left_by && g_strcmp0(lease->left_by, vm) != 0 ? lease->unclean : NULL;
+}
+
+GHashTable *vfo_leases_kept(const VfoLeases *leases)
+{
+    GHashTable *kept = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+    GHashTableIter iter;
+    gpointer pci, lease;
+
+    g_hash_table_iter_init(&iter, leases->by_pci);
+    while (g_hash_table_iter_next(&iter, &pci, &lease))
+        if (((const Lease *)lease)->left_by)
+            g_hash_table_insert(kept, g_strdup(pci), g_strdup(((const Lease *)lease)->left_by));
+    return kept;
+}
+
+static void forget_unclean(Lease *lease)
+{
+    g_clear_pointer(&lease->left_by, g_free);
+    g_clear_pointer(&lease->unclean, g_free);
+}
+
+void vfo_leases_unkeep(VfoLeases *leases, const char *pci)
+{
+    forget_unclean(make_lease(leases, pci));
+}
+
+/* -------------------------------------------------------------------- ends */
+
+GPtrArray *vfo_leases_held(const VfoLeases *leases, const char *job)
+{
+    GPtrArray *held = g_ptr_array_new_with_free_func(g_free);
+    GHashTableIter iter;
+    gpointer pci, lease;
+
+    g_hash_table_iter_init(&iter, leases->by_pci);
+    while (g_hash_table_iter_next(&iter, &pci, &lease))
+        if (stands(lease) && g_str_equal(((const Lease *)lease)->job, job))
+            g_ptr_array_add(held, g_strdup(pci));
+    return held;
+}
+
 void vfo_leases_gone(VfoLeases *leases, const char *pci)
 {
-    make_lease(leases, pci)->generation++;
+    Lease *lease = make_lease(leases, pci);
+
+    lease->generation++;
+    forget_unclean(lease);
 }
 
 void vfo_leases_returned(VfoLeases *leases, const char *pci)
@@ -180,4 +268,5 @@ void vfo_leases_returned(VfoLeases *leases, const char *pci)
 
     lease->generation++;
     g_clear_pointer(&lease->job, g_free);
+    forget_unclean(lease);
 }

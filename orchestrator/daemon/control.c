@@ -84,6 +84,7 @@ static void query_vfs(VfoQmpCall *call, json_object *arguments, gpointer data)
         g_autoptr(GError) doubt = vfo_vf_doubt(vf, control->args.leases, NULL);
         const VfoVfUse use = {.owner = owner ? owner->name : NULL,
                               .lease = vfo_leases_holder(control->args.leases, vf->pci),
+                              .unclean = vfo_leases_unclean(control->args.leases, vf->pci, NULL),
                               .doubt = doubt};
 
         json_object_array_add(list, vfo_view_vf(vf, &use));

@@ -103,6 +103,7 @@ json_object *vfo_view_vm(VfoVm *vm, VfoJobs *jobs, VfoHost *host, VfoAbsences *a
 typedef struct {
     const char *owner;   /* VM; NULL: none */
     const char *lease;   /* job; NULL: none */
+    const char *unclean; /* vfo_leases_unclean() */
     const GError *doubt; /* vfo_vf_doubt() */
 } VfoVfUse;
 json_object *vfo_view_vf(const VfoVf *vf, const VfoVfUse *use);
@@ -167,6 +168,26 @@ typedef struct _VfoWatch VfoWatch;
  *  outlives the watch. */
 VfoWatch *vfo_watch_new(VfoVms *vms, VfoHost *host, VfoJobs *jobs);
 void vfo_watch_free(VfoWatch *watch);
+
+/* ---------------------------------------------------------------- cleaner */
+
+typedef struct _VfoCleaner VfoCleaner;
+
+typedef struct {
+    VfoVms *vms;
+    VfoHost *host;
+    VfoLeases *leases;
+    VfoJobs *jobs;
+    VfoLending *lending;
+} VfoCleanerArgs; /* none of it owned; all outlives the cleaner */
+
+/** vfo_cleaner_new: tries once a minute to clean the VFs that are kept (vfo_leases_keep()), while
+ *  nobody has them. Those that a job still holds when it has ended are kept, too. */
+VfoCleaner *vfo_cleaner_new(const VfoCleanerArgs *args);
+void vfo_cleaner_free(VfoCleaner *cleaner);
+
+/** vfo_cleaner_try: tries all of them now. */
+void vfo_cleaner_try(VfoCleaner *cleaner);
 
 /* -------------------------------------------------------------- inventory */
 

@@ -10,7 +10,7 @@
 
 #include "domain/domain.h"
 
-/* For a domain to start; as long nobody gets a VF that could not be cleaned. */
+/* For a domain to start, and for its VF to be cleaned when it has ended. */
 #define START_SECONDS 600
 
 struct _VfoOwners {
@@ -56,6 +56,7 @@ static gboolean refuse_taken(VfoOwners *owners, const VfoDomain *domain, const V
     const char *holder = vfo_leases_holder(owners->args.leases, vf->pci);
     VfoJob *job = holder ? vfo_jobs_find(owners->args.jobs, holder, NULL) : NULL;
     g_autoptr(GPtrArray) vms = vfo_vms_list(owners->args.vms);
+    const char *unclean = vfo_leases_unclean(owners->args.leases, vf->pci, NULL);
     VfoVm *owner;
 
     vfo_inventory_owner(vms, vf->pci, &owner);
@@ -64,6 +65,12 @@ static gboolean refuse_taken(VfoOwners *owners, const VfoDomain *domain, const V
                     "domain %s: its VF %s is reserved for VM %s, by job %s: wait for that, or give "
                     "the domain another VF ('vfailover vfs' shows the free ones)",
                     domain->name, vf->pci, vfo_job_vm(job), holder);
+    else if (unclean)
+        g_set_error(error, VFO_ERROR, VFO_ERROR_BUSY,
+                    "domain %s: its VF %s could not be cleaned when its last VM had left it (%s), "
+                    "which is tried once a minute, for 30 seconds: wait for that, or give the "
+                    "domain another VF ('vfailover vfs' shows the free ones)",
+                    domain->name, vf->pci, unclean);
     else
         g_set_error(error, VFO_ERROR, VFO_ERROR_BUSY,
                     "domain %s: its VF %s is in use by %s%s: give the domain another one "
@@ -263,11 +270,8 @@ static void on_cleaned(GObject *source, GAsyncResult *result, gpointer data)
         g_message("domain %s has ended: its VF %s is parked and reset", release->name,
                   cleaning->pci);
     } else {
-        /* Not clean, and so nobody else's. */
-        vfo_leases_take(release->owners->args.leases, cleaning->pci, release->holder, START_SECONDS,
-                        NULL);
-        g_warning("domain %s has ended: its VF %s: %s; no other VM gets it for %d minutes",
-                  release->name, cleaning->pci, error->message, START_SECONDS / 60);
+        vfo_leases_keep(release->owners->args.leases, cleaning->pci, release->holder, release->name,
+                        error);
     }
     g_free(cleaning->pci);
     g_free(cleaning);

@@ -8,8 +8,6 @@
 /* How long QEMU may take to close a VF that it has given up. */
 #define CLOSE_SECONDS 30
 #define RESET_SECONDS 30
-/* How long nobody gets one that could not be cleaned. */
-#define UNCLEAN_SECONDS 600
 
 struct _VfoPairing {
     VfoPairingArgs args;
@@ -135,19 +133,6 @@ static void set_deadline(Return *back, guint seconds)
     back->timer = g_timeout_add_seconds(seconds, on_deadline, back);
 }
 
-/* Nobody else's, as it is not clean; a lease that somebody has by now stays theirs. */
-static void warn_unclean(VfoPairing *pairing, const char *vm, const char *pci, const char *holder,
-                         const GError *why)
-{
-    gboolean kept = vfo_leases_take(pairing->args.leases, pci, holder, UNCLEAN_SECONDS, NULL);
-
-    if (kept)
-        g_warning("VF %s has left VM %s: %s; no other VM gets it for %d minutes", pci, vm,
-                  why->message, UNCLEAN_SECONDS / 60);
-    else
-        g_warning("VF %s has left VM %s: %s; a job has it", pci, vm, why->message);
-}
-
 static void return_end(Return *back, GError *error)
 {
     VfoPairing *pairing = back->pairing;
@@ -156,7 +141,7 @@ static void return_end(Return *back, GError *error)
     if (pairing) {
         g_ptr_array_remove(pairing->returns, back);
         if (why) {
-            warn_unclean(pairing, back->vm, back->pci, back->holder, why);
+            vfo_leases_keep(pairing->args.leases, back->pci, back->holder, back->vm, why);
         } else {
             vfo_leases_returned(pairing->args.leases, back->pci);
             vfo_lending_freed(pairing->args.lending);
@@ -212,7 +197,7 @@ static void give_back(VfoPairing *pairing, const char *vm, const VfoVf *vf)
     if (!vfo_leases_take(pairing->args.leases, vf->pci, holder, CLOSE_SECONDS + RESET_SECONDS,
                          &error) ||
         !host->ops->set_vf(host, vf->pci, &parked, &error)) {
-        warn_unclean(pairing, vm, vf->pci, holder, error);
+        vfo_leases_keep(pairing->args.leases, vf->pci, holder, vm, error);
         return;
     }
     back = g_new0(Return, 1);

@@ -25,6 +25,7 @@ typedef struct {
     VfoVms *vms;
     VfoJobs *jobs;
     VfoLending *lending;
+    VfoCleaner *cleaner;
     VfoWatch *watch;
     VfoInventory *inventory;
     VfoPeerServer *peers;
@@ -152,6 +153,7 @@ static gboolean start(Daemon *daemon, GError **error)
     VfoControlArgs args = {.config = config};
     VfoLendingArgs lending = {.config = config};
     VfoInventoryArgs inventory = {.config = config};
+    VfoCleanerArgs cleaner = {0};
 
     daemon->leases = vfo_leases_new();
     daemon->absences = vfo_absences_new();
@@ -172,6 +174,12 @@ static gboolean start(Daemon *daemon, GError **error)
     lending.absences = daemon->absences;
     lending.jobs = daemon->jobs;
     daemon->lending = vfo_lending_new(&lending);
+    cleaner.vms = daemon->vms;
+    cleaner.host = daemon->host;
+    cleaner.leases = daemon->leases;
+    cleaner.jobs = daemon->jobs;
+    cleaner.lending = daemon->lending;
+    daemon->cleaner = vfo_cleaner_new(&cleaner);
     daemon->watch = vfo_watch_new(daemon->vms, daemon->host, daemon->jobs);
     inventory.vms = daemon->vms;
     inventory.host = daemon->host;
@@ -221,6 +229,7 @@ static void stop(Daemon *daemon)
     g_clear_pointer(&daemon->peers, vfo_peer_server_free);
     g_clear_pointer(&daemon->watch, vfo_watch_free);
     g_clear_pointer(&daemon->inventory, vfo_inventory_free);
+    g_clear_pointer(&daemon->cleaner, vfo_cleaner_free);
     g_clear_pointer(&daemon->lending, vfo_lending_free);
     g_clear_object(&daemon->jobs);
     g_clear_object(&daemon->vms);

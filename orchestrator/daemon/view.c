@@ -116,6 +116,7 @@ json_object *vfo_view_vf(const VfoVf *vf, const VfoVfUse *use)
     add_int(view, "mtu", vf->mtu);
     add_string(view, "owner", use->owner);
     add_string(view, "lease", use->lease);
+    add_string(view, "unclean", use->unclean);
     add_string(view, "doubt", use->doubt ? use->doubt->message : NULL);
     add_bool(view, "opened", vf->opened);
     add_int(view, "generation", (gint64)vf->generation);

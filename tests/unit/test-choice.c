@@ -27,6 +27,7 @@ typedef struct {
     gboolean down, opened, leased;
     gboolean left; /* with the guest's MAC */
     gboolean owned;
+    gboolean kept; /* for web1, as it is not clean */
 } Row;
 
 typedef struct {
@@ -122,6 +123,15 @@ static const Case cases[] = {
      1,
      NULL},
 
+    {"unclean ones", {{"p0", .kept = TRUE}, {"p0"}}, {.vm = "web2", .numa_node = -1}, 1, NULL},
+    {"no clean one", {{"p0", .kept = TRUE}}, {.vm = "web2", .numa_node = -1}, -1, "it has 1"},
+    {"its own, unclean", {{"p0", .kept = TRUE}}, {.vm = "web1", .numa_node = -1}, 0, NULL},
+    {"clean before its own MAC",
+     {{"p0", .kept = TRUE, .left = TRUE}, {"p0"}},
+     {.vm = "web1", .mac = GUEST, .numa_node = -1},
+     1,
+     NULL},
+
     {"the load", {{"p0", .opened = TRUE}, {"p0"}, {"p1"}, {"p1"}}, {.numa_node = -1}, 2, NULL},
     {"the load is a share",
      {{"p0", .opened = TRUE}, {"p0"}, {"p1", .opened = TRUE}, {"p1"}, {"p1"}},
@@ -169,6 +179,16 @@ static gboolean has_owner(const VfoVf *vf, const char *vm, gpointer data)
     return g_strcmp0(vm, "web1") != 0 && vfo_mac_equal(&vf->settings.mac, &owners);
 }
 
+static void keep(VfoLeases *leases, const char *pci)
+{
+    g_autoptr(GError) why = g_error_new(VFO_ERROR, VFO_ERROR_FAILED, "it is lost");
+
+    g_assert_true(vfo_leases_take(leases, pci, JOB, 60, NULL));
+    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "*could not be cleaned*");
+    vfo_leases_keep(leases, pci, JOB, "web1", why);
+    g_test_assert_expected_messages();
+}
+
 static void test_case(gconstpointer data)
 {
     const Case *test = data;
@@ -186,6 +206,8 @@ static void test_case(gconstpointer data)
         g_ptr_array_add(vfs, vf);
         if (test->rows[i].leased)
             g_assert_true(vfo_leases_take(leases, vf->pci, JOB, 60, NULL));
+        if (test->rows[i].kept)
+            keep(leases, vf->pci);
     }
     chosen = vfo_choose_vf(vfs, leases, &want, &error);
     if (test->chosen >= 0) {

@@ -390,7 +390,7 @@ static void test_queries(Fixture *f, gconstpointer data)
         "[{\"pci\":\"0000:01:10.0\",\"network\":\"lan\",\"pf\":\"pf0\",\"index\":0,"
         "\"driver\":\"vfio-pci\",\"iommu-group\":17,\"numa-node\":-1,\"vendor\":0,\"device\":0,"
         "\"usable\":false,\"mtu\":0,\"owner\":null,"
-        "\"lease\":null,\"doubt\":null,\"opened\":false,\"generation\":3,"
+        "\"lease\":null,\"unclean\":null,\"doubt\":null,\"opened\":false,\"generation\":3,"
         "\"mac\":\"02:00:00:00:00:01\",\"parked\":true,\"vlan\":0,\"vlan-outer\":false,\"qos\":0,"
         "\"spoofchk\":true,\"trust\":false,\"min-tx-rate\":0,\"max-tx-rate\":0,"
         "\"link\":\"auto\"}]");
@@ -400,6 +400,22 @@ static void test_queries(Fixture *f, gconstpointer data)
                   "{\"name\":\"query-job\"},{\"name\":\"migrate\"},{\"name\":\"detach\"},"
                   "{\"name\":\"attach\"},{\"name\":\"cancel-job\"},"
                   "{\"name\":\"libvirt-hook\"}]");
+}
+
+static void test_unclean_vf(Fixture *f, gconstpointer data)
+{
+    g_autoptr(GError) why = g_error_new(VFO_ERROR, VFO_ERROR_FAILED, "it is lost");
+    g_autoptr(json_object) vfs = NULL;
+    json_object *vf;
+
+    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "*it is lost; no other VM*");
+    g_assert_true(vfo_leases_take(f->leases, "0000:01:10.0", "domain web1", 60, NULL));
+    vfo_leases_keep(f->leases, "0000:01:10.0", "domain web1", "web1", why);
+    vfs = call(f, "query-vfs", NULL, NULL);
+    g_test_assert_expected_messages();
+    vf = json_object_array_get_idx(vfs, 0);
+    g_assert_cmpstr(json_object_get_string(json_object_object_get(vf, "unclean")), ==,
+                    "it is lost");
 }
 
 static GError *is_unmet(gpointer data)
@@ -923,6 +939,7 @@ int main(int argc, char **argv)
         g_log_set_handler(NULL, G_LOG_LEVEL_WARNING | G_LOG_LEVEL_MESSAGE | G_LOG_LEVEL_INFO,
                           ignore, NULL);
     ADD("queries", test_queries);
+    ADD("unclean-vf", test_unclean_vf);
     ADD("doubted-vf", test_doubted_vf);
     ADD("leased-vf", test_leased_vf);
     ADD("host-fails", test_host_fails);

@@ -125,6 +125,62 @@ static void test_gone(void)
     g_assert_cmpstr(vfo_leases_holder(leases, VF), ==, THEIRS);
 }
 
+/* A VF that is not clean: for the VM that had it alone, until it is, or is another. */
+static void test_kept(void)
+{
+    g_autoptr(VfoLeases) leases = vfo_leases_new();
+    g_autoptr(GError) why = g_error_new(VFO_ERROR, VFO_ERROR_FAILED, "the card says no");
+    g_autoptr(GError) late = g_error_new(G_IO_ERROR, G_IO_ERROR_CANCELLED, "was cancelled");
+    g_autoptr(GHashTable) kept = NULL, none = NULL;
+    g_autoptr(GPtrArray) held = NULL;
+    VfoVf vf = {.pci = (char *)VF, .driver = (char *)"vfio-pci"};
+
+    g_assert_true(vfo_vf_is_free(&vf, leases, "web2"));
+    for (int i = 0; i < 2; i++) {
+        g_assert_true(vfo_leases_take(leases, VF, MINE, SECONDS, NULL));
+        g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING,
+                              "VF " VF "*web1*the card says no*");
+        vfo_leases_keep(leases, VF, MINE, "web1", why);
+        g_assert_null(vfo_leases_holder(leases, VF));
+        /* To say it once is enough. */
+        g_assert_true(vfo_leases_take(leases, VF, THEIRS, SECONDS, NULL));
+        vfo_leases_keep(leases, VF, THEIRS, "web1", why);
+        g_test_assert_expected_messages();
+        g_assert_cmpstr(vfo_leases_unclean(leases, VF, "web2"), ==, "the card says no");
+        g_assert_cmpstr(vfo_leases_unclean(leases, VF, NULL), ==, "the card says no");
+        g_assert_null(vfo_leases_unclean(leases, VF, "web1"));
+        g_assert_null(vfo_leases_unclean(leases, OTHER, "web2"));
+        g_assert_false(vfo_vf_is_free(&vf, leases, "web2"));
+        g_assert_true(vfo_vf_is_free(&vf, leases, "web1"));
+        if (i == 0)
+            vfo_leases_returned(leases, VF);
+        else
+            vfo_leases_gone(leases, VF);
+        g_assert_true(vfo_vf_is_free(&vf, leases, "web2"));
+    }
+    none = vfo_leases_kept(leases);
+    g_assert_cmpuint(g_hash_table_size(none), ==, 0);
+    /* Nothing is kept of what is somebody else's. */
+    g_assert_true(vfo_leases_take(leases, VF, THEIRS, SECONDS, NULL));
+    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "*somebody else's by now");
+    vfo_leases_keep(leases, VF, MINE, "web1", why);
+    g_test_assert_expected_messages();
+    g_assert_cmpstr(vfo_leases_holder(leases, VF), ==, THEIRS);
+    g_assert_null(vfo_leases_unclean(leases, VF, NULL));
+    g_test_expect_message(G_LOG_DOMAIN, G_LOG_LEVEL_WARNING, "VF " VF "*in time; no other VM*");
+    vfo_leases_keep(leases, VF, THEIRS, "web1", late);
+    g_test_assert_expected_messages();
+    kept = vfo_leases_kept(leases);
+    g_assert_cmpuint(g_hash_table_size(kept), ==, 1);
+    g_assert_cmpstr(g_hash_table_lookup(kept, VF), ==, "web1");
+    vfo_leases_unkeep(leases, VF);
+    g_assert_true(vfo_vf_is_free(&vf, leases, "web2"));
+    g_assert_true(vfo_leases_take(leases, OTHER, MINE, SECONDS, NULL));
+    held = vfo_leases_held(leases, MINE);
+    g_assert_cmpuint(held->len, ==, 1);
+    g_assert_cmpstr(held->pdata[0], ==, OTHER);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -133,5 +189,6 @@ int main(int argc, char **argv)
     g_test_add_func("/lease/expiry", test_expiry);
     g_test_add_func("/lease/generation", test_generation);
     g_test_add_func("/lease/gone", test_gone);
+    g_test_add_func("/lease/kept", test_kept);
     return g_test_run();
 }

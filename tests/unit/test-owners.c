@@ -549,9 +549,18 @@ static void test_release_bonded(Fixture *f, gconstpointer data)
     g_assert_cmpuint(vfo_leases_generation(f->host.leases, VF), ==, 1);
 }
 
+static void assert_unclean(Fixture *f)
+{
+    g_assert_nonnull(vfo_leases_unclean(f->host.leases, VF, NULL));
+    g_assert_null(vfo_leases_unclean(f->host.leases, VF, "web1"));
+    g_assert_null(vfo_leases_holder(f->host.leases, VF));
+}
+
 static void test_failures(Fixture *f, gconstpointer data)
 {
     g_autoptr(VfoDomain) domain = parse(PAIR);
+    g_autoptr(VfoDomain) other = parse(PAIR);
+    g_autoptr(GError) taken = NULL;
     g_autoptr(GError) error = NULL;
 
     f->host.set_fails = TRUE;
@@ -559,18 +568,28 @@ static void test_failures(Fixture *f, gconstpointer data)
     g_assert_false(vfo_owners_start(f->owners, domain, &error));
     g_assert_cmpstr(error->message, ==, "domain web1: VF " VF ": the driver refuses");
     find_vf(&f->host, VF)->settings.vlan = 5;
-    expect(G_LOG_LEVEL_WARNING, "*the driver refuses (to be tried again*");
-    expect(G_LOG_LEVEL_WARNING, "domain web1 has ended: its VF*the driver refuses; no other VM*");
+    expect(G_LOG_LEVEL_WARNING, "VF " VF ", which VM web1 had*the driver refuses; no other VM*");
     release(f, domain);
-    g_assert_nonnull(vfo_leases_holder(f->host.leases, VF));
-    /* Its own it may have again. */
-    g_assert_true(vfo_owners_prepare(f->owners, domain, NULL));
+    assert_unclean(f);
+    g_free(other->name);
+    other->name = g_strdup("web2");
+    g_assert_false(vfo_owners_prepare(f->owners, other, &taken));
+    g_assert_error(taken, VFO_ERROR, VFO_ERROR_BUSY);
+    g_assert_nonnull(strstr(taken->message, "the driver refuses"));
+    g_assert_nonnull(strstr(taken->message, "could not be cleaned"));
 
+    /* Its own it may have again, and if it does not start that changes nothing. */
     f->host.set_fails = FALSE;
     f->host.reset_fails = TRUE;
-    expect(G_LOG_LEVEL_WARNING, "*is lost; no other VM gets it for 10 minutes");
+    g_assert_true(vfo_owners_prepare(f->owners, domain, NULL));
     release(f, domain);
-    g_assert_nonnull(vfo_leases_holder(f->host.leases, VF));
+    assert_unclean(f);
+    g_assert_cmpuint(f->host.resets, ==, 1);
+    g_assert_true(vfo_owners_prepare(f->owners, domain, NULL));
+    release(f, domain);
+    assert_unclean(f);
+    /* It is parked, and it is the cleaner that tries again. */
+    g_assert_cmpuint(f->host.resets, ==, 1);
     g_assert_cmpuint(vfo_leases_generation(f->host.leases, VF), ==, 0);
 }
 
@@ -584,7 +603,7 @@ static void test_release_cancelled(Fixture *f, gconstpointer data)
     g_task_set_check_cancellable(task, FALSE);
     f->host.reset_hangs = TRUE;
     find_vf(&f->host, VF)->settings.vlan = 5;
-    expect(G_LOG_LEVEL_WARNING, "*web1 has ended*cancelled*");
+    expect(G_LOG_LEVEL_WARNING, "VF " VF ", which VM web1 had*in time; no other VM*");
     vfo_owners_release(f->owners, domain, task);
     while (f->host.resets == 0)
         g_main_context_iteration(NULL, TRUE);
@@ -592,7 +611,7 @@ static void test_release_cancelled(Fixture *f, gconstpointer data)
     while (!done)
         g_main_context_iteration(NULL, TRUE);
     g_test_assert_expected_messages();
-    g_assert_nonnull(vfo_leases_holder(f->host.leases, VF));
+    assert_unclean(f);
 }
 
 /* ----------------------------------------------------------------- restore */
