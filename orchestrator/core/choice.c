@@ -100,13 +100,27 @@ static gboolean is_better(const Candidate *a, const Candidate *b)
     return (guint64)a->used * b->all < (guint64)b->used * a->all;
 }
 
+/* About one of the VFs that @want could have. */
+static GError *find_doubt(const GPtrArray *vfs, VfoLeases *leases, const VfoWant *want)
+{
+    GError *doubt = NULL;
+
+    for (guint i = 0; i < vfs->len && !doubt; i++) {
+        const VfoVf *vf = g_ptr_array_index(vfs, i);
+
+        if (g_str_equal(vf->network, want->network))
+            doubt = vfo_vf_doubt(vf, leases, want->vm);
+    }
+    return doubt;
+}
+
 const VfoVf *vfo_choose_vf(const GPtrArray *vfs, VfoLeases *leases, const VfoWant *want,
                            GError **error)
 {
     const char *where = want->stays ? "" : " at the destination";
     g_autofree gboolean *is_free = find_free(vfs, leases, want->vm);
-    const VfoVf *other = NULL;      /* free, but of another vendor:device */
-    g_autoptr(GError) doubt = NULL; /* about one of them */
+    const VfoVf *other = NULL; /* free, but of another vendor:device */
+    g_autoptr(GError) doubt = NULL;
     Candidate best = {0};
     guint in_network = 0;
 
@@ -117,10 +131,8 @@ const VfoVf *vfo_choose_vf(const GPtrArray *vfs, VfoLeases *leases, const VfoWan
         if (!g_str_equal(vf->network, want->network))
             continue;
         in_network++;
-        if (!is_free[i]) {
-            doubt = doubt ? doubt : vfo_vf_doubt(vf, leases, want->vm);
+        if (!is_free[i])
             continue;
-        }
         if (!want->any_vf && !is_same_device(vf, want)) {
             other = vf;
             continue;
@@ -129,6 +141,7 @@ const VfoVf *vfo_choose_vf(const GPtrArray *vfs, VfoLeases *leases, const VfoWan
         if (!best.vf || is_better(&candidate, &best))
             best = candidate;
     }
+    doubt = best.vf ? NULL : find_doubt(vfs, leases, want);
     if (!best.vf && other)
         g_set_error(error, VFO_ERROR, VFO_ERROR_BUSY,
                     "no VF of network '%s' that is free%s is a %04x:%04x, for which the guest has "
@@ -138,7 +151,7 @@ const VfoVf *vfo_choose_vf(const GPtrArray *vfs, VfoLeases *leases, const VfoWan
                     want->stays   ? ""
                     : want->needs ? " there"
                                   : " or 'no-vf = standby-only' there");
-    else if (!best.vf && doubt)
+    else if (doubt)
         g_set_error(error, VFO_ERROR, VFO_ERROR_BUSY,
                     "no VF of network '%s' is known to be free%s: %s", want->network, where,
                     doubt->message);
