@@ -8,6 +8,8 @@
 /* How long QEMU may take to close a VF that it has given up. */
 #define CLOSE_SECONDS 30
 #define RESET_SECONDS 30
+/* A lease for both: it must stand still when the later of the two has passed. */
+#define RETURN_SECONDS (CLOSE_SECONDS + RESET_SECONDS + 10)
 
 struct _VfoPairing {
     VfoPairingArgs args;
@@ -194,8 +196,7 @@ static void give_back(VfoPairing *pairing, const char *vm, const VfoVf *vf)
     g_autoptr(GError) error = NULL;
     Return *back;
 
-    if (!vfo_leases_take(pairing->args.leases, vf->pci, holder, CLOSE_SECONDS + RESET_SECONDS,
-                         &error) ||
+    if (!vfo_leases_take(pairing->args.leases, vf->pci, holder, RETURN_SECONDS, &error) ||
         !host->ops->set_vf(host, vf->pci, &parked, &error)) {
         vfo_leases_keep(pairing->args.leases, vf->pci, holder, vm, error);
         return;
